@@ -1,0 +1,34 @@
+# `make demo` shows the whole job on a made-up marketplace; `make test` is what a change must pass.
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := demo
+
+.PHONY: demo test lint bench clean
+
+$(READY): pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,benchmarks]' -c constraints.txt
+	touch $@
+
+demo: $(READY)
+	rm -rf $(DEMO)
+	$(BIN)/rubrika sample $(DEMO)/market
+	$(BIN)/rubrika ingest $(DEMO)/market/train.parquet --index $(DEMO)/index
+	$(BIN)/rubrika classify $(DEMO)/market/test.parquet --index $(DEMO)/index -o $(DEMO)/result.parquet --details $(DEMO)/details.parquet
+	$(BIN)/rubrika neighbours --title "кроссовки женские беговые" --index $(DEMO)/index
+	$(BIN)/rubrika evaluate $(DEMO)/market/train.parquet --group-by group_key
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/compare.py
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -1,0 +1,222 @@
+"""The command line: parse, call, print. Nothing else in Rubrika prints; heavy imports wait inside the commands."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rubrika import __version__
+from rubrika.errors import RubrikaError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Tells which category a product belongs to, by the labelled products most like it.",
+)
+
+Files = Annotated[list[Path], typer.Argument(help="Parquet files of labelled products.", metavar="FILE...")]
+File = Annotated[Path, typer.Argument(help="A parquet file of products.", metavar="FILE")]
+IndexFolder = Annotated[Path, typer.Option("--index", envvar="RUBRIKA_INDEX", help="The index folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+TopK = Annotated[int | None, typer.Option("--top-k", min=1, max=1000, help="How many hits vote; the index knows best.")]
+Seed = Annotated[int, typer.Option("--seed", help="Chooses what is drawn at random.")]
+
+INDEX = Path("rubrika-index")
+
+
+def main() -> None:
+    """Run a command; a failure that Rubrika explains is one line on stderr and exit code 1."""
+    # Threads that wait for one another by spinning take a shared machine's cores from whoever has work to do.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app()
+    except RubrikaError as error:
+        print(f"rubrika: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
+    products: Annotated[int, typer.Option("--products", min=300, max=1_000_000, help="How many products.")] = 3_000,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Write a small made-up marketplace: train.parquet, test.parquet, and drawn pictures."""
+    from dataclasses import asdict
+
+    from rubrika.sample import write_sample
+
+    summary = write_sample(folder, seed=seed, products=products)
+    _answer(
+        asdict(summary),
+        as_json,
+        f"{folder}: {summary.train:,} labelled products, {summary.test:,} to classify, "
+        f"{summary.categories} categories, {summary.pictures:,} pictures",
+    )
+
+
+@app.command()
+def ingest(
+    files: Files,
+    index: IndexFolder = INDEX,
+    rejects: Annotated[
+        Path | None, typer.Option(help="Where rows set aside go, with their reasons; beside the index by default.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail at the first row that would be set aside.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put labelled products into the index, learning its encoder first when it is new."""
+    from rubrika.ingest.ingest import ingest as run
+    from rubrika.ingest.rejects import write_rejects
+    from rubrika.products.parquet import Reader
+    from rubrika.terminal import Terminal
+
+    report = run(index, Reader(files, labelled=True), strict=strict, progress=Terminal())
+    aside = rejects or index.with_name(f"{index.name}.rejects.parquet")
+    if report.rejects:
+        write_rejects(report.rejects, aside)
+    counts = {name: getattr(report, name) for name in ("read", "added", "updated", "relabelled", "unchanged", "rejected")}
+    lines = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "read")
+    _answer(
+        counts | {"seconds": report.seconds, "rejects": str(aside) if report.rejects else None},
+        as_json,
+        f"{index}: {lines} in {report.seconds:.1f} s" + _set_aside(len(report.rejects), aside),
+    )
+
+
+@app.command()
+def classify(
+    file: File,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the predictions go.")] = Path("result.parquet"),
+    details: Annotated[Path | None, typer.Option(help="Where confidence, alternatives and neighbours go.")] = None,
+    index: IndexFolder = INDEX,
+    top_k: TopK = None,
+    rejects: Annotated[Path | None, typer.Option(help="Where unreadable rows go, beside the output by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the category of every product of a parquet file."""
+    import time
+
+    from rubrika.index.index import Index
+    from rubrika.ingest.rejects import write_rejects
+    from rubrika.products.parquet import Reader
+    from rubrika.retrieve.classify import classify as run
+    from rubrika.retrieve.names import CategoryNames
+    from rubrika.retrieve.output import Output
+    from rubrika.terminal import Terminal
+
+    started = time.monotonic()
+    reader = Reader([file], labelled=False)
+    reader.check()
+    unreadable, rows = [], 0
+    with Index.open(index) as opened, Terminal().stage("classifying", len(reader)) as advance:
+        with Output(output, details, CategoryNames(opened.store), reader.id_type()) as out:
+            for classified in run(opened, reader, top_k):
+                out.write(classified)
+                unreadable += classified.batch.rejects
+                rows += len(classified.batch.products) + len(classified.batch.rejects)
+                advance(len(classified.batch.products) + len(classified.batch.rejects))
+    aside = rejects or output.with_name(f"{output.stem}.rejects.parquet")
+    if unreadable:
+        write_rejects(unreadable, aside)
+    seconds = round(time.monotonic() - started, 3)
+    _answer(
+        {"rows": rows, "rejected": len(unreadable), "seconds": seconds, "output": str(output)},
+        as_json,
+        f"{output}: {rows:,} products in {seconds:.1f} s" + _set_aside(len(unreadable), aside),
+    )
+
+
+@app.command()
+def evaluate(
+    file: Files,
+    holdout: Annotated[float, typer.Option(help="The part of the products held out.")] = 0.1,
+    group_by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Hold out whole groups: rows alike in this column.")
+    ] = None,
+    stratify: Annotated[bool, typer.Option("--stratify", help="Hold out the same part of every category.")] = False,
+    top_k: TopK = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say how good the predictions are, on products held out from the file."""
+    from rubrika.eval.evaluate import evaluate as run
+    from rubrika.products.parquet import Reader
+    from rubrika.terminal import Terminal, evaluation_table
+
+    reader = Reader(file, labelled=True, group_by=group_by)
+    found = run(reader, holdout=holdout, seed=seed, stratify=stratify, top_k=top_k, progress=Terminal())
+    answer = {
+        "weighted_f1": found.metrics.weighted_f1,
+        "macro_f1": found.metrics.macro_f1,
+        "accuracy": found.metrics.accuracy,
+        "ci95": list(found.interval),
+        "rows": found.rows,
+        "classes": found.classes,
+        "split": {"how": found.split.how, "seed": found.split.seed, "hash": found.split.hash},
+        "k": found.top_k,
+        "sweep": [{"k": point.top_k, "mode": point.mode, "weighted": point.weighted} for point in found.sweep],
+        "seconds": found.seconds,
+    }
+    _answer(answer, as_json, evaluation_table(found))
+
+
+@app.command()
+def neighbours(
+    product_id: Annotated[int | None, typer.Argument(metavar="[PRODUCT_ID]", help="A stored product.")] = None,
+    title: Annotated[str | None, typer.Option(help="A product's title, when it is not stored.")] = None,
+    vector: Annotated[str, typer.Option(metavar="NAME", help="The named vector to compare.")] = "text",
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many to show.")] = 10,
+    index: IndexFolder = INDEX,
+    as_json: AsJson = False,
+) -> None:
+    """Show the labelled products most like one, given by its id or by a title."""
+    from dataclasses import asdict
+
+    from rubrika.index.index import Index
+    from rubrika.retrieve.neighbours import neighbours_of_product, neighbours_of_title
+    from rubrika.terminal import neighbours_table
+
+    if (product_id is None) == (title is None):
+        raise typer.BadParameter("give either a PRODUCT_ID or --title")
+    with Index.open(index) as opened:
+        if title is not None:
+            found = neighbours_of_title(opened, title, vector, k)
+        else:
+            found = neighbours_of_product(opened, int(product_id or 0), vector, k)
+    _answer({"neighbours": [asdict(each) for each in found]}, as_json, neighbours_table(found))
+
+
+@app.command()
+def info(index: IndexFolder = INDEX, as_json: AsJson = False) -> None:
+    """Say what is in the index: products, categories, vectors and how they vote."""
+    from dataclasses import asdict
+
+    from rubrika.index.index import Index
+    from rubrika.terminal import info_table
+
+    with Index.open(index) as opened:
+        answer: dict[str, Any] = asdict(opened.manifest) | {
+            "products": opened.store.count(),
+            "categories": len(opened.store.facet("category_id")),
+            "rubrika": __version__,
+        }
+    _answer(answer, as_json, info_table(index, answer))
+
+
+def _answer(answer: dict[str, Any], as_json: bool, text: str) -> None:
+    """The result, on stdout: one JSON object, or what a person reads."""
+    print(json.dumps(answer, ensure_ascii=False) if as_json else text)  # noqa: T201
+
+
+def _set_aside(count: int, path: Path) -> str:
+    return f"; {count:,} rows were set aside, see {path}" if count else ""
+
+
+if __name__ == "__main__":
+    main()

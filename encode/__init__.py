@@ -1,0 +1,1 @@
+"""Encoders: a product's text or picture in, a unit vector out."""

@@ -1,0 +1,28 @@
+"""What every encoder can do: texts in, unit vectors out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+class Encoder(Protocol):
+    """Turns texts into vectors whose cosine says how alike two products are."""
+
+    @property
+    def size(self) -> int:
+        """The width of a vector."""
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Encode texts into float32 (n, size), every row of length 1; the same text always gives the same row."""
+
+
+class Savable(Encoder, Protocol):
+    """An encoder that was learned here and can be kept in a folder."""
+
+    def save(self, folder: Path) -> None:
+        """Write config.json and model.safetensors into a folder, making it."""

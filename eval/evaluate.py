@@ -1,0 +1,143 @@
+"""Says how good the categories are on products that were held out: learn, ingest and classify as in earnest, compare."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rubrika.errors import InputError
+from rubrika.eval.metrics import Metrics, metrics_of, weighted_f1_interval
+from rubrika.eval.split import Split, group_split, plain_split, stratified_split
+from rubrika.index.index import Index
+from rubrika.ingest.ingest import ingest
+from rubrika.products.parquet import Reader
+from rubrika.products.selection import Products, Selection
+from rubrika.progress import Progress, Silent
+from rubrika.retrieve.classify import classify
+from rubrika.retrieve.vote import mode_vote, weighted_vote
+from rubrika.store.store import Hits
+
+SWEEP = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Weighted F1 with `top_k` hits: by the plain mode and by the weighted vote."""
+
+    top_k: int
+    mode: float
+    weighted: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How good the predictions for the held-out rows are, and on which rows that was measured."""
+
+    metrics: Metrics
+    interval: tuple[float, float]
+    rows: int
+    classes: int
+    split: Split
+    top_k: int
+    sweep: list[Sweep]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Labels:
+    ids: NDArray[np.uint64]
+    categories: NDArray[np.int64]
+    groups: list[str]
+
+
+def evaluate(
+    reader: Reader,
+    *,
+    holdout: float = 0.1,
+    seed: int = 0,
+    stratify: bool = False,
+    top_k: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Hold rows out, learn from the others, and classify those held out through an index of its own.
+
+    Args:
+        reader: labelled products; when it has `group_by`, whole groups are held out.
+        holdout: the part held out, between 0 and 1.
+        seed: chooses the rows, and the resamples of the interval.
+        stratify: hold out the same part of every category.
+        top_k: how many hits vote, by default what `ingest` would set.
+        progress: where to show how far it is.
+
+    Raises:
+        InputError: a file cannot be read, or has too few good rows.
+    """
+    progress = progress or Silent()
+    reader.check()
+    labels = _labels(reader, progress)
+    split = _split(labels, reader.group_by, holdout, seed, stratify)
+    started = time.monotonic()
+    with TemporaryDirectory(prefix="rubrika-evaluate-") as folder:
+        ingest(Path(folder), Selection(reader, ~split.held_out), progress=progress)
+        ingested = time.monotonic()
+        with Index.open(Path(folder)) as index:
+            vote = index.manifest.vote
+            k = top_k or vote.top_k
+            hits = _hits(index, Selection(reader, split.held_out), max(SWEEP, k), progress)
+    classified = time.monotonic()
+    truth = labels.categories[split.held_out]
+    predicted = weighted_vote(hits.first(k), vote.temperature).winners
+    groups = np.unique(np.array(labels.groups, object)[split.held_out].astype(str), return_inverse=True)[1]
+    return Evaluation(
+        metrics=metrics_of(truth, predicted),
+        interval=weighted_f1_interval(truth, predicted, groups if reader.group_by else None, seed),
+        rows=len(truth),
+        classes=len(np.unique(labels.categories)),
+        split=split,
+        top_k=k,
+        sweep=[_sweep(truth, hits.first(n), n, vote.temperature) for n in range(1, SWEEP + 1)],
+        seconds={"learn and ingest": round(ingested - started, 1), "classify": round(classified - ingested, 1)},
+    )
+
+
+def _labels(reader: Reader, progress: Progress) -> _Labels:
+    ids: list[int] = []
+    categories: list[int] = []
+    groups: list[str] = []
+    with progress.stage("reading labels", len(reader)) as advance:
+        for batch in reader:
+            ids += [product.id for product in batch.products]
+            categories += [product.category.id for product in batch.products if product.category]
+            groups += [product.group for product in batch.products]
+            advance(len(batch.products) + len(batch.rejects))
+    if len(ids) < 2:
+        raise InputError(f"{reader.files[0]}: {len(ids)} readable rows; at least 2 are needed to hold one out")
+    return _Labels(np.array(ids, np.uint64), np.array(categories, np.int64), groups)
+
+
+def _split(labels: _Labels, group_by: str | None, holdout: float, seed: int, stratify: bool) -> Split:
+    if group_by:
+        return group_split(labels.ids, labels.groups, holdout, seed, group_by)
+    if stratify:
+        return stratified_split(labels.ids, labels.categories, holdout, seed)
+    return plain_split(labels.ids, holdout, seed)
+
+
+def _hits(index: Index, products: Products, top_k: int, progress: Progress) -> Hits:
+    with progress.stage("classifying held-out products", len(products)) as advance:
+        found = []
+        for classified in classify(index, products, top_k):
+            found.append(classified.hits)
+            advance(len(classified.batch.products))
+    return Hits(*(np.concatenate([getattr(hits, name) for hits in found]) for name in ("ids", "scores", "categories")))
+
+
+def _sweep(truth: NDArray[np.int64], hits: Hits, top_k: int, temperature: float) -> Sweep:
+    return Sweep(
+        top_k,
+        mode=metrics_of(truth, mode_vote(hits).winners).weighted_f1,
+        weighted=metrics_of(truth, weighted_vote(hits, temperature).winners).weighted_f1,
+    )

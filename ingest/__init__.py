@@ -1,0 +1,1 @@
+"""From labelled products to points in a store."""

@@ -1,0 +1,36 @@
+"""The payload of a point: what queries, a person in Qdrant's web UI, and the next ingest need to know of a product."""
+
+import hashlib
+
+from rubrika.products.product import Product
+from rubrika.store.store import Payload
+
+# Not part of what a product says: it changes with every write.
+INGESTED_AT = "ingested_at"
+
+
+def payload_of(product: Product, ingested_at: str) -> Payload:
+    """Build the payload of a labelled product; absent values are left out."""
+    category = product.category
+    if category is None:
+        raise ValueError(f"product {product.id} has no category")
+    payload = {
+        "product_id": product.id,
+        "title": product.title,
+        "category_id": category.id,
+        "category": category.leaf,
+        "category_path": category.path,
+        "category_levels": category.levels,
+        "shop_id": product.shop_id,
+        "shop_title": product.shop_title or None,
+        "rating": product.rating,
+        "sale": product.sale,
+        "text_hash": text_hash(product.text),
+        INGESTED_AT: ingested_at,
+    }
+    return {key: value for key, value in payload.items() if value is not None}
+
+
+def text_hash(text: str) -> str:
+    """Sixteen hex digits that change when the text does."""
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()

@@ -1,0 +1,1 @@
+"""Products: what they are, reading them from parquet, and the text an encoder sees."""

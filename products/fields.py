@@ -1,0 +1,63 @@
+"""Reads a `text_fields` cell, JSON or Python literal, without trusting it: size and nesting are capped."""
+
+import ast
+import json
+import re
+
+MAX_CHARACTERS = 32_000_000
+MAX_STRUCTURE = 200_000
+MAX_DEPTH = 16
+
+# A string of either notation, possibly left open, so that brackets inside product texts are not counted.
+_STRING = re.compile(r"'(?:[^'\\]|\\.)*+'?|\"(?:[^\"\\]|\\.)*+\"?", re.DOTALL)
+# All that a literal of dictionaries, lists, strings and numbers needs between its strings.
+_LITERAL = re.compile(r"(?:[\[\]{}(),:\s\d.+-]|[eE]|True|False|None|nan|inf)*")
+
+
+class FieldsError(ValueError):
+    """A cell that is not a dictionary in either notation; its message completes «text_fields …»."""
+
+
+def parse_fields(raw: object) -> dict[str, object]:
+    """Turn one cell into a dictionary.
+
+    Args:
+        raw: the cell: a string in JSON or as a Python literal.
+
+    Raises:
+        FieldsError: the cell is empty, too large, too deep, or neither notation.
+    """
+    if not isinstance(raw, str) or not raw.strip():
+        raise FieldsError("is empty")
+    if len(raw) > MAX_CHARACTERS:
+        raise FieldsError(f"has {len(raw):,} characters, more than the {MAX_CHARACTERS:,} that are read")
+    skeleton = _STRING.sub("", raw)
+    _check_structure(skeleton)
+    fields = _load(raw, skeleton)
+    if not isinstance(fields, dict):
+        raise FieldsError(f"is a {type(fields).__name__}, not a dictionary with a title")
+    return {str(key): value for key, value in fields.items()}
+
+
+def _check_structure(skeleton: str) -> None:
+    if len(skeleton) > MAX_STRUCTURE:
+        raise FieldsError("holds too many values")
+    depth = 0
+    for mark in re.findall(r"[\[\]{}()]", skeleton):
+        depth += 1 if mark in "[{(" else -1
+        if depth > MAX_DEPTH:
+            raise FieldsError(f"is nested deeper than {MAX_DEPTH} levels")
+
+
+def _load(raw: str, skeleton: str) -> object:
+    try:
+        return json.loads(raw, strict=False)
+    except (ValueError, RecursionError):
+        pass
+    # literal_eval builds only data, but deep chains of operators can exhaust its parser: so only a literal's own marks.
+    if not _LITERAL.fullmatch(skeleton) or re.search(r"[+-]\s*[+-]", skeleton):
+        raise FieldsError("is neither JSON nor a Python literal")
+    try:
+        return ast.literal_eval(raw.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise FieldsError("is neither JSON nor a Python literal") from error

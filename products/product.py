@@ -1,0 +1,61 @@
+"""What a product and its category are, as every stage after reading sees them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT_CATEGORY = "Все категории"
+SEPARATOR = "->"
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A category: its id and its full path, such as `Все категории->Обувь->Кроссовки`."""
+
+    id: int
+    path: str
+
+    @property
+    def levels(self) -> list[str]:
+        """The names from the top of the tree to the leaf, without the root that all paths share."""
+        names = [name.strip() for name in self.path.split(SEPARATOR)]
+        return names[1:] if len(names) > 1 and names[0] == ROOT_CATEGORY else names
+
+    @property
+    def leaf(self) -> str:
+        """The name that a person would say."""
+        return self.levels[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One row of a parquet file: `row` counts from 1, `category` is None when the row carries no label."""
+
+    id: int
+    title: str
+    text: str
+    row: int
+    category: Category | None = None
+    shop_id: int | None = None
+    shop_title: str = ""
+    rating: float | None = None
+    sale: bool | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that was set aside, and why."""
+
+    file: Path
+    row: int
+    product_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one file read together: the good ones as products, the others as rejects, both in row order."""
+
+    file: Path
+    products: list[Product]
+    rejects: list[Reject]

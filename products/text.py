@@ -1,0 +1,74 @@
+"""Builds the one text that an encoder sees: title, description as plain text, attributes, nothing twice."""
+
+import re
+from collections.abc import Iterator
+
+MAX_TEXT = 20_000
+MAX_HTML = 1_000_000
+
+# Control, bidirectional and zero-width marks change how a text looks, not what it says; a lone surrogate says nothing.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_BREAKS = re.compile(r"<\s*/?\s*(?:br|p|li|ul|ol|div|tr|td|th|h[1-6])\b[^>]*>", re.IGNORECASE)
+_SPACES = re.compile(r"\s+")
+
+
+def product_title(fields: dict[str, object]) -> str:
+    """The title as one clean line, empty when there is none."""
+    return _line(_scalar(fields.get("title")))
+
+
+def product_text(fields: dict[str, object]) -> str:
+    """Everything worth reading, one fact a line, at most `MAX_TEXT` characters; a line said before is left out."""
+    seen: set[str] = set()
+    lines: list[str] = []
+    for line in _facts(fields):
+        key = line.casefold()
+        if line and key not in seen:
+            seen.add(key)
+            lines.append(line)
+    return "\n".join(lines)[:MAX_TEXT]
+
+
+def plain_text(html: str) -> str:
+    """HTML to the words a reader would see: entities resolved, breaks as spaces, pictures and scripts dropped."""
+    html = html[:MAX_HTML]
+    if "<" not in html and "&" not in html:
+        return _line(html)
+    # Imported here: only products with marked-up texts need a parser.
+    from selectolax.lexbor import LexborHTMLParser
+
+    # Surrogates go first: the parser takes only what UTF-8 can hold.
+    tree = LexborHTMLParser(_BREAKS.sub(" ", _UNPRINTABLE.sub("", html)))
+    tree.strip_tags(["script", "style", "head", "img"])
+    body = tree.body
+    return _line(body.text() if body is not None else "")
+
+
+def _facts(fields: dict[str, object]) -> Iterator[str]:
+    yield product_title(fields)
+    yield plain_text(_scalar(fields.get("description")))
+    for part in ("attributes", "custom_characteristics", "defined_characteristics", "filters"):
+        value = fields.get(part)
+        if isinstance(value, dict):
+            yield from (_line(f"{name}: {_joined(inner)}") for name, inner in value.items() if _joined(inner))
+        elif isinstance(value, list | tuple):
+            yield from (plain_text(_joined(item)) for item in value)
+        else:
+            yield plain_text(_scalar(value))
+
+
+def _joined(value: object) -> str:
+    """A list as a person would write it; nested values are flattened, their depth being capped by the parser."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_joined(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple | set):
+        return ", ".join(filter(None, map(_joined, value)))
+    return _scalar(value)
+
+
+def _scalar(value: object) -> str:
+    return "" if value is None or isinstance(value, dict | list | tuple | set) else str(value)
+
+
+def _line(text: str) -> str:
+    return _SPACES.sub(" ", _UNPRINTABLE.sub("", text[:MAX_HTML])).strip()

@@ -1,0 +1,121 @@
+"""Writes predictions as parquet: one row an input row, in its order, a batch at a time."""
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from rubrika.products.product import Reject
+from rubrika.retrieve.classify import Classified
+from rubrika.retrieve.decide import confidence, decide
+from rubrika.retrieve.names import CategoryNames
+
+UNREADABLE = "review"
+
+
+class Output:
+    """result.parquet and, when asked for, details.parquet; they appear under their names only when complete.
+
+    A row that could not be read has no prediction: its predicted_category_id is null and its decision `review`.
+
+    Args:
+        result: where the two columns product_id and predicted_category_id go.
+        details: where the rest goes, if anywhere.
+        names: where the names of categories come from.
+        id_type: the type of product_id in the input, which the output keeps.
+    """
+
+    def __init__(self, result: Path, details: Path | None, names: CategoryNames, id_type: pa.DataType) -> None:
+        self._names, self._id_type = names, id_type
+        self._paths = [path for path in (result, details) if path is not None]
+        self._writers: list[pq.ParquetWriter] = []
+
+    def __enter__(self) -> "Output":
+        """Open the files under passing names."""
+        for path, schema in zip(self._paths, self._schemas(), strict=False):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writers.append(pq.ParquetWriter(_unfinished(path), schema))
+        return self
+
+    def write(self, classified: Classified) -> None:
+        """Append one batch."""
+        rejects = classified.batch.rejects
+        readable, unreadable = self._readable(classified), self._unreadable(rejects)
+        rows = [product.row for product in classified.batch.products] + [reject.row for reject in rejects]
+        table = pa.concat_tables([readable, unreadable]).take(np.argsort(rows))
+        for writer in self._writers:
+            writer.write_table(table.select(writer.schema.names))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Give the files their names, or remove what an error left."""
+        for writer, path in zip(self._writers, self._paths, strict=True):
+            writer.close()
+            if kind is None:
+                _unfinished(path).replace(path)
+            else:
+                _unfinished(path).unlink()
+
+    def _schemas(self) -> tuple[pa.Schema, pa.Schema]:
+        alternative = pa.struct([("category_id", pa.int64()), ("share", pa.float32())])
+        neighbour = pa.struct(
+            [("product_id", pa.uint64()), ("category_id", pa.int64()), ("score", pa.float32()), ("vector", pa.string())]
+        )
+        result = pa.schema([("product_id", self._id_type), ("predicted_category_id", pa.int64())])
+        details = [
+            *result,
+            pa.field("predicted_category_name", pa.string()),
+            pa.field("confidence", pa.float32()),
+            pa.field("decision", pa.string()),
+            pa.field("alternatives", pa.list_(alternative)),
+            pa.field("neighbours", pa.list_(neighbour)),
+        ]
+        return result, pa.schema(details)
+
+    def _readable(self, classified: Classified) -> pa.Table:
+        hits, votes = classified.hits, classified.votes
+        winners = pa.array(votes.winners, mask=votes.shares[:, 0] <= 0)
+        voted, found = votes.shares > 0, np.isfinite(hits.scores)
+        alternatives = [pa.array(votes.categories[voted]), pa.array(votes.shares[voted])]
+        vector = pa.array(np.full(int(found.sum()), classified.vector))
+        neighbours = [pa.array(each[found]) for each in (hits.ids, hits.categories, hits.scores)]
+        return pa.table(
+            [
+                pa.array([product.id for product in classified.batch.products], self._id_type),
+                winners,
+                pa.array(self._names.of(hits, votes), pa.string()),
+                pa.array(confidence(hits, votes)),
+                pa.array(decide(hits, votes).tolist(), pa.string()),
+                _lists(voted, alternatives, ["category_id", "share"]),
+                _lists(found, [*neighbours, vector], ["product_id", "category_id", "score", "vector"]),
+            ],
+            schema=self._schemas()[1],
+        )
+
+    def _unreadable(self, rejects: list[Reject]) -> pa.Table:
+        empty: list[None] = [None] * len(rejects)
+        columns = {name: empty for name in self._schemas()[1].names}
+        ids = [_id(reject.product_id, self._id_type) for reject in rejects]
+        return pa.table(
+            columns | {"product_id": ids, "decision": [UNREADABLE] * len(rejects)}, schema=self._schemas()[1]
+        )
+
+
+def _lists(filled: NDArray[np.bool_], values: list[pa.Array], names: list[str]) -> pa.Array:
+    """Ragged rows: `values` hold, row after row, what stands where `filled` is true."""
+    offsets = np.concatenate([[0], np.cumsum(filled.sum(axis=1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(values, names))
+
+
+def _id(text: str, kind: pa.DataType) -> int | None:
+    """The id of an unreadable row, where it has one that the column can hold."""
+    try:
+        return int(pa.scalar(int(text), kind).as_py())
+    except (ValueError, OverflowError, pa.ArrowException):
+        return None
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(path.name + ".unfinished")

@@ -1,0 +1,63 @@
+"""The vote: hits in, categories ranked by their share out; arrays throughout."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rubrika.store.store import FloatArray, Hits
+
+NO_CATEGORY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """The outcome for n products, best category first; unused places hold NO_CATEGORY and a share of 0.
+
+    Args:
+        categories: category ids, int64 (n, k).
+        shares: their part of the vote, float32 (n, k), each row summing to 1 (to 0 where nothing was found).
+    """
+
+    categories: NDArray[np.int64]
+    shares: FloatArray
+
+    @property
+    def winners(self) -> NDArray[np.int64]:
+        """The first category of each product, int64 (n,)."""
+        return self.categories[:, 0]
+
+
+def weighted_vote(hits: Hits, temperature: float) -> Votes:
+    """Every hit votes with exp(temperature · (similarity - the best similarity)).
+
+    Near hits count for more: with the temperature at 0 this is the plain mode, and as it grows, the nearest neighbour.
+    """
+    with np.errstate(invalid="ignore"):
+        weights = np.exp(temperature * (hits.scores - hits.scores[:, :1]))
+    return _tally(hits, np.where(np.isfinite(hits.scores), weights, 0.0))
+
+
+def mode_vote(hits: Hits) -> Votes:
+    """Every hit has one vote; among equals the category of the nearer hit wins."""
+    return _tally(hits, np.isfinite(hits.scores).astype(np.float64))
+
+
+def _tally(hits: Hits, weights: NDArray[np.floating]) -> Votes:
+    rows, width = hits.categories.shape
+    votes = Votes(np.full((rows, width), NO_CATEGORY, np.int64), np.zeros((rows, width), np.float32))
+    row, column = np.nonzero(weights > 0)
+    if not len(row):
+        return votes
+    known, code = np.unique(hits.categories[row, column], return_inverse=True)
+    pair, place, of = np.unique(row * len(known) + code, return_index=True, return_inverse=True)
+    total = np.bincount(of, weights[row, column])
+    pair_row, category = pair // len(known), known[pair % len(known)]
+    # Hits come best first, so the place of a pair's first hit orders equal totals by score; then the category's id.
+    order = np.lexsort((category, column[place], -total, pair_row))
+    count = np.bincount(pair_row, minlength=rows)
+    rank = np.arange(len(pair)) - np.repeat(np.cumsum(count) - count, count)
+    votes.categories[pair_row[order], rank] = category[order]
+    sums = np.bincount(pair_row, total, minlength=rows)
+    votes.shares[pair_row[order], rank] = (total / sums[pair_row])[order]
+    return votes

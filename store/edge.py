@@ -1,0 +1,123 @@
+"""Qdrant Edge: the engine itself in this process, its points in a folder; the only file that imports qdrant_edge."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import qdrant_edge as edge
+
+from rubrika.errors import StoreError
+from rubrika.store.store import INDEXED, FloatArray, Hits, Point
+
+Result = TypeVar("Result")
+
+QUERY_BATCH = 256
+SCROLL_BATCH = 4_096
+FACET_LIMIT = 1_000_000
+# Below this many points a query that looks at every vector takes a few milliseconds, and building a graph minutes.
+GRAPH_FROM_POINTS = 200_000
+
+_INDEX_KINDS = {"integer": edge.PayloadSchemaType.Integer, "keyword": edge.PayloadSchemaType.Keyword}
+
+
+class EdgeStore:
+    """A Qdrant Edge shard in a folder, as a `Store`."""
+
+    def __init__(self, shard: edge.EdgeShard, folder: Path) -> None:
+        self._shard = shard
+        self._folder = folder
+
+    @classmethod
+    def create(cls, folder: Path, sizes: Mapping[str, int]) -> "EdgeStore":
+        """Make an empty store with one named vector for each entry of `sizes`."""
+        vectors = {name: edge.EdgeVectorParams(size, edge.Distance.Dot) for name, size in sizes.items()}
+        # The graph is built by `optimise` alone, which knows whether it pays.
+        config = edge.EdgeConfig(vectors=vectors, optimizers=edge.EdgeOptimizersConfig(indexing_threshold=0))
+        folder.mkdir(parents=True, exist_ok=True)
+        shard = _call(folder, partial(edge.EdgeShard.create, str(folder), config))
+        store = cls(shard, folder)
+        for key, kind in INDEXED.items():
+            store._update(edge.UpdateOperation.create_field_index(key, _INDEX_KINDS[kind]))
+        return store
+
+    @classmethod
+    def open(cls, folder: Path) -> "EdgeStore":
+        """Open an existing store; refused in a sentence while another process holds it."""
+        if not folder.is_dir():
+            raise StoreError(f"{folder}: no store here; run `rubrika ingest` first")
+        return cls(_call(folder, partial(edge.EdgeShard.load, str(folder))), folder)
+
+    def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
+        self._update(
+            edge.UpdateOperation.upsert_points(
+                [
+                    edge.Point(point.id, {name: row.tolist() for name, row in point.vectors.items()}, point.payload)
+                    for point in points
+                ]
+            )
+        )
+
+    def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:  # noqa: D102
+        found: list[list[tuple[int, float, int]]] = []
+        for start in range(0, len(queries), QUERY_BATCH):
+            requests = [
+                edge.QueryRequest(limit=top_k, query=edge.Query.Nearest(row, using=vector), with_payload=["category_id"])
+                for row in queries[start : start + QUERY_BATCH].tolist()
+            ]
+            batch = _call(self._folder, partial(self._shard.query_batch, edge.QueryBatchRequest(requests)))
+            found += [[(hit.id, hit.score, hit.payload["category_id"]) for hit in hits] for hits in batch]
+        return Hits.of(found, top_k)
+
+    def fetch(self, ids: Sequence[int], payload: bool = True, vectors: bool = False) -> dict[int, Point]:  # noqa: D102
+        records = _call(self._folder, partial(self._shard.retrieve, list(ids), payload, vectors))
+        return {record.id: _point(record) for record in records}
+
+    def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:  # noqa: D102
+        wanted = payload if isinstance(payload, bool) else list(payload)
+        offset: Any = None
+        while True:
+            request = edge.ScrollRequest(offset, SCROLL_BATCH, with_payload=wanted, with_vector=vectors)
+            records, offset = _call(self._folder, partial(self._shard.scroll, request))
+            if records:
+                yield [_point(record) for record in records]
+            if offset is None:
+                return
+
+    def count(self) -> int:  # noqa: D102
+        return _call(self._folder, partial(self._shard.count, edge.CountRequest(exact=True)))
+
+    def facet(self, key: str) -> dict[str | int, int]:  # noqa: D102
+        request = edge.FacetRequest(key, FACET_LIMIT, exact=True)
+        hits = _call(self._folder, partial(self._shard.facet, request)).hits
+        return {hit.value: hit.count for hit in sorted(hits, key=lambda hit: (-hit.count, str(hit.value)))}
+
+    def optimise(self) -> None:  # noqa: D102
+        if self.count() >= GRAPH_FROM_POINTS:
+            _call(self._folder, self._shard.optimize)
+
+    def flush(self) -> None:  # noqa: D102
+        _call(self._folder, self._shard.flush)
+
+    def close(self) -> None:  # noqa: D102
+        self._shard.close()
+
+    def _update(self, operation: edge.UpdateOperation) -> None:
+        _call(self._folder, partial(self._shard.update, operation))
+
+
+def _call(folder: Path, work: Callable[[], Result]) -> Result:
+    try:
+        return work()
+    # The engine raises bare Exception for every failure.
+    except Exception as error:
+        if "WouldBlock" in str(error):
+            raise StoreError(f"{folder}: another process is using this index; wait for it to end, or stop it") from None
+        raise StoreError(f"{folder}: the store failed ({' '.join(str(error).split())})") from None
+
+
+def _point(record: edge.Record) -> Point:
+    vectors = record.vector if isinstance(record.vector, dict) else {}
+    return Point(record.id, {name: np.asarray(row, np.float32) for name, row in vectors.items()}, record.payload or {})
+

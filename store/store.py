@@ -1,0 +1,92 @@
+"""What every store of points can do; `edge.py` does it in this process, `server.py` on a Qdrant server."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+Payload = dict[str, Any]
+
+# Payload keys that queries filter by and facets count.
+INDEXED = {"category_id": "integer", "category": "keyword", "category_levels": "keyword", "shop_id": "integer"}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A stored product: id, the vectors it has by name, and its payload."""
+
+    id: int
+    vectors: Mapping[str, FloatArray] = field(default_factory=dict)
+    payload: Payload = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The points found by n queries, best first, ties by id; where fewer than k were found, the score is -inf.
+
+    Args:
+        ids: product ids, uint64 (n, k).
+        scores: cosine similarities, float32 (n, k).
+        categories: category ids, int64 (n, k).
+    """
+
+    ids: NDArray[np.uint64]
+    scores: FloatArray
+    categories: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, found: Sequence[Sequence[tuple[int, float, int]]], top_k: int) -> "Hits":
+        """Pack lists of (id, score, category), one list a query, into arrays."""
+        shape = (len(found), top_k)
+        hits = cls(np.zeros(shape, np.uint64), np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64))
+        if not found:
+            return hits
+        counts = np.fromiter(map(len, found), np.int64, len(found))
+        filled = np.arange(top_k) < counts[:, None]
+        flat = [hit for query in found for hit in query]
+        hits.ids[filled] = np.fromiter((hit[0] for hit in flat), np.uint64, len(flat))
+        hits.scores[filled] = np.fromiter((hit[1] for hit in flat), np.float32, len(flat))
+        hits.categories[filled] = np.fromiter((hit[2] for hit in flat), np.int64, len(flat))
+        order = np.lexsort((hits.ids, -hits.scores), axis=1)
+        return cls(*(np.take_along_axis(each, order, axis=1) for each in (hits.ids, hits.scores, hits.categories)))
+
+    def first(self, top_k: int) -> "Hits":
+        """The best `top_k` of each query."""
+        return Hits(self.ids[:, :top_k], self.scores[:, :top_k], self.categories[:, :top_k])
+
+
+class Store(Protocol):
+    """Points with named vectors of unit length, searched by cosine similarity.
+
+    Every method raises StoreError with one sentence when the engine behind it refuses.
+    """
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Write whole points; one with a known id is replaced."""
+
+    def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:
+        """Find the `top_k` nearest points of each query, queries being (n, size)."""
+
+    def fetch(self, ids: Sequence[int], payload: bool = True, vectors: bool = False) -> dict[int, Point]:
+        """Return the points with these ids; an unknown id is left out."""
+
+    def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:
+        """Yield all points in the order of their ids, some thousands at a time."""
+
+    def count(self) -> int:
+        """How many points there are."""
+
+    def facet(self, key: str) -> dict[str | int, int]:
+        """How many points hold each value of an indexed payload key, most frequent first."""
+
+    def optimise(self) -> None:
+        """Build what makes searching fast, after many points were written."""
+
+    def flush(self) -> None:
+        """Return when everything written is safe on disk."""
+
+    def close(self) -> None:
+        """Give up the store, so that another process can open it."""

@@ -1,0 +1,1 @@
+"""Learning encoders from labelled products."""

@@ -1,0 +1,161 @@
+"""Learns the default text encoder from labelled products, on the CPU, in a minute or two.
+
+Every feature has a vector, a product's is their weighted mean, and a category has one too; all are trained so that
+softmax(scale · cosine(product, category)) names the right category (a cosine softmax, as in NormFace, Wang et al. 2017).
+The scale is kept low: products of one category are then not squeezed onto its vector, and neighbours tell more than
+the category vectors do, see docs/encoder.md.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch.nn import functional as F
+
+from rubrika.encode.features import features_of
+from rubrika.encode.learned import LearnedConfig, LearnedEncoder, feature_rows
+from rubrika.errors import EncoderError
+from rubrika.products.selection import Products
+from rubrika.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class LearnSettings:
+    """How to learn; the defaults were chosen on held-out groups, see docs/encoder.md.
+
+    Args:
+        size: the width of a vector.
+        bits: the table has 2^bits rows.
+        epochs: how often every product is seen.
+        batch: products a step.
+        rate: the learning rate of features, divided by each row's root of summed squared gradients (Adagrad by row).
+        category_rate: the learning rate of category vectors (Adam).
+        scale: of the cosine in the softmax.
+        seed: of the starting vectors and the order of products.
+    """
+
+    size: int = 256
+    bits: int = 19
+    epochs: int = 4
+    batch: int = 512
+    rate: float = 0.03
+    category_rate: float = 0.003
+    scale: float = 10.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Bags:
+    """Features of all products, flat: product i has rows[offsets[i]:offsets[i + 1]]; its weights there sum to 1."""
+
+    rows: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+def learn(products: Products, progress: Progress, settings: LearnSettings | None = None) -> LearnedEncoder:
+    """Learn an encoder; the same products, settings and machine give the same encoder.
+
+    Args:
+        products: labelled products, read once.
+        progress: where to show how far it is.
+        settings: how to learn.
+
+    Raises:
+        EncoderError: fewer than two categories to tell apart.
+    """
+    settings = settings or LearnSettings()
+    bags = _read(products, settings.bits, progress)
+    categories = int(bags.labels.max(initial=-1)) + 1
+    if categories < 2:
+        raise EncoderError(
+            f"an encoder is learned from at least 2 categories, the products have {categories}; add products of others"
+        )
+    table = _train(bags, categories, settings, progress)
+    return LearnedEncoder(LearnedConfig(settings.size, settings.bits), table.to(torch.float16).numpy())
+
+
+def _read(products: Products, bits: int, progress: Progress) -> _Bags:
+    rows, weights, counts, labels = [], [], [], []
+    with progress.stage("reading products to learn from", len(products)) as advance:
+        for batch in products:
+            features = features_of([product.text for product in batch.products])
+            count = np.diff(features.offsets)
+            total = np.add.reduceat(np.append(features.weights, 0), features.offsets[:-1]) if len(count) else count
+            rows.append(feature_rows(features.hashes, bits).astype(np.int32))
+            weights.append(features.weights / np.repeat(total, count).astype(np.float32))
+            counts.append(count)
+            labels += [product.category.id for product in batch.products if product.category]
+            advance(len(batch.products) + len(batch.rejects))
+    if not labels:
+        raise EncoderError("there is no readable labelled product to learn from; see the rows set aside")
+    return _Bags(
+        rows=np.concatenate(rows),
+        weights=np.concatenate(weights),
+        offsets=np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
+        labels=np.unique(np.array(labels), return_inverse=True)[1],
+    )
+
+
+def _train(bags: _Bags, categories: int, settings: LearnSettings, progress: Progress) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(settings.seed)
+    bound = settings.size**-0.5
+    table = torch.empty(2**settings.bits, settings.size).uniform_(-bound, bound, generator=generator)
+    squares = torch.zeros(len(table))
+    category = torch.nn.Parameter(torch.randn(categories, settings.size, generator=generator) * bound)
+    optimiser = torch.optim.Adam([category], lr=settings.category_rate)
+    labels = torch.from_numpy(bags.labels)
+    count = len(bags.labels)
+    steps = settings.epochs * -(-count // settings.batch)
+    with progress.stage("learning the text encoder", settings.epochs * count) as advance:
+        for step, chosen in enumerate(_batches(count, settings)):
+            left = 1 - step / steps
+            rows, bag, spread = _bag(bags, chosen, len(table))
+            mean = (bag @ table[rows]).requires_grad_()
+            cosine = F.normalize(mean) @ F.normalize(category).T
+            loss = F.cross_entropy(settings.scale * cosine, labels[chosen], reduction="sum")
+            optimiser.zero_grad()
+            loss.backward()
+            assert mean.grad is not None and category.grad is not None  # noqa: S101, PT018 - for the type checker
+            category.grad /= len(chosen)
+            optimiser.param_groups[0]["lr"] = settings.category_rate * left
+            optimiser.step()
+            gradient = spread @ mean.grad
+            squares[rows] += gradient.square().mean(1)
+            gradient *= (-settings.rate * left * (squares[rows] + 1e-16).rsqrt())[:, None]
+            table.index_add_(0, rows, gradient)
+            advance(len(chosen))
+    return table
+
+
+def _batches(count: int, settings: LearnSettings) -> Iterator[NDArray[np.int64]]:
+    random = np.random.default_rng(settings.seed)
+    for _ in range(settings.epochs):
+        order = random.permutation(count)
+        for start in range(0, count, settings.batch):
+            yield order[start : start + settings.batch]
+
+
+def _bag(bags: _Bags, chosen: NDArray[np.int64], size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The table rows that a batch needs, the matrix that averages them into products, and its transpose."""
+    start, length = bags.offsets[chosen], bags.offsets[chosen + 1] - bags.offsets[chosen]
+    ends = np.cumsum(length)
+    flat = np.arange(ends[-1]) + np.repeat(start - (ends - length), length)
+    used = np.zeros(size, bool)
+    used[bags.rows[flat]] = True
+    rows = np.flatnonzero(used)
+    place = np.empty(size, np.int32)
+    place[rows] = np.arange(len(rows), dtype=np.int32)
+    matrix = csr_array(
+        (bags.weights[flat], place[bags.rows[flat]], np.concatenate([[0], ends]).astype(np.int32)), (len(chosen), len(rows))
+    )
+    return torch.from_numpy(rows), _sparse(matrix), _sparse(csr_array(matrix.T))
+
+
+def _sparse(matrix: csr_array) -> torch.Tensor:
+    parts = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    return torch.sparse_csr_tensor(*parts, size=matrix.shape, check_invariants=False)
