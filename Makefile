@@ -9,6 +9,8 @@ DEMO := demo
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,benchmarks]' -c constraints.txt
+	# The repository root is the package; a type checker finds it through a link by its name.
+	mkdir -p $(VENV)/typing && ln -sfn $(CURDIR) $(VENV)/typing/rubrika
 	touch $@
 
 demo: $(READY)
@@ -25,7 +27,7 @@ test: lint
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	MYPYPATH=$(VENV)/typing $(BIN)/mypy -p rubrika
 
 bench: $(READY)
 	$(BIN)/python benchmarks/compare.py

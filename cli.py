@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
 from rubrika import __version__
 from rubrika.errors import RubrikaError
 
@@ -80,7 +79,9 @@ def ingest(
     aside = rejects or index.with_name(f"{index.name}.rejects.parquet")
     if report.rejects:
         write_rejects(report.rejects, aside)
-    counts = {name: getattr(report, name) for name in ("read", "added", "updated", "relabelled", "unchanged", "rejected")}
+    counts = {
+        name: getattr(report, name) for name in ("read", "added", "updated", "relabelled", "unchanged", "rejected")
+    }
     lines = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "read")
     _answer(
         counts | {"seconds": report.seconds, "rejects": str(aside) if report.rejects else None},
@@ -96,7 +97,9 @@ def classify(
     details: Annotated[Path | None, typer.Option(help="Where confidence, alternatives and neighbours go.")] = None,
     index: IndexFolder = INDEX,
     top_k: TopK = None,
-    rejects: Annotated[Path | None, typer.Option(help="Where unreadable rows go, beside the output by default.")] = None,
+    rejects: Annotated[
+        Path | None, typer.Option(help="Where unreadable rows go, beside the output by default.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict the category of every product of a parquet file."""
@@ -114,13 +117,16 @@ def classify(
     reader = Reader([file], labelled=False)
     reader.check()
     unreadable, rows = [], 0
-    with Index.open(index) as opened, Terminal().stage("classifying", len(reader)) as advance:
-        with Output(output, details, CategoryNames(opened.store), reader.id_type()) as out:
-            for classified in run(opened, reader, top_k):
-                out.write(classified)
-                unreadable += classified.batch.rejects
-                rows += len(classified.batch.products) + len(classified.batch.rejects)
-                advance(len(classified.batch.products) + len(classified.batch.rejects))
+    with (
+        Index.open(index) as opened,
+        Output(output, details, CategoryNames(opened.store), reader.id_type()) as out,
+        Terminal().stage("classifying", len(reader)) as advance,
+    ):
+        for classified in run(opened, reader, top_k):
+            out.write(classified)
+            unreadable += classified.batch.rejects
+            rows += classified.batch.rows
+            advance(classified.batch.rows)
     aside = rejects or output.with_name(f"{output.stem}.rejects.parquet")
     if unreadable:
         write_rejects(unreadable, aside)

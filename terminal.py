@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
-
 from rubrika.eval.evaluate import Evaluation
 from rubrika.progress import Advance
 from rubrika.retrieve.neighbours import Neighbour

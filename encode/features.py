@@ -5,7 +5,7 @@ character · multiplier^position modulo 2^64 then gives the polynomial hash of a
 multiplication with the inverse power, so no feature is ever built as a string.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -54,7 +54,9 @@ def features_of(texts: Sequence[str]) -> Features:
     parts = [(words, word_owner, WORD_WEIGHT), (pairs, word_owner[1:][together], PAIR_WEIGHT)]
     for length in GRAM_LENGTHS:
         starts = _gram_starts(stream, length)
-        parts.append((_mixed(span(starts, starts + length) + np.uint64(length * 0x51ED270B)), owner[starts], GRAM_WEIGHT))
+        parts.append(
+            (_mixed(span(starts, starts + length) + np.uint64(length * 0x51ED270B)), owner[starts], GRAM_WEIGHT)
+        )
     return _by_text(parts, len(texts))
 
 
@@ -94,19 +96,21 @@ def _gram_starts(stream: NDArray[np.uint32], length: int) -> Places:
         return np.zeros(0, np.int64)
     space = stream == _WORD_SPACE
     before = np.concatenate([[0], np.cumsum(space)])
-    first = np.arange(len(stream) - length + 1)
+    first: Places = np.arange(len(stream) - length + 1)
     last = first + length - 1
     inside = before[last] - before[first + 1]
-    return first[(inside == 0) & ~(space[first] & space[last])]
+    starts: Places = first[(inside == 0) & ~(space[first] & space[last])]
+    return starts
 
 
-def _span_hasher(stream: NDArray[np.uint32]):  # noqa: ANN202 - a local function
+def _span_hasher(stream: NDArray[np.uint32]) -> Callable[[Places, Places], Hashes]:
     sums = np.cumsum((stream.astype(np.uint64) + np.uint64(1)) * _powers(_MULTIPLIER, len(stream)))
     prefix = np.concatenate([[np.uint64(0)], sums])
     inverse = _powers(_INVERSE, len(stream) + 1)
 
     def span(start: Places, end: Places) -> Hashes:
-        return (prefix[end] - prefix[start]) * inverse[start]
+        hashes: Hashes = (prefix[end] - prefix[start]) * inverse[start]
+        return hashes
 
     return span
 
@@ -114,7 +118,8 @@ def _span_hasher(stream: NDArray[np.uint32]):  # noqa: ANN202 - a local function
 def _powers(base: int, count: int) -> Hashes:
     factors = np.full(count, base, np.uint64)
     factors[:1] = 1
-    return np.multiply.accumulate(factors)
+    powers: Hashes = np.multiply.accumulate(factors)
+    return powers
 
 
 def _mixed(hashes: Hashes) -> Hashes:

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
-from scipy.sparse import csr_array
-
 from rubrika.encode.encoder import FloatArray
 from rubrika.encode.features import Features, features_of
 from rubrika.errors import EncoderError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_array
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 BATCH_TEXTS = 1_024
@@ -78,7 +77,9 @@ class LearnedEncoder:
                 raise EncoderError(f"{folder}: made by a Rubrika that encodes differently ({config.kind}); ingest anew")
             return cls(config, load_file(folder / WEIGHTS)["table"])
         except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            raise EncoderError(f"{folder}: the encoder's files cannot be read ({error}); ingest into a new folder") from None
+            raise EncoderError(
+                f"{folder}: the encoder's files cannot be read ({error}); ingest into a new folder"
+            ) from None
 
     def _encode(self, features: Features) -> FloatArray:
         rows, place = np.unique(feature_rows(features.hashes, self.config.bits), return_inverse=True)

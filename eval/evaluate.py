@@ -1,4 +1,4 @@
-"""Says how good the categories are on products that were held out: learn, ingest and classify as in earnest, compare."""
+"""Says how good the predictions are on products held out: learn, ingest and classify as in earnest, then compare."""
 
 import time
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
-
 from rubrika.errors import InputError
 from rubrika.eval.metrics import Metrics, metrics_of, weighted_f1_interval
 from rubrika.eval.split import Split, group_split, plain_split, stratified_split
@@ -47,7 +46,9 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class _Labels:
+class Labels:
+    """What a split needs to know of all good rows: ids (n,), categories (n,), and groups."""
+
     ids: NDArray[np.uint64]
     categories: NDArray[np.int64]
     groups: list[str]
@@ -77,7 +78,7 @@ def evaluate(
     """
     progress = progress or Silent()
     reader.check()
-    labels = _labels(reader, progress)
+    labels = read_labels(reader, progress)
     split = _split(labels, reader.group_by, holdout, seed, stratify)
     started = time.monotonic()
     with TemporaryDirectory(prefix="rubrika-evaluate-") as folder:
@@ -103,7 +104,8 @@ def evaluate(
     )
 
 
-def _labels(reader: Reader, progress: Progress) -> _Labels:
+def read_labels(reader: Reader, progress: Progress) -> Labels:
+    """Read the labels alone, keeping no text."""
     ids: list[int] = []
     categories: list[int] = []
     groups: list[str] = []
@@ -112,13 +114,13 @@ def _labels(reader: Reader, progress: Progress) -> _Labels:
             ids += [product.id for product in batch.products]
             categories += [product.category.id for product in batch.products if product.category]
             groups += [product.group for product in batch.products]
-            advance(len(batch.products) + len(batch.rejects))
+            advance(batch.rows)
     if len(ids) < 2:
         raise InputError(f"{reader.files[0]}: {len(ids)} readable rows; at least 2 are needed to hold one out")
-    return _Labels(np.array(ids, np.uint64), np.array(categories, np.int64), groups)
+    return Labels(np.array(ids, np.uint64), np.array(categories, np.int64), groups)
 
 
-def _split(labels: _Labels, group_by: str | None, holdout: float, seed: int, stratify: bool) -> Split:
+def _split(labels: Labels, group_by: str | None, holdout: float, seed: int, stratify: bool) -> Split:
     if group_by:
         return group_split(labels.ids, labels.groups, holdout, seed, group_by)
     if stratify:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
 from rubrika.errors import RubrikaError
 
 Mask = NDArray[np.bool_]
@@ -58,7 +57,9 @@ def group_split(ids: NDArray[np.uint64], groups: Sequence[str], holdout: float, 
 def _target(rows: int, holdout: float) -> int:
     target = round(rows * holdout)
     if not 0 < target < rows:
-        raise RubrikaError(f"a held-out part of {holdout} leaves {target} of {rows} rows to test on; choose another --holdout")
+        raise RubrikaError(
+            f"a held-out part of {holdout} leaves {target} of {rows} rows to test on; choose another --holdout"
+        )
     return target
 
 

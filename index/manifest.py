@@ -28,7 +28,7 @@ class VoteSettings:
 
     vector: str = "text"
     top_k: int = 10
-    temperature: float = 20.0
+    temperature: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ class Manifest:
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise IndexFolderError(f"{folder}: no index here; run `rubrika ingest FILE --index {folder}` first") from None
+            raise IndexFolderError(
+                f"{folder}: no index here; run `rubrika ingest FILE --index {folder}` first"
+            ) from None
         except (ValueError, OSError) as error:
             raise IndexFolderError(f"{path}: not readable ({error}); restore it or ingest into a new folder") from None
         return cls._of(raw, path)
@@ -83,7 +85,9 @@ class Manifest:
                 format=int(raw["format"]),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise IndexFolderError(f"{path}: not a manifest ({error}); restore it or ingest into a new folder") from None
+            raise IndexFolderError(
+                f"{path}: not a manifest ({error}); restore it or ingest into a new folder"
+            ) from None
 
 
 def folder_hash(folder: Path) -> str:

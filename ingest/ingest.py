@@ -11,7 +11,6 @@ from rubrika.index.index import Index, has_index
 from rubrika.ingest.write import IngestReport, Writer
 from rubrika.products.selection import Products
 from rubrika.progress import Progress, Silent
-from rubrika.train.learn import learn
 
 
 def ingest(folder: Path, reader: Products, *, strict: bool = False, progress: Progress | None = None) -> IngestReport:
@@ -30,6 +29,9 @@ def ingest(folder: Path, reader: Products, *, strict: bool = False, progress: Pr
     started, progress = time.monotonic(), progress or Silent()
     reader.check()
     if not has_index(folder):
+        # Imported here: learning needs torch, which takes seconds to load, and a daily ingest needs no learning.
+        from rubrika.train.learn import learn
+
         create_index(folder, LEARNED, learn(reader, progress))
     report = IngestReport()
     with Index.open(folder) as index:
@@ -40,7 +42,7 @@ def ingest(folder: Path, reader: Products, *, strict: bool = False, progress: Pr
                 if strict and report.rejects:
                     first = report.rejects[0]
                     raise InputError(f"{first.file} row {first.row}: {first.reason}; mend it, or run without --strict")
-                advance(len(batch.products) + len(batch.rejects))
+                advance(batch.rows)
         with progress.stage("optimising the store", 1) as advance:
             index.store.optimise()
             index.store.flush()

@@ -42,7 +42,7 @@ class Writer:
     def write(self, batch: Batch) -> None:
         """Write one batch."""
         report = self._report
-        report.read += len(batch.products) + len(batch.rejects)
+        report.read += batch.rows
         report.rejects += batch.rejects
         report.rejected += len(batch.rejects)
         payloads = {}
@@ -51,7 +51,9 @@ class Writer:
             if self._first_of_its_id(product, payload, batch.file):
                 payloads[product.id] = (product, payload)
         known = self._store.fetch(list(payloads), payload=True)
-        changed = [pair for id, pair in payloads.items() if self._differs(known[id].payload if id in known else None, pair[1])]
+        changed = [
+            pair for id, pair in payloads.items() if self._differs(known[id].payload if id in known else None, pair[1])
+        ]
         self._upsert(changed)
 
     def _first_of_its_id(self, product: Product, payload: Payload, file: Path) -> bool:
@@ -62,7 +64,8 @@ class Writer:
         if before[0] == content:
             self._report.unchanged += 1
         else:
-            reason = f"product_id {product.id} was in {before[1].name} row {before[2]} with other content; the first was kept"
+            place = f"{before[1].name} row {before[2]}"
+            reason = f"product_id {product.id} was in {place} with other content; the first was kept"
             self._report.rejects.append(Reject(file, product.row, str(product.id), reason))
             self._report.rejected += 1
         return False

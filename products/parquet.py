@@ -8,14 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from rubrika.errors import InputError
 from rubrika.products.fields import FieldsError, parse_fields
-from rubrika.products.product import Batch, Category, Product, Reject
+from rubrika.products.product import SEPARATOR, Batch, Category, Product, Reject
 from rubrika.products.text import product_text, product_title
 
 BATCH_ROWS = 2_048
 MAX_ID = 2**64 - 1
+MAX_CATEGORY = 2**63 - 1
 
 _REQUIRED = ("product_id", "text_fields")
 _LABEL = ("category_id", "category_name")
@@ -72,7 +72,9 @@ class Reader:
                         yield self._batch(file, row, table)
                         row += table.num_rows
                 except (pa.ArrowException, OSError) as error:
-                    raise InputError(f"{file}: damaged after row {row - 1} ({_first_line(error)}); export it again") from None
+                    raise InputError(
+                        f"{file}: damaged after row {row - 1} ({_first_line(error)}); export it again"
+                    ) from None
 
     def _open(self, file: Path) -> pq.ParquetFile:
         try:
@@ -102,7 +104,7 @@ class Reader:
             try:
                 products.append(self._product(row, first_row + offset))
             except (RowError, FieldsError) as error:
-                rejects.append(Reject(file, first_row + offset, str(row["product_id"]), str(error)))
+                rejects.append(Reject(file, first_row + offset, _shown(row["product_id"]), str(error)))
         return Batch(file, products, rejects)
 
     def _product(self, row: dict[str, Any], number: int) -> Product:
@@ -117,9 +119,9 @@ class Reader:
         category = None
         if self.labelled:
             name = row["category_name"]
-            if not isinstance(name, str) or not name.strip():
+            if not isinstance(name, str) or not name.strip(f" {SEPARATOR}"):
                 raise RowError("category_name is empty")
-            category = Category(_whole("category_id", row["category_id"]), name.strip())
+            category = Category(_whole("category_id", row["category_id"], MAX_CATEGORY), name.strip())
         return Product(
             id=product_id,
             title=title,
@@ -159,15 +161,20 @@ def _value(cell: pa.Scalar) -> Any:  # noqa: ANN401 - a cell can hold anything
         return None
 
 
-def _whole(name: str, value: object) -> int:
+def _whole(name: str, value: object, largest: int = MAX_ID) -> int:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         raise RowError(f"{name} is empty")
     if not isinstance(value, int | float) or (isinstance(value, float) and not value.is_integer()):
         raise RowError(f"{name} {value} is not a whole number")
     number = int(value)
-    if not 0 <= number <= MAX_ID:
-        raise RowError(f"{name} {number} is outside 0 … {MAX_ID}")
+    if not 0 <= number <= largest:
+        raise RowError(f"{name} {number} is outside 0 … {largest}")
     return number
+
+
+def _shown(value: object) -> str:
+    """An id as its owner wrote it: a column with an empty place holds even whole numbers as 2.0."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _optional_whole(value: object) -> int | None:

@@ -17,7 +17,7 @@ class Category:
     @property
     def levels(self) -> list[str]:
         """The names from the top of the tree to the leaf, without the root that all paths share."""
-        names = [name.strip() for name in self.path.split(SEPARATOR)]
+        names = [name.strip() for name in self.path.split(SEPARATOR) if name.strip()]
         return names[1:] if len(names) > 1 and names[0] == ROOT_CATEGORY else names
 
     @property
@@ -59,3 +59,8 @@ class Batch:
     file: Path
     products: list[Product]
     rejects: list[Reject]
+
+    @property
+    def rows(self) -> int:
+        """How many rows were read, good and bad."""
+        return len(self.products) + len(self.rejects)

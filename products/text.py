@@ -7,7 +7,9 @@ MAX_TEXT = 20_000
 MAX_HTML = 1_000_000
 
 # Control, bidirectional and zero-width marks change how a text looks, not what it says; a lone surrogate says nothing.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
 _BREAKS = re.compile(r"<\s*/?\s*(?:br|p|li|ul|ol|div|tr|td|th|h[1-6])\b[^>]*>", re.IGNORECASE)
 _SPACES = re.compile(r"\s+")
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rubrika.index.index import Index
-from rubrika.products.selection import Products
 from rubrika.products.product import Batch
+from rubrika.products.selection import Products
 from rubrika.retrieve.vote import Votes, weighted_vote
 from rubrika.store.store import Hits
 

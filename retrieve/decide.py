@@ -1,8 +1,7 @@
-"""Decides whether a prediction may stand alone: `auto`, worth a person's look: `review`, or like nothing known: `new`."""
+"""Decides which predictions may stand alone (`auto`), want a look (`review`), or are like nothing known (`new`)."""
 
 import numpy as np
 from numpy.typing import NDArray
-
 from rubrika.retrieve.vote import Votes
 from rubrika.store.store import FloatArray, Hits
 
@@ -11,7 +10,7 @@ NEW_BELOW = 0.3
 
 
 def decide(hits: Hits, votes: Votes) -> NDArray[np.str_]:
-    """One decision a product: `new` when even the nearest product is unlike it, `auto` when one category has the vote."""
+    """One decision a product: `new` when even the nearest one is unlike it, `auto` when one category has the vote."""
     nearest = hits.scores[:, 0]
     confident = confidence(hits, votes) >= AUTO_FROM
     return np.where(nearest < NEW_BELOW, "new", np.where(confident, "auto", "review"))

@@ -1,7 +1,6 @@
 """Category names for the ids that won a vote, asked from the store once each."""
 
 import numpy as np
-
 from rubrika.retrieve.vote import Votes
 from rubrika.store.store import Hits, Store
 

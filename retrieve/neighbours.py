@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-
 from rubrika.errors import RubrikaError
 from rubrika.index.index import Index
 
@@ -35,12 +34,16 @@ def neighbours_of_product(index: Index, product_id: int, vector: str, top_k: int
     if point is None:
         raise RubrikaError(f"product {product_id} is not in {index.folder}; ask by --title instead")
     if vector not in point.vectors:
-        raise RubrikaError(f"product {product_id} has no vector {vector}; ask with --vector {next(iter(point.vectors))}")
+        raise RubrikaError(
+            f"product {product_id} has no vector {vector}; ask with --vector {next(iter(point.vectors))}"
+        )
     found = _search(index, point.vectors[vector][None], vector, top_k + 1)
     return [neighbour for neighbour in found if neighbour.product_id != product_id][:top_k]
 
 
-def _search(index: Index, query: np.ndarray[tuple[int, ...], np.dtype[np.float32]], vector: str, top_k: int) -> list[Neighbour]:
+def _search(
+    index: Index, query: np.ndarray[tuple[int, ...], np.dtype[np.float32]], vector: str, top_k: int
+) -> list[Neighbour]:
     hits = index.store.search(vector, query, top_k)
     found = [(int(i), float(s)) for i, s in zip(hits.ids[0], hits.scores[0], strict=True) if np.isfinite(s)]
     payloads = {id: point.payload for id, point in index.store.fetch([id for id, _ in found]).items()}

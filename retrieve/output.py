@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-
 from rubrika.products.product import Reject
 from rubrika.retrieve.classify import Classified
 from rubrika.retrieve.decide import confidence, decide
@@ -49,7 +48,9 @@ class Output:
         for writer in self._writers:
             writer.write_table(table.select(writer.schema.names))
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Give the files their names, or remove what an error left."""
         for writer, path in zip(self._writers, self._paths, strict=True):
             writer.close()

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
 from rubrika.store.store import FloatArray, Hits
 
 NO_CATEGORY = -1

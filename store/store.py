@@ -51,7 +51,8 @@ class Hits:
         hits.scores[filled] = np.fromiter((hit[1] for hit in flat), np.float32, len(flat))
         hits.categories[filled] = np.fromiter((hit[2] for hit in flat), np.int64, len(flat))
         order = np.lexsort((hits.ids, -hits.scores), axis=1)
-        return cls(*(np.take_along_axis(each, order, axis=1) for each in (hits.ids, hits.scores, hits.categories)))
+        row = np.arange(len(found))[:, None]
+        return cls(hits.ids[row, order], hits.scores[row, order], hits.categories[row, order])
 
     def first(self, top_k: int) -> "Hits":
         """The best `top_k` of each query."""

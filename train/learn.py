@@ -1,25 +1,27 @@
 """Learns the default text encoder from labelled products, on the CPU, in a minute or two.
 
 Every feature has a vector, a product's is their weighted mean, and a category has one too; all are trained so that
-softmax(scale · cosine(product, category)) names the right category (a cosine softmax, as in NormFace, Wang et al. 2017).
+softmax(scale · cosine(product, category)) names the right category (cosine softmax, as in NormFace, Wang et al. 2017).
 The scale is kept low: products of one category are then not squeezed onto its vector, and neighbours tell more than
 the category vectors do, see docs/encoder.md.
 """
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from torch.nn import functional as F
-
 from rubrika.encode.features import features_of
 from rubrika.encode.learned import LearnedConfig, LearnedEncoder, feature_rows
 from rubrika.errors import EncoderError
 from rubrika.products.selection import Products
 from rubrika.progress import Progress
+from scipy.sparse import csr_array
+from torch.nn import functional as F
+
+MIN_BITS, MAX_BITS = 10, 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class LearnSettings:
 
     Args:
         size: the width of a vector.
-        bits: the table has 2^bits rows.
+        bits: the table has 2^bits rows; None: as many as there are different features, at most 2^MAX_BITS.
         epochs: how often every product is seen.
         batch: products a step.
         rate: the learning rate of features, divided by each row's root of summed squared gradients (Adagrad by row).
@@ -37,8 +39,8 @@ class LearnSettings:
         seed: of the starting vectors and the order of products.
     """
 
-    size: int = 256
-    bits: int = 19
+    size: int = 128
+    bits: int | None = None
     epochs: int = 4
     batch: int = 512
     rate: float = 0.03
@@ -51,19 +53,36 @@ class LearnSettings:
 class _Bags:
     """Features of all products, flat: product i has rows[offsets[i]:offsets[i + 1]]; its weights there sum to 1."""
 
+    bits: int
     rows: NDArray[np.int32]
     weights: NDArray[np.float32]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int64]
 
 
-def learn(products: Products, progress: Progress, settings: LearnSettings | None = None) -> LearnedEncoder:
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def cosine_softmax(scale: float, smoothing: float = 0.0) -> Loss:
+    """The loss of product vectors (n, size), category vectors (c, size) and true categories (n,), summed over n."""
+
+    def loss(products: torch.Tensor, categories: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        cosine = F.normalize(products) @ F.normalize(categories).T
+        return F.cross_entropy(scale * cosine, truth, reduction="sum", label_smoothing=smoothing)
+
+    return loss
+
+
+def learn(
+    products: Products, progress: Progress, settings: LearnSettings | None = None, loss: Loss | None = None
+) -> LearnedEncoder:
     """Learn an encoder; the same products, settings and machine give the same encoder.
 
     Args:
         products: labelled products, read once.
         progress: where to show how far it is.
         settings: how to learn.
+        loss: another loss to try instead of the cosine softmax.
 
     Raises:
         EncoderError: fewer than two categories to tell apart.
@@ -75,36 +94,44 @@ def learn(products: Products, progress: Progress, settings: LearnSettings | None
         raise EncoderError(
             f"an encoder is learned from at least 2 categories, the products have {categories}; add products of others"
         )
-    table = _train(bags, categories, settings, progress)
-    return LearnedEncoder(LearnedConfig(settings.size, settings.bits), table.to(torch.float16).numpy())
+    table = _train(bags, categories, settings, loss or cosine_softmax(settings.scale), progress)
+    return LearnedEncoder(LearnedConfig(settings.size, bags.bits), table.to(torch.float16).numpy())
 
 
-def _read(products: Products, bits: int, progress: Progress) -> _Bags:
+def _read(products: Products, bits: int | None, progress: Progress) -> _Bags:
     rows, weights, counts, labels = [], [], [], []
     with progress.stage("reading products to learn from", len(products)) as advance:
         for batch in products:
             features = features_of([product.text for product in batch.products])
             count = np.diff(features.offsets)
             total = np.add.reduceat(np.append(features.weights, 0), features.offsets[:-1]) if len(count) else count
-            rows.append(feature_rows(features.hashes, bits).astype(np.int32))
+            rows.append(feature_rows(features.hashes, bits or MAX_BITS).astype(np.int32))
             weights.append(features.weights / np.repeat(total, count).astype(np.float32))
             counts.append(count)
             labels += [product.category.id for product in batch.products if product.category]
-            advance(len(batch.products) + len(batch.rejects))
+            advance(batch.rows)
     if not labels:
         raise EncoderError("there is no readable labelled product to learn from; see the rows set aside")
+    flat = np.concatenate(rows)
+    bits = bits or _bits_for(flat)
     return _Bags(
-        rows=np.concatenate(rows),
+        bits=bits,
+        rows=flat & np.int32(2**bits - 1),
         weights=np.concatenate(weights),
         offsets=np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
         labels=np.unique(np.array(labels), return_inverse=True)[1],
     )
 
 
-def _train(bags: _Bags, categories: int, settings: LearnSettings, progress: Progress) -> torch.Tensor:
+def _bits_for(rows: NDArray[np.int32]) -> int:
+    different = int(np.count_nonzero(np.bincount(rows, minlength=2**MAX_BITS)))
+    return int(np.clip(round(np.log2(max(different, 1))), MIN_BITS, MAX_BITS))
+
+
+def _train(bags: _Bags, categories: int, settings: LearnSettings, loss: Loss, progress: Progress) -> torch.Tensor:
     generator = torch.Generator().manual_seed(settings.seed)
     bound = settings.size**-0.5
-    table = torch.empty(2**settings.bits, settings.size).uniform_(-bound, bound, generator=generator)
+    table = torch.empty(2**bags.bits, settings.size).uniform_(-bound, bound, generator=generator)
     squares = torch.zeros(len(table))
     category = torch.nn.Parameter(torch.randn(categories, settings.size, generator=generator) * bound)
     optimiser = torch.optim.Adam([category], lr=settings.category_rate)
@@ -116,10 +143,8 @@ def _train(bags: _Bags, categories: int, settings: LearnSettings, progress: Prog
             left = 1 - step / steps
             rows, bag, spread = _bag(bags, chosen, len(table))
             mean = (bag @ table[rows]).requires_grad_()
-            cosine = F.normalize(mean) @ F.normalize(category).T
-            loss = F.cross_entropy(settings.scale * cosine, labels[chosen], reduction="sum")
             optimiser.zero_grad()
-            loss.backward()
+            loss(mean, category, labels[chosen]).backward()  # type: ignore[no-untyped-call]
             assert mean.grad is not None and category.grad is not None  # noqa: S101, PT018 - for the type checker
             category.grad /= len(chosen)
             optimiser.param_groups[0]["lr"] = settings.category_rate * left
@@ -151,11 +176,15 @@ def _bag(bags: _Bags, chosen: NDArray[np.int64], size: int) -> tuple[torch.Tenso
     place = np.empty(size, np.int32)
     place[rows] = np.arange(len(rows), dtype=np.int32)
     matrix = csr_array(
-        (bags.weights[flat], place[bags.rows[flat]], np.concatenate([[0], ends]).astype(np.int32)), (len(chosen), len(rows))
+        (bags.weights[flat], place[bags.rows[flat]], np.concatenate([[0], ends]).astype(np.int32)),
+        (len(chosen), len(rows)),
     )
     return torch.from_numpy(rows), _sparse(matrix), _sparse(csr_array(matrix.T))
 
 
 def _sparse(matrix: csr_array) -> torch.Tensor:
-    parts = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
-    return torch.sparse_csr_tensor(*parts, size=matrix.shape, check_invariants=False)
+    offsets, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    with warnings.catch_warnings():
+        # torch says of every first sparse matrix that its support is in beta.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.sparse_csr_tensor(offsets, columns, values, size=matrix.shape, check_invariants=False)

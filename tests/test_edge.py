@@ -1,0 +1,115 @@
+"""Qdrant Edge as a store: what is written is found, kept, and not shared with a second process by accident."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rubrika.errors import StoreError
+from rubrika.store.edge import EdgeStore
+from rubrika.store.store import Point
+
+SIZE = 8
+
+
+def unit(random: np.random.Generator, count: int) -> np.ndarray:
+    rows = random.standard_normal((count, SIZE)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def points(count: int, seed: int = 0) -> list[Point]:
+    rows = unit(np.random.default_rng(seed), count)
+    return [Point(i, {"text": rows[i]}, {"category_id": i % 3, "title": f"товар {i}"}) for i in range(count)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EdgeStore]:
+    opened = EdgeStore.create(tmp_path / "edge", {"text": SIZE})
+    yield opened
+    opened.close()
+
+
+def test_the_nearest_points_come_first(store: EdgeStore) -> None:
+    stored = points(500)
+    store.upsert(stored)
+    store.optimise()
+    rows = np.array([point.vectors["text"] for point in stored])
+    queries = unit(np.random.default_rng(1), 20)
+    hits = store.search("text", queries, 5)
+    similarity = queries @ rows.T
+    assert np.array_equal(hits.ids, np.argsort(-similarity, axis=1)[:, :5])
+    assert np.allclose(hits.scores, -np.sort(-similarity, axis=1)[:, :5], atol=1e-5)
+    assert np.array_equal(hits.categories, hits.ids % 3)
+
+
+def test_equal_scores_come_in_the_order_of_ids(store: EdgeStore) -> None:
+    same = points(1)[0].vectors
+    store.upsert([Point(id, same, {"category_id": 1}) for id in (9, 2, 5)])
+    assert store.search("text", same["text"][None], 3).ids.tolist() == [[2, 5, 9]]
+
+
+def test_fewer_points_than_asked_for_leave_places_empty(store: EdgeStore) -> None:
+    store.upsert(points(2))
+    hits = store.search("text", unit(np.random.default_rng(0), 1), 4)
+    assert np.isfinite(hits.scores).tolist() == [[True, True, False, False]]
+
+
+def test_writing_an_id_again_replaces_it(store: EdgeStore) -> None:
+    store.upsert(points(3))
+    store.upsert([Point(1, points(1, seed=9)[0].vectors, {"category_id": 77})])
+    assert store.count() == 3
+    assert store.fetch([1])[1].payload == {"category_id": 77}
+
+
+def test_points_are_fetched_with_vectors_and_unknown_ids_left_out(store: EdgeStore) -> None:
+    stored = points(3)
+    store.upsert(stored)
+    found = store.fetch([2, 999], vectors=True)
+    assert list(found) == [2]
+    assert np.allclose(found[2].vectors["text"], stored[2].vectors["text"], atol=1e-6)
+
+
+def test_scrolling_meets_every_point_once_in_order(store: EdgeStore) -> None:
+    store.upsert(points(5_000))
+    ids = [point.id for batch in store.scroll(["title"]) for point in batch]
+    assert ids == list(range(5_000))
+
+
+def test_facets_count_values(store: EdgeStore) -> None:
+    store.upsert(points(7))
+    assert store.facet("category_id") == {0: 3, 1: 2, 2: 2}
+
+
+def test_the_largest_id_fits(store: EdgeStore) -> None:
+    store.upsert([Point(2**64 - 1, points(1)[0].vectors, {"category_id": 1, "product_id": 2**64 - 1})])
+    assert store.search("text", points(1)[0].vectors["text"][None], 1).ids.tolist() == [[2**64 - 1]]
+    assert store.fetch([2**64 - 1])[2**64 - 1].payload["product_id"] == 2**64 - 1
+
+
+def test_points_outlive_the_process_that_wrote_them(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); from test_edge import *\n"
+        "store = EdgeStore.create(Path(sys.argv[1]), {'text': SIZE})\n"
+        "store.upsert(points(50)); store.flush(); store.close()"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path / "edge", Path(__file__).parent], check=True)
+    again = EdgeStore.open(tmp_path / "edge")
+    assert again.count() == 50
+    again.close()
+
+
+def test_a_folder_held_by_another_is_said(store: EdgeStore, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="another process is using this index"):
+        EdgeStore.open(tmp_path / "edge")
+
+
+def test_a_missing_store_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="run `rubrika ingest` first"):
+        EdgeStore.open(tmp_path / "nowhere")
+
+
+def test_a_vector_of_the_wrong_size_is_refused(store: EdgeStore) -> None:
+    with pytest.raises(StoreError):
+        store.upsert([Point(1, {"text": np.ones(3, np.float32)}, {"category_id": 1})])

@@ -1,0 +1,60 @@
+"""text_fields: both notations parse, and nothing a cell can hold does harm."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rubrika.products.fields import FieldsError, parse_fields
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+fields = st.dictionaries(st.text(), values, max_size=5)
+
+
+@given(fields)
+def test_json_gives_back_what_was_written(written: dict[str, object]) -> None:
+    assert parse_fields(json.dumps(written, ensure_ascii=False)) == written
+
+
+@given(fields)
+def test_python_literal_gives_back_what_was_written(written: dict[str, object]) -> None:
+    assert parse_fields(repr(written)) == written
+
+
+@given(st.text())
+def test_any_text_parses_or_says_why(raw: str) -> None:
+    with contextlib.suppress(FieldsError):
+        assert isinstance(parse_fields(raw), dict)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (None, "is empty"),
+        ("", "is empty"),
+        ("кроссовки", "neither JSON nor a Python literal"),
+        ("[1, 2]", "is a list"),
+        ("__import__('os').system('true')", "neither JSON nor a Python literal"),
+        ("{'title': open('/etc/passwd').read()}", "neither JSON nor a Python literal"),
+        ('{"title": ' + "[" * 1_000_000 + "]" * 1_000_000 + "}", "too many values"),
+        ('{"title": ' + "[" * 50 + "]" * 50 + "}", "nested deeper"),
+        ("{'title': " + "-" * 100_000 + "1}", "neither JSON nor a Python literal"),
+        ("{'a': " + "1+" * 90_000 + "1}", "neither JSON nor a Python literal"),
+        ('{"title": "' + "я" * 33_000_000 + '"}', "more than the 32,000,000"),
+        ("{'title': 'кот", "neither JSON nor a Python literal"),
+    ],
+)
+def test_refused_with_a_reason(raw: str | None, reason: str) -> None:
+    with pytest.raises(FieldsError, match=reason):
+        parse_fields(raw)
+
+
+def test_quotes_and_brackets_inside_texts_are_only_text() -> None:
+    title = "Рамка [\"{'10x15'}\"] " + "[" * 100
+    assert parse_fields(repr({"title": title}))["title"] == title
+    assert parse_fields(json.dumps({"title": title}))["title"] == title

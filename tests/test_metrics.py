@@ -1,0 +1,51 @@
+"""Metrics: scikit-learn's numbers, and a notice when truth and prediction are swapped."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rubrika.eval.metrics import metrics_of, weighted_f1_interval
+from sklearn.metrics import accuracy_score, f1_score
+
+pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60)
+
+
+@given(pairs)
+def test_the_same_as_scikit_learn(drawn: list[tuple[int, int]]) -> None:
+    truth, predicted = np.array(drawn).T
+    found = metrics_of(truth, predicted)
+    assert found.weighted_f1 == pytest.approx(f1_score(truth, predicted, average="weighted", zero_division=0))
+    assert found.macro_f1 == pytest.approx(f1_score(truth, predicted, average="macro", zero_division=0))
+    assert found.accuracy == pytest.approx(accuracy_score(truth, predicted))
+
+
+def test_swapped_arguments_give_another_weighted_f1() -> None:
+    truth, predicted = np.array([1, 1, 1, 1, 2, 3]), np.array([1, 1, 2, 2, 2, 3])
+    assert metrics_of(truth, predicted).weighted_f1 != pytest.approx(metrics_of(predicted, truth).weighted_f1)
+
+
+def test_the_interval_holds_the_value_and_narrows_with_more_rows() -> None:
+    random = np.random.default_rng(0)
+    truth = random.integers(5, size=4_000)
+    predicted = np.where(random.random(4_000) < 0.9, truth, 0)
+    low, high = weighted_f1_interval(truth, predicted)
+    few_low, few_high = weighted_f1_interval(truth[:100], predicted[:100])
+    assert low < metrics_of(truth, predicted).weighted_f1 < high
+    assert few_high - few_low > 2 * (high - low)
+    assert weighted_f1_interval(truth, predicted) == (low, high)
+
+
+def test_rows_that_belong_together_widen_the_interval() -> None:
+    random = np.random.default_rng(1)
+    truth = np.repeat(random.integers(5, size=200), 10)
+    predicted = np.where(np.repeat(random.random(200), 10) < 0.8, truth, 0)
+    alone, together = (
+        weighted_f1_interval(truth, predicted, groups) for groups in (None, np.repeat(np.arange(200), 10))
+    )
+    assert together[1] - together[0] > 2 * (alone[1] - alone[0])
+
+
+def test_no_rows_are_no_score() -> None:
+    nothing = np.array([], np.int64)
+    assert metrics_of(nothing, nothing).weighted_f1 == 0
+    assert weighted_f1_interval(nothing, nothing) == (0, 0)
