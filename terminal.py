@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 from rubrika.eval.evaluate import Evaluation
+from rubrika.products.product import Category
 from rubrika.progress import Advance
 from rubrika.retrieve.neighbours import Neighbour
 
@@ -69,11 +70,12 @@ def neighbours_table(found: Sequence[Neighbour]) -> str:
     """Neighbours, nearest first, for a person."""
     table = Table()
     table.add_column("similarity", justify="right")
-    table.add_column("category", max_width=36)
+    table.add_column("category", ratio=1)
     table.add_column("title", ratio=1)
     table.add_column("id", justify="right", no_wrap=True)
     for each in found:
-        table.add_row(f"{each.similarity:.3f}", Text(each.category), Text(each.title), str(each.product_id))
+        path = " › ".join(Category(each.category_id, each.category_path).levels)
+        table.add_row(f"{each.similarity:.3f}", Text(path), Text(each.title), str(each.product_id))
     return _rendered(table)
 
 

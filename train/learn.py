@@ -31,8 +31,8 @@ class LearnSettings:
     Args:
         size: the width of a vector.
         bits: the table has 2^bits rows; None: as many as there are different features, at most 2^MAX_BITS.
-        epochs: how often every product is seen.
-        batch: products a step.
+        epochs: how often every product is seen; None: the fewer products, the more often (4 to 20 times).
+        batch: products a step; None: about a hundredth of them, 64 to 512.
         rate: the learning rate of features, divided by each row's root of summed squared gradients (Adagrad by row).
         category_rate: the learning rate of category vectors (Adam).
         scale: of the cosine in the softmax.
@@ -41,12 +41,17 @@ class LearnSettings:
 
     size: int = 128
     bits: int | None = None
-    epochs: int = 4
-    batch: int = 512
+    epochs: int | None = None
+    batch: int | None = None
     rate: float = 0.03
     category_rate: float = 0.003
     scale: float = 10.0
     seed: int = 0
+
+    def pace(self, count: int) -> tuple[int, int]:
+        """Epochs and batch for `count` products: a small shelf needs enough steps, a large one not too many."""
+        batch = self.batch or int(np.clip(2 ** round(np.log2(max(count, 1) / 100)), 64, 512))
+        return self.epochs or int(np.clip(round(300_000 / max(count, 1)), 4, 20)), batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +142,10 @@ def _train(bags: _Bags, categories: int, settings: LearnSettings, loss: Loss, pr
     optimiser = torch.optim.Adam([category], lr=settings.category_rate)
     labels = torch.from_numpy(bags.labels)
     count = len(bags.labels)
-    steps = settings.epochs * -(-count // settings.batch)
-    with progress.stage("learning the text encoder", settings.epochs * count) as advance:
-        for step, chosen in enumerate(_batches(count, settings)):
+    epochs, batch = settings.pace(count)
+    steps = epochs * -(-count // batch)
+    with progress.stage("learning the text encoder", epochs * count) as advance:
+        for step, chosen in enumerate(_batches(count, epochs, batch, settings.seed)):
             left = 1 - step / steps
             rows, bag, spread = _bag(bags, chosen, len(table))
             mean = (bag @ table[rows]).requires_grad_()
@@ -157,12 +163,12 @@ def _train(bags: _Bags, categories: int, settings: LearnSettings, loss: Loss, pr
     return table
 
 
-def _batches(count: int, settings: LearnSettings) -> Iterator[NDArray[np.int64]]:
-    random = np.random.default_rng(settings.seed)
-    for _ in range(settings.epochs):
+def _batches(count: int, epochs: int, batch: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    random = np.random.default_rng(seed)
+    for _ in range(epochs):
         order = random.permutation(count)
-        for start in range(0, count, settings.batch):
-            yield order[start : start + settings.batch]
+        for start in range(0, count, batch):
+            yield order[start : start + batch]
 
 
 def _bag(bags: _Bags, chosen: NDArray[np.int64], size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
