@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
 from rubrika.eval.evaluate import Evaluation
 from rubrika.products.product import Category
 from rubrika.progress import Advance
@@ -21,6 +22,10 @@ class Terminal:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
+
+    def note(self, text: str) -> None:
+        """Say one thing on stderr."""
+        self._console.print(text, soft_wrap=True)
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
@@ -87,7 +92,8 @@ def info_table(folder: Path, answer: dict[str, Any]) -> str:
     for name, spec in answer["vectors"].items():
         table.add_row(f"vector {name}", f"{spec['encoder']}, {spec['size']} wide")
     vote = answer["vote"]
-    table.add_row("vote", f"{vote['top_k']} hits by {vote['vector']}, temperature {vote['temperature']:g}")
+    weights = ", ".join(f"{name} × {weight:g}" for name, weight in vote["weights"].items())
+    table.add_row("vote", f"{vote['top_k']} hits by {weights}, temperature {vote['temperature']:g}")
     return _rendered(table)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
 from rubrika.eval.evaluate import read_labels
 from rubrika.eval.metrics import metrics_of, paired_difference, weighted_f1_interval
 from rubrika.eval.split import group_split, plain_split
@@ -77,8 +78,8 @@ def rubrika(reader: Reader, held_out: np.ndarray) -> Labels:
     from rubrika.retrieve.classify import classify
 
     with tempfile.TemporaryDirectory() as folder:
-        ingest(Path(folder), Selection(reader, ~held_out))
-        with Index.open(Path(folder)) as index:
+        ingest(Path(folder), Selection(reader, ~held_out), cache=Path(folder))
+        with Index.open(Path(folder), Path(folder)) as index:
             parts = [found.votes.winners for found in classify(index, Selection(reader, held_out))]
     return np.concatenate(parts)
 

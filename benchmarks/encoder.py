@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional as F
+
 from rubrika.encode import features
 from rubrika.eval.evaluate import read_labels
 from rubrika.eval.metrics import metrics_of
@@ -24,7 +26,6 @@ from rubrika.progress import Silent
 from rubrika.retrieve.vote import weighted_vote
 from rubrika.store.store import Hits
 from rubrika.train.learn import LearnSettings, Loss, cosine_softmax, learn
-from torch.nn import functional as F
 
 Variant = tuple[str, LearnSettings, Loss | None, dict[str, object]]
 DEFAULT = LearnSettings()

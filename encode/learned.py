@@ -1,23 +1,27 @@
 """The encoder learned from labelled products: a product's vector is the weighted mean of its features' rows.
 
-It needs numpy and scipy alone, so that classifying starts at once; `train/learn.py` makes it.
+To that, the vectors of other encoders (of its picture, say) can be added through learned projections: it is then the
+encoder of the `joint` vector. It needs numpy and scipy alone, so that classifying starts at once; `train/learn.py`
+makes it.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rubrika.encode.encoder import FloatArray
-from rubrika.encode.features import Features, features_of
-from rubrika.errors import EncoderError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 
+from rubrika.encode.encoder import FloatArray
+from rubrika.encode.features import Features, features_of
+from rubrika.errors import EncoderError
+
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+TABLE = "table"
 BATCH_TEXTS = 1_024
 
 
@@ -28,41 +32,66 @@ class LearnedConfig:
     Args:
         size: the width of a vector.
         bits: a feature's row is the lowest `bits` bits of its hash.
+        inputs: the names of other vectors that are projected and added, with their widths.
+        input_weight: what each of them counts for beside the text, which counts for 1; chosen in docs/encoder.md.
         kind: names this way of encoding, so that another is not mistaken for it.
     """
 
     size: int
     bits: int
+    inputs: dict[str, int] = field(default_factory=dict)
+    input_weight: float = 0.67
     kind: str = "hashed-bag-1"
 
 
 class LearnedEncoder:
-    """A table of feature vectors and how to read it, as an `Encoder`."""
+    """A table of feature vectors and how to read it, as an `Encoder`.
 
-    def __init__(self, config: LearnedConfig, table: NDArray[np.float16]) -> None:
-        if table.shape != (2**config.bits, config.size):
-            raise EncoderError(f"the learned encoder's table is {table.shape}, not {(2**config.bits, config.size)}")
+    Args:
+        config: how features find their rows.
+        table: float16 (2^bits, size).
+        projections: for each input a matrix, float32 (width + 1, size); its last row is for having one.
+    """
+
+    def __init__(
+        self, config: LearnedConfig, table: NDArray[np.float16], projections: Mapping[str, FloatArray] | None = None
+    ) -> None:
         self.config = config
         self._table = table
+        self._projections = dict(projections or {})
+        shapes = {name: matrix.shape for name, matrix in self._projections.items()} | {TABLE: table.shape}
+        expected = {name: (width + 1, config.size) for name, width in config.inputs.items()}
+        expected |= {TABLE: (2**config.bits, config.size)}
+        if shapes != expected:
+            raise EncoderError(f"the learned encoder's weights are {shapes}, not {expected}")
 
     @property
     def size(self) -> int:
         """The width of a vector."""
         return self.config.size
 
-    def encode(self, texts: Sequence[str]) -> FloatArray:
-        """Encode texts into float32 (n, size), every row of length 1."""
+    def encode(self, texts: Sequence[str], inputs: Mapping[str, FloatArray] | None = None) -> FloatArray:
+        """Encode products into float32 (n, size), every row of length 1.
+
+        Args:
+            texts: n texts.
+            inputs: for each input of the config the other encoder's vectors, (n, width); a row of zeros is a product
+                that has none. An input left out is one that no product has.
+        """
         vectors = np.empty((len(texts), self.size), np.float32)
         for start in range(0, len(texts), BATCH_TEXTS):
             part = slice(start, start + BATCH_TEXTS)
-            vectors[part] = self._encode(features_of(texts[part]))
+            total = _unit_or_zero(self._sum(features_of(texts[part])))
+            for name, given in (inputs or {}).items():
+                total += self.config.input_weight * _unit_or_zero(projected(given[part], self._projections[name]))
+            vectors[part] = unit_rows(total)
         return vectors
 
     def save(self, folder: Path) -> None:
         """Write config.json and model.safetensors into a folder, making it."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
-        save_file({"table": self._table}, folder / WEIGHTS)
+        save_file({TABLE: self._table, **self._projections}, folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path) -> "LearnedEncoder":
@@ -75,16 +104,25 @@ class LearnedEncoder:
             config = LearnedConfig(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
             if config.kind != LearnedConfig.kind:
                 raise EncoderError(f"{folder}: made by a Rubrika that encodes differently ({config.kind}); ingest anew")
-            return cls(config, load_file(folder / WEIGHTS)["table"])
+            weights = load_file(folder / WEIGHTS)
+            return cls(config, weights.pop(TABLE), weights)
         except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
             raise EncoderError(
                 f"{folder}: the encoder's files cannot be read ({error}); ingest into a new folder"
             ) from None
 
-    def _encode(self, features: Features) -> FloatArray:
+    def _sum(self, features: Features) -> FloatArray:
         rows, place = np.unique(feature_rows(features.hashes, self.config.bits), return_inverse=True)
         bags = csr_array((features.weights, place, features.offsets), (len(features.offsets) - 1, len(rows)))
-        return unit_rows(bags @ self._table[rows].astype(np.float32))
+        total: FloatArray = bags @ self._table[rows].astype(np.float32)
+        return total
+
+
+def projected(vectors: FloatArray, projection: FloatArray) -> FloatArray:
+    """Project (n, width) by (width + 1, size); a row of zeros stays one."""
+    there = vectors.any(axis=1, keepdims=True).astype(np.float32)
+    result: FloatArray = vectors @ projection[:-1] + there * projection[-1]
+    return result
 
 
 def feature_rows(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:
@@ -93,7 +131,13 @@ def feature_rows(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:
 
 
 def unit_rows(vectors: FloatArray) -> FloatArray:
-    """Scale rows to length 1; a text without a single feature gets a direction all such texts share."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    """Scale rows to length 1; a product of which nothing is known gets a direction that all such products share."""
     empty = np.full(vectors.shape[1], vectors.shape[1] ** -0.5, np.float32)
-    return np.where(norms > 0, vectors / np.maximum(norms, 1e-30), empty).astype(np.float32)
+    rows: FloatArray = np.where(vectors.any(axis=1, keepdims=True), _unit_or_zero(vectors), empty)
+    return rows
+
+
+def _unit_or_zero(vectors: FloatArray) -> FloatArray:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows: FloatArray = (vectors / np.maximum(norms, 1e-30)).astype(np.float32)
+    return rows

@@ -1,22 +1,27 @@
 """Says how good the predictions are on products held out: learn, ingest and classify as in earnest, then compare."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rubrika.errors import InputError
 from rubrika.eval.metrics import Metrics, metrics_of, weighted_f1_interval
 from rubrika.eval.split import Split, group_split, plain_split, stratified_split
+from rubrika.index.create import Choice
 from rubrika.index.index import Index
+from rubrika.index.manifest import VoteSettings
 from rubrika.ingest.ingest import ingest
 from rubrika.products.parquet import Reader
+from rubrika.products.pictures import PictureFolder
 from rubrika.products.selection import Products, Selection
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import classify
-from rubrika.retrieve.vote import mode_vote, weighted_vote
+from rubrika.retrieve.vote import fused_vote, mode_vote, vote_over
 from rubrika.store.store import Hits
 
 SWEEP = 20
@@ -57,6 +62,9 @@ class Labels:
 def evaluate(
     reader: Reader,
     *,
+    cache: Path,
+    pictures: PictureFolder | None = None,
+    choice: Choice | None = None,
     holdout: float = 0.1,
     seed: int = 0,
     stratify: bool = False,
@@ -67,6 +75,9 @@ def evaluate(
 
     Args:
         reader: labelled products; when it has `group_by`, whole groups are held out.
+        cache: a folder for vectors of pretrained encoders.
+        pictures: where the products' pictures are, if anywhere.
+        choice: the encoders and the vote to evaluate.
         holdout: the part held out, between 0 and 1.
         seed: chooses the rows, and the resamples of the interval.
         stratify: hold out the same part of every category.
@@ -82,15 +93,16 @@ def evaluate(
     split = _split(labels, reader.group_by, holdout, seed, stratify)
     started = time.monotonic()
     with TemporaryDirectory(prefix="rubrika-evaluate-") as folder:
-        ingest(Path(folder), Selection(reader, ~split.held_out), progress=progress)
+        learned_from = Selection(reader, ~split.held_out)
+        ingest(Path(folder), learned_from, pictures=pictures, choice=choice, cache=cache, progress=progress)
         ingested = time.monotonic()
-        with Index.open(Path(folder)) as index:
+        with Index.open(Path(folder), cache) as index:
             vote = index.manifest.vote
             k = top_k or vote.top_k
-            hits = _hits(index, Selection(reader, split.held_out), max(SWEEP, k), progress)
+            hits = _hits(index, Selection(reader, split.held_out), pictures, max(SWEEP, k), progress)
     classified = time.monotonic()
     truth = labels.categories[split.held_out]
-    predicted = weighted_vote(hits.first(k), vote.temperature).winners
+    predicted = vote_over(_first(hits, k), vote).winners
     groups = np.unique(np.array(labels.groups, object)[split.held_out].astype(str), return_inverse=True)[1]
     return Evaluation(
         metrics=metrics_of(truth, predicted),
@@ -99,7 +111,7 @@ def evaluate(
         classes=len(np.unique(labels.categories)),
         split=split,
         top_k=k,
-        sweep=[_sweep(truth, hits.first(n), n, vote.temperature) for n in range(1, SWEEP + 1)],
+        sweep=[_sweep(truth, _first(hits, n), n, vote) for n in range(1, SWEEP + 1)],
         seconds={"learn and ingest": round(ingested - started, 1), "classify": round(classified - ingested, 1)},
     )
 
@@ -128,18 +140,26 @@ def _split(labels: Labels, group_by: str | None, holdout: float, seed: int, stra
     return plain_split(labels.ids, holdout, seed)
 
 
-def _hits(index: Index, products: Products, top_k: int, progress: Progress) -> Hits:
+def _hits(
+    index: Index, products: Products, pictures: PictureFolder | None, top_k: int, progress: Progress
+) -> dict[str, Hits]:
+    found: dict[str, list[Hits]] = {name: [] for name in index.manifest.vote.weights}
     with progress.stage("classifying held-out products", len(products)) as advance:
-        found = []
-        for classified in classify(index, products, top_k):
-            found.append(classified.hits)
-            advance(len(classified.batch.products))
-    return Hits(*(np.concatenate([getattr(hits, name) for hits in found]) for name in ("ids", "scores", "categories")))
+        for classified in classify(index, products, pictures, top_k):
+            for name, hits in classified.hits.items():
+                found[name].append(hits)
+            advance(classified.batch.rows)
+    return {name: Hits.joined(parts) for name, parts in found.items()}
 
 
-def _sweep(truth: NDArray[np.int64], hits: Hits, top_k: int, temperature: float) -> Sweep:
+def _first(hits: Mapping[str, Hits], top_k: int) -> dict[str, Hits]:
+    return {name: found.first(top_k) for name, found in hits.items()}
+
+
+def _sweep(truth: NDArray[np.int64], hits: Mapping[str, Hits], top_k: int, vote: VoteSettings) -> Sweep:
+    plain = fused_vote([(mode_vote(found), vote.weights[name]) for name, found in hits.items()])
     return Sweep(
         top_k,
-        mode=metrics_of(truth, mode_vote(hits).winners).weighted_f1,
-        weighted=metrics_of(truth, weighted_vote(hits, temperature).winners).weighted_f1,
+        mode=metrics_of(truth, plain.winners).weighted_f1,
+        weighted=metrics_of(truth, vote_over(hits, vote).winners).weighted_f1,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rubrika.errors import RubrikaError
 
 Mask = NDArray[np.bool_]

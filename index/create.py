@@ -1,31 +1,69 @@
-"""Makes a new index folder around a newly learned encoder, empty but ready for points."""
+"""Makes a new index folder around its encoders, empty but ready for points."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
-from rubrika.encode.encoder import Savable
-from rubrika.index.index import EDGE, encoder_folder
-from rubrika.index.manifest import Manifest, VectorSpec, folder_hash
-from rubrika.store.edge import EdgeStore
+from rubrika.encode.learned import LearnedEncoder
+from rubrika.encode.transformer import Backend
+from rubrika.index.encoders import Encoders
+from rubrika.index.index import LEARNED, encoder_folder
+from rubrika.index.manifest import EDGE, IMAGE, JOINT, TEXT, Manifest, VectorSpec, VoteSettings, folder_hash
+from rubrika.store.connection import Connection
+from rubrika.store.place import create_store
 
-TEXT = "text"
 
-
-def create_index(folder: Path, spec: str, encoder: Savable) -> Manifest:
-    """Write encoder, empty store and, last, the manifest; what an interrupted try left is replaced.
+@dataclass(frozen=True)
+class Choice:
+    """What a user chose for a new index; None is what was left to Rubrika.
 
     Args:
-        folder: the index folder, made when missing.
-        spec: the name under which the encoder is registered.
-        encoder: the encoder of the `text` vector.
+        text: `learned`, or what `encode.specs.text_encoder` takes.
+        image: what `encode.specs.picture_encoder` takes; left out: no pictures.
+        backend: of a pretrained text encoder, `torch` or `onnx-int8`.
+        vote: `joint`, `text`, `image`, or `late`, which fuses the votes of text and image.
     """
-    files = encoder_folder(folder, TEXT)
+
+    text: str | None = None
+    image: str | None = None
+    backend: Backend = "torch"
+    vote: str | None = None
+
+    @property
+    def learns_joint(self) -> bool:
+        """Whether a joint vector is learned: with pictures, unless another vote was chosen, or when asked for."""
+        return self.vote == JOINT or (self.image is not None and self.vote is None)
+
+    @property
+    def settings(self) -> VoteSettings:
+        """The vote that needs no tuning."""
+        return VoteSettings({self.vote or (JOINT if self.learns_joint else TEXT): 1.0})
+
+
+def create_index(
+    folder: Path, choice: Choice, encoders: Encoders, vote: VoteSettings, server: Connection | None = None
+) -> Manifest:
+    """Write learned encoders, empty store and, last, the manifest; what an interrupted try left is replaced."""
+    shutil.rmtree(folder / EDGE, ignore_errors=True)
+    specs = {TEXT: _spec(folder, TEXT, encoders.text, choice.text or LEARNED, choice.backend)}
+    if encoders.image is not None:
+        specs[IMAGE] = VectorSpec(str(choice.image), encoders.image.size, encoders.image.identity)
+    if encoders.joint is not None:
+        specs[JOINT] = _spec(folder, JOINT, encoders.joint, LEARNED, choice.backend)
+    place = server or folder / EDGE
+    create_store(place, encoders.sizes).close()
+    manifest = Manifest(specs, vote=vote).at(place)
+    manifest.write(folder)
+    return manifest
+
+
+def _spec(folder: Path, vector: str, encoder: object, name: str, backend: Backend) -> VectorSpec:
+    if not isinstance(encoder, LearnedEncoder):
+        return VectorSpec(name, encoder.size, encoder.identity, backend)  # type: ignore[attr-defined]
+    files = encoder_folder(folder, vector)
     fresh = files.with_name(files.name + ".new")
-    for leftover in (files, fresh, folder / EDGE):
+    for leftover in (files, fresh):
         shutil.rmtree(leftover, ignore_errors=True)
     encoder.save(fresh)
     fresh.replace(files)
-    EdgeStore.create(folder / EDGE, {TEXT: encoder.size}).close()
-    manifest = Manifest({TEXT: VectorSpec(spec, encoder.size, folder_hash(files))})
-    manifest.write(folder)
-    return manifest
+    return VectorSpec(name, encoder.size, folder_hash(files))

@@ -1,52 +1,77 @@
-"""Opens an index folder: manifest read, encoder files checked against it, store ready."""
+"""Opens an index folder: manifest read, encoders loaded when first needed and checked against it, store ready."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
 from rubrika.encode.encoder import Encoder
-from rubrika.encode.registry import load_encoder
+from rubrika.encode.learned import LearnedEncoder
+from rubrika.encode.specs import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError
-from rubrika.index.manifest import FILE, Manifest, folder_hash
-from rubrika.store.edge import EdgeStore
+from rubrika.index.encoders import Encoders
+from rubrika.index.manifest import FILE, IMAGE, JOINT, TEXT, Manifest, VectorSpec, folder_hash
+from rubrika.store.connection import Connection
+from rubrika.store.place import open_store
 from rubrika.store.store import Store
 
 ENCODERS = "encoders"
-EDGE = "edge"
+LEARNED = "learned"
 
 
 @dataclass(frozen=True)
 class Index:
-    """An open index; closing it lets another process in."""
+    """An open index; closing it lets another process in.
+
+    Args:
+        folder: where it is.
+        manifest: what it says of itself.
+        store: where its points live.
+        cache: a folder for vectors of pretrained encoders.
+    """
 
     folder: Path
     manifest: Manifest
-    encoders: Mapping[str, Encoder]
     store: Store
+    cache: Path
 
     @classmethod
-    def open(cls, folder: Path) -> "Index":
+    def open(cls, folder: Path, cache: Path, server: Connection | None = None, api_key: str | None = None) -> "Index":
         """Open an existing index.
 
+        Args:
+            folder: the index folder.
+            cache: a folder for vectors of pretrained encoders.
+            server: where its points are, when not where the manifest says.
+            api_key: of the server that the manifest names.
+
         Raises:
-            IndexFolderError: there is none, it is newer than this Rubrika, or an encoder's files were changed.
+            IndexFolderError: there is none, it is newer than this Rubrika, or a learned encoder's files were changed.
             StoreError: another process holds the store.
         """
         manifest = Manifest.read(folder)
-        encoders = {}
         for name, spec in manifest.vectors.items():
-            files = encoder_folder(folder, name)
-            if folder_hash(files) != spec.sha256:
-                raise IndexFolderError(
-                    f"{files}: not the encoder this index was made with (its hash differs); "
-                    f"restore it or ingest into a new folder"
-                )
-            encoders[name] = load_encoder(spec.encoder, files)
-        return cls(folder, manifest, encoders, EdgeStore.open(folder / EDGE))
+            if spec.encoder == LEARNED:
+                _check(encoder_folder(folder, name), spec)
+        return cls(folder, manifest, open_store(server or manifest.place(folder, api_key), manifest.sizes), cache)
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        """The encoders of its named vectors.
+
+        Raises:
+            EncoderError: one cannot be loaded.
+            IndexFolderError: a pretrained one is not the one that the index was made with.
+        """
+        specs = self.manifest.vectors
+        joint = LearnedEncoder.load(encoder_folder(self.folder, JOINT)) if JOINT in specs else None
+        image = picture_encoder(specs[IMAGE].encoder) if IMAGE in specs else None
+        if image is not None:
+            _check_identity(IMAGE, specs[IMAGE], image.identity)
+        return Encoders(self._text(specs[TEXT]), image, joint, self.cache)
 
     def __enter__(self) -> "Index":
-        """Use as `with Index.open(folder) as index`."""
+        """Use as `with Index.open(folder, cache) as index`."""
         return self
 
     def __exit__(
@@ -55,12 +80,35 @@ class Index:
         """Close the store."""
         self.store.close()
 
+    def _text(self, spec: VectorSpec) -> Encoder:
+        if spec.encoder == LEARNED:
+            return LearnedEncoder.load(encoder_folder(self.folder, TEXT))
+        encoder = text_encoder(spec.encoder, backend=spec.backend, cache=self.cache)
+        _check_identity(TEXT, spec, encoder.identity)
+        return encoder
+
 
 def has_index(folder: Path) -> bool:
-    """Whether an index was ever finished here."""
+    """Whether an index was ever made here."""
     return (folder / FILE).exists()
 
 
 def encoder_folder(folder: Path, vector: str) -> Path:
-    """Where the encoder of a named vector keeps its files."""
+    """Where the learned encoder of a named vector keeps its files."""
     return folder / ENCODERS / vector
+
+
+def _check(files: Path, spec: VectorSpec) -> None:
+    if folder_hash(files) != spec.sha256:
+        raise IndexFolderError(
+            f"{files}: not the encoder this index was made with (its hash differs); "
+            f"restore it or ingest into a new folder"
+        )
+
+
+def _check_identity(vector: str, spec: VectorSpec, identity: str) -> None:
+    if identity != spec.sha256:
+        raise IndexFolderError(
+            f"{spec.encoder}: not the encoder that the vector {vector} was made with (its files or settings changed); "
+            f"restore it or ingest into a new folder"
+        )

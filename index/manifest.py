@@ -3,43 +3,83 @@
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
+from rubrika.encode.transformer import Backend
 from rubrika.errors import IndexFolderError
+from rubrika.store.connection import Connection
+from rubrika.store.place import Place
 
 FORMAT = 1
 FILE = "index.json"
+TEXT, IMAGE, JOINT = "text", "image", "joint"
+EDGE: Final = "edge"
+SERVER: Final = "server"
 
 
 @dataclass(frozen=True)
 class VectorSpec:
-    """One named vector: the encoder that makes it, its width, and the hash of the encoder's files."""
+    """One named vector: the encoder that makes it, its width, and a hash of all that determines what it makes."""
 
     encoder: str
     size: int
     sha256: str
+    backend: Backend = "torch"
 
 
 @dataclass(frozen=True)
 class VoteSettings:
-    """How hits become a category: see `retrieve.vote`."""
+    """How hits become a category: see `retrieve.vote`.
 
-    vector: str = "text"
+    Args:
+        weights: the named vectors that are searched, and what the vote of each counts for; the first is the main one.
+        top_k: how many hits of each vote.
+        temperature: how much more near hits count than far ones.
+    """
+
+    weights: dict[str, float] = field(default_factory=lambda: {TEXT: 1.0})
     top_k: int = 10
     temperature: float = 60.0
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that must be known to open an index."""
+    """Everything that must be known to open an index.
+
+    Args:
+        vectors: its named vectors.
+        store: `edge`, a shard in the index folder, or `server`.
+        url: of the server; its key is never written down.
+        collection: on the server.
+        vote: how hits become a category.
+        format: the version of this file.
+    """
 
     vectors: dict[str, VectorSpec]
-    store: str = "edge"
+    store: Literal["edge", "server"] = EDGE
+    url: str | None = None
     collection: str = "products"
     vote: VoteSettings = field(default_factory=VoteSettings)
     format: int = FORMAT
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The width of each named vector."""
+        return {name: spec.size for name, spec in self.vectors.items()}
+
+    def at(self, place: Place) -> "Manifest":
+        """The same index with its points elsewhere."""
+        if isinstance(place, Connection):
+            return replace(self, store=SERVER, url=place.url, collection=place.collection)
+        return replace(self, store=EDGE, url=None)
+
+    def place(self, folder: Path, api_key: str | None) -> Place:
+        """Where the points are."""
+        if self.store == SERVER:
+            return Connection(str(self.url), self.collection, api_key)
+        return folder / EDGE
 
     def write(self, folder: Path) -> None:
         """Replace index.json in one step, so that a reader sees the old or the new one, whole."""
@@ -79,7 +119,8 @@ class Manifest:
         try:
             return cls(
                 vectors={str(name): VectorSpec(**spec) for name, spec in raw["vectors"].items()},
-                store=str(raw["store"]),
+                store=SERVER if raw["store"] == SERVER else EDGE,
+                url=raw.get("url"),
                 collection=str(raw["collection"]),
                 vote=VoteSettings(**raw["vote"]),
                 format=int(raw["format"]),

@@ -1,15 +1,13 @@
 """The payload of a point: what queries, a person in Qdrant's web UI, and the next ingest need to know of a product."""
 
-import hashlib
-
-from rubrika.products.product import Product
+from rubrika.products.product import Product, text_hash
 from rubrika.store.store import Payload
 
 # Not part of what a product says: it changes with every write.
 INGESTED_AT = "ingested_at"
 
 
-def payload_of(product: Product, ingested_at: str) -> Payload:
+def payload_of(product: Product, image_hash: str | None, ingested_at: str) -> Payload:
     """Build the payload of a labelled product; absent values are left out."""
     category = product.category
     if category is None:
@@ -26,11 +24,7 @@ def payload_of(product: Product, ingested_at: str) -> Payload:
         "rating": product.rating,
         "sale": product.sale,
         "text_hash": text_hash(product.text),
+        "image_hash": image_hash,
         INGESTED_AT: ingested_at,
     }
     return {key: value for key, value in payload.items() if value is not None}
-
-
-def text_hash(text: str) -> str:
-    """Sixteen hex digits that change when the text does."""
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()

@@ -1,18 +1,22 @@
 """Writes batches of products into a store: what is new is encoded, what changed is replaced, the rest left alone."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rubrika.encode.encoder import Encoder
+from rubrika.index.encoders import Encoders
 from rubrika.ingest.payload import INGESTED_AT, payload_of
+from rubrika.products.pictures import PictureFolder
 from rubrika.products.product import Batch, Product, Reject
 from rubrika.store.store import Payload, Point, Store
 
 
 @dataclass
 class IngestReport:
-    """What became of the rows: each one read is in exactly one of the counts after `read`."""
+    """What became of the rows: each one read is in exactly one of the five counts after `read`.
+
+    Besides, `pictures` counts products whose picture can be used, and `unusable` the other pictures by their reason.
+    """
 
     read: int = 0
     added: int = 0
@@ -20,6 +24,8 @@ class IngestReport:
     relabelled: int = 0
     unchanged: int = 0
     rejected: int = 0
+    pictures: int = 0
+    unusable: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     rejects: list[Reject] = field(default_factory=list)
 
@@ -29,13 +35,17 @@ class Writer:
 
     Args:
         store: where the points go.
-        encoders: the encoder of each named vector.
+        encoders: of its named vectors.
+        pictures: where the products' pictures are, if anywhere.
         report: where rows are counted.
         now: the time of this run, for the payload.
     """
 
-    def __init__(self, store: Store, encoders: Mapping[str, Encoder], report: IngestReport, now: str) -> None:
-        self._store, self._encoders, self._report, self._now = store, encoders, report, now
+    def __init__(
+        self, store: Store, encoders: Encoders, pictures: PictureFolder | None, report: IngestReport, now: str
+    ) -> None:
+        self._store, self._encoders, self._pictures = store, encoders, pictures
+        self._report, self._now = report, now
         # What each id of this run said, and where, to see the same id saying something else.
         self._seen: dict[int, tuple[int, Path, int]] = {}
 
@@ -45,19 +55,25 @@ class Writer:
         report.read += batch.rows
         report.rejects += batch.rejects
         report.rejected += len(batch.rejects)
-        payloads = {}
-        for product in batch.products:
-            payload = payload_of(product, self._now)
-            if self._first_of_its_id(product, payload, batch.file):
-                payloads[product.id] = (product, payload)
-        known = self._store.fetch(list(payloads), payload=True)
+        products = [product for product in batch.products if self._first_of_its_id(product, batch.file)]
+        hashes, failures = self._encoders.picture_hashes(products, self._pictures)
+        payloads = [payload_of(product, key, self._now) for product, key in zip(products, hashes, strict=True)]
+        known = self._store.fetch([product.id for product in products])
         changed = [
-            pair for id, pair in payloads.items() if self._differs(known[id].payload if id in known else None, pair[1])
+            row
+            for row, (product, payload) in enumerate(zip(products, payloads, strict=True))
+            if self._differs(known[product.id].payload if product.id in known else None, payload)
         ]
-        self._upsert(changed)
+        if changed:
+            encoded = self._encoders.encode([products[row] for row in changed], self._pictures)
+            points = [Point(products[row].id, encoded.of(place), payloads[row]) for place, row in enumerate(changed)]
+            self._store.upsert(points)
+            failures = failures | {changed[place]: reason for place, reason in encoded.failures.items()}
+        report.unusable.update(failures.values())
+        report.pictures += sum(key is not None and row not in failures for row, key in enumerate(hashes))
 
-    def _first_of_its_id(self, product: Product, payload: Payload, file: Path) -> bool:
-        content = hash(tuple((key, str(value)) for key, value in payload.items()))
+    def _first_of_its_id(self, product: Product, file: Path) -> bool:
+        content = hash(replace(product, row=0))
         before = self._seen.setdefault(product.id, (content, file, product.row))
         if before[1:] == (file, product.row):
             return True
@@ -82,18 +98,6 @@ class Writer:
         else:
             report.updated += 1
         return True
-
-    def _upsert(self, changed: list[tuple[Product, Payload]]) -> None:
-        if not changed:
-            return
-        texts = [product.text for product, _ in changed]
-        vectors = {name: encoder.encode(texts) for name, encoder in self._encoders.items()}
-        self._store.upsert(
-            [
-                Point(product.id, {name: rows[i] for name, rows in vectors.items()}, payload)
-                for i, (product, payload) in enumerate(changed)
-            ]
-        )
 
 
 def _content(payload: Payload) -> Payload:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from rubrika.errors import InputError
 from rubrika.products.fields import FieldsError, parse_fields
 from rubrika.products.product import SEPARATOR, Batch, Category, Product, Reject

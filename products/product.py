@@ -1,5 +1,6 @@
 """What a product and its category are, as every stage after reading sees them."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,3 +65,8 @@ class Batch:
     def rows(self) -> int:
         """How many rows were read, good and bad."""
         return len(self.products) + len(self.rejects)
+
+
+def text_hash(text: str) -> str:
+    """Sixteen hexadecimal digits that change when the text does."""
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()

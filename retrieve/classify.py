@@ -1,36 +1,58 @@
-"""Classifies products: a query a product, and a vote over its hits."""
+"""Classifies products: a query a product and named vector, and a vote over its hits."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from rubrika.index.index import Index
+from rubrika.products.pictures import PictureFolder
 from rubrika.products.product import Batch
 from rubrika.products.selection import Products
-from rubrika.retrieve.vote import Votes, weighted_vote
-from rubrika.store.store import Hits
+from rubrika.retrieve.vote import Votes, vote_over
+from rubrika.store.store import FloatArray, Hits, Store
 
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """A batch with what was found for its products, in the order of `batch.products`."""
+    """A batch with what was found for its products, in the order of `batch.products`.
+
+    Args:
+        batch: the products.
+        hits: what each named vector that votes has found; the first is the main one.
+        votes: their outcome.
+        failures: how many pictures could not be used, by reason.
+    """
 
     batch: Batch
-    vector: str
-    hits: Hits
+    hits: Mapping[str, Hits]
     votes: Votes
+    failures: Mapping[str, int]
 
 
-def classify(index: Index, reader: Products, top_k: int | None = None) -> Iterator[Classified]:
-    """Yield every batch of the reader, classified.
+def classify(
+    index: Index, products: Products, pictures: PictureFolder | None = None, top_k: int | None = None
+) -> Iterator[Classified]:
+    """Yield every batch, classified.
 
     Args:
         index: an open index.
-        reader: the products, labelled or not; labels are not looked at.
-        top_k: how many hits vote, by default what the index was tuned to.
+        products: labelled or not; labels are not looked at.
+        pictures: where their pictures are, if anywhere.
+        top_k: how many hits of each vector vote, by default what the index says.
     """
-    vote = index.manifest.vote
-    encoder = index.encoders[vote.vector]
-    for batch in reader:
-        vectors = encoder.encode([product.text for product in batch.products])
-        hits = index.store.search(vote.vector, vectors, top_k or vote.top_k)
-        yield Classified(batch, vote.vector, hits, weighted_vote(hits, vote.temperature))
+    settings = index.manifest.vote
+    settings = replace(settings, top_k=top_k or settings.top_k)
+    for batch in products:
+        encoded = index.encoders.encode(batch.products, pictures, settings.weights)
+        hits = {name: search(index.store, name, encoded.vectors[name], settings.top_k) for name in settings.weights}
+        yield Classified(batch, hits, vote_over(hits, settings), Counter(encoded.failures.values()))
+
+
+def search(store: Store, name: str, vectors: FloatArray, top_k: int) -> Hits:
+    """Search with rows (n, size); one of zeros is a product that lacks this vector, and finds nothing."""
+    there = vectors.any(axis=1)
+    if there.all():
+        return store.search(name, vectors, top_k)
+    found, hits = store.search(name, vectors[there], top_k), Hits.none(len(vectors), top_k)
+    hits.ids[there], hits.scores[there], hits.categories[there] = found.ids, found.scores, found.categories
+    return hits

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rubrika.retrieve.vote import Votes
 from rubrika.store.store import FloatArray, Hits
 

@@ -1,6 +1,9 @@
 """Category names for the ids that won a vote, asked from the store once each."""
 
+from collections.abc import Mapping
+
 import numpy as np
+
 from rubrika.retrieve.vote import Votes
 from rubrika.store.store import Hits, Store
 
@@ -12,10 +15,11 @@ class CategoryNames:
         self._store = store
         self._paths: dict[int, str] = {}
 
-    def of(self, hits: Hits, votes: Votes) -> list[str | None]:
+    def of(self, hits: Mapping[str, Hits], votes: Votes) -> list[str | None]:
         """The path of the winning category of each product, None where nothing was found."""
-        for_winner = hits.categories == votes.winners[:, None]
-        witnesses = hits.ids[np.arange(len(hits.ids)), for_winner.argmax(axis=1)]
+        ids = np.concatenate([found.ids for found in hits.values()], axis=1)
+        categories = np.concatenate([found.categories for found in hits.values()], axis=1)
+        witnesses = ids[np.arange(len(ids)), (categories == votes.winners[:, None]).argmax(axis=1)]
         unknown = {
             category: witness
             for category, witness in zip(votes.winners.tolist(), witnesses.tolist(), strict=True)

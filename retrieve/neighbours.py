@@ -1,10 +1,14 @@
-"""Finds the labelled products most like a given one: by its id, when it is stored, or by a title."""
+"""Finds the labelled products most like a given one: by its id, when it is stored, by a title, or by a picture."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
 from rubrika.errors import RubrikaError
 from rubrika.index.index import Index
+from rubrika.products.pictures import PictureError
+from rubrika.store.store import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,20 @@ class Neighbour:
 
 def neighbours_of_title(index: Index, title: str, vector: str, top_k: int) -> list[Neighbour]:
     """The `top_k` products most like a title, best first."""
-    return _search(index, index.encoders[vector].encode([title]), vector, top_k)
+    return _search(index, index.encoders.encode_title(title, _known(index, vector)), vector, top_k)
+
+
+def neighbours_of_picture(index: Index, picture: Path, vector: str, top_k: int) -> list[Neighbour]:
+    """The `top_k` products that look most like a picture, best first.
+
+    Raises:
+        RubrikaError: the picture cannot be used.
+    """
+    try:
+        query = index.encoders.encode_picture(picture, _known(index, vector))
+    except PictureError as error:
+        raise RubrikaError(f"{picture} {error}; give a JPEG, PNG or WEBP picture") from None
+    return _search(index, query, vector, top_k)
 
 
 def neighbours_of_product(index: Index, product_id: int, vector: str, top_k: int) -> list[Neighbour]:
@@ -33,18 +50,23 @@ def neighbours_of_product(index: Index, product_id: int, vector: str, top_k: int
     point = index.store.fetch([product_id], vectors=True).get(product_id)
     if point is None:
         raise RubrikaError(f"product {product_id} is not in {index.folder}; ask by --title instead")
-    if vector not in point.vectors:
+    if _known(index, vector) not in point.vectors:
         raise RubrikaError(
             f"product {product_id} has no vector {vector}; ask with --vector {next(iter(point.vectors))}"
         )
-    found = _search(index, point.vectors[vector][None], vector, top_k + 1)
+    found = _search(index, point.vectors[vector], vector, top_k + 1)
     return [neighbour for neighbour in found if neighbour.product_id != product_id][:top_k]
 
 
-def _search(
-    index: Index, query: np.ndarray[tuple[int, ...], np.dtype[np.float32]], vector: str, top_k: int
-) -> list[Neighbour]:
-    hits = index.store.search(vector, query, top_k)
+def _known(index: Index, vector: str) -> str:
+    names = index.manifest.vectors
+    if vector not in names:
+        raise RubrikaError(f"{index.folder} has no vector {vector}; it has {', '.join(names)}")
+    return vector
+
+
+def _search(index: Index, query: FloatArray, vector: str, top_k: int) -> list[Neighbour]:
+    hits = index.store.search(vector, query[None], top_k)
     found = [(int(i), float(s)) for i, s in zip(hits.ids[0], hits.scores[0], strict=True) if np.isfinite(s)]
     payloads = {id: point.payload for id, point in index.store.fetch([id for id, _ in found]).items()}
     return [

@@ -1,5 +1,6 @@
 """Writes predictions as parquet: one row an input row, in its order, a batch at a time."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -7,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
 from rubrika.products.product import Reject
 from rubrika.retrieve.classify import Classified
 from rubrika.retrieve.decide import confidence, decide
 from rubrika.retrieve.names import CategoryNames
+from rubrika.store.store import Hits
 
 UNREADABLE = "review"
 
@@ -76,21 +79,19 @@ class Output:
         return result, pa.schema(details)
 
     def _readable(self, classified: Classified) -> pa.Table:
-        hits, votes = classified.hits, classified.votes
+        votes, hits = classified.votes, next(iter(classified.hits.values()))
         winners = pa.array(votes.winners, mask=votes.shares[:, 0] <= 0)
-        voted, found = votes.shares > 0, np.isfinite(hits.scores)
+        voted = votes.shares > 0
         alternatives = [pa.array(votes.categories[voted]), pa.array(votes.shares[voted])]
-        vector = pa.array(np.full(int(found.sum()), classified.vector))
-        neighbours = [pa.array(each[found]) for each in (hits.ids, hits.categories, hits.scores)]
         return pa.table(
             [
                 pa.array([product.id for product in classified.batch.products], self._id_type),
                 winners,
-                pa.array(self._names.of(hits, votes), pa.string()),
+                pa.array(self._names.of(classified.hits, votes), pa.string()),
                 pa.array(confidence(hits, votes)),
                 pa.array(decide(hits, votes).tolist(), pa.string()),
                 _lists(voted, alternatives, ["category_id", "share"]),
-                _lists(found, [*neighbours, vector], ["product_id", "category_id", "score", "vector"]),
+                _neighbours(classified.hits),
             ],
             schema=self._schemas()[1],
         )
@@ -102,6 +103,18 @@ class Output:
         return pa.table(
             columns | {"product_id": ids, "decision": [UNREADABLE] * len(rejects)}, schema=self._schemas()[1]
         )
+
+
+def _neighbours(hits: Mapping[str, Hits]) -> pa.Array:
+    """The hits of all vectors that voted, the main vector's first."""
+    ids, categories, scores = (
+        np.concatenate([getattr(found, name) for found in hits.values()], axis=1)
+        for name in ("ids", "categories", "scores")
+    )
+    vectors = np.concatenate([np.full(found.ids.shape, name) for name, found in hits.items()], axis=1)
+    found = np.isfinite(scores)
+    columns = [pa.array(each[found]) for each in (ids, categories, scores, vectors)]
+    return _lists(found, columns, ["product_id", "category_id", "score", "vector"])
 
 
 def _lists(filled: NDArray[np.bool_], values: list[pa.Array], names: list[str]) -> pa.Array:

@@ -1,9 +1,12 @@
 """The vote: hits in, categories ranked by their share out; arrays throughout."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rubrika.index.manifest import VoteSettings
 from rubrika.store.store import FloatArray, Hits
 
 NO_CATEGORY = -1
@@ -34,25 +37,38 @@ def weighted_vote(hits: Hits, temperature: float) -> Votes:
     """
     with np.errstate(invalid="ignore"):
         weights = np.exp(temperature * (hits.scores - hits.scores[:, :1]))
-    return _tally(hits, np.where(np.isfinite(hits.scores), weights, 0.0))
+    return _tally(hits.categories, np.where(np.isfinite(hits.scores), weights, 0.0))
 
 
 def mode_vote(hits: Hits) -> Votes:
     """Every hit has one vote; among equals the category of the nearer hit wins."""
-    return _tally(hits, np.isfinite(hits.scores).astype(np.float64))
+    return _tally(hits.categories, np.isfinite(hits.scores).astype(np.float64))
 
 
-def _tally(hits: Hits, weights: NDArray[np.floating]) -> Votes:
-    rows, width = hits.categories.shape
+def fused_vote(parts: Sequence[tuple[Votes, float]]) -> Votes:
+    """Add up votes over several named vectors, each for its weight; one that found nothing leaves it to the others."""
+    categories = np.concatenate([votes.categories for votes, _ in parts], axis=1)
+    return _tally(categories, np.concatenate([votes.shares * weight for votes, weight in parts], axis=1))
+
+
+def vote_over(hits: Mapping[str, Hits], settings: VoteSettings) -> Votes:
+    """The vote of an index: weighted by similarity within each named vector, and by the vector's weight among them."""
+    votes = [(weighted_vote(found, settings.temperature), settings.weights[name]) for name, found in hits.items()]
+    return votes[0][0] if len(votes) == 1 else fused_vote(votes)
+
+
+def _tally(categories: NDArray[np.int64], weights: NDArray[np.floating]) -> Votes:
+    """Sum weights by category, both (n, k); where totals are equal, the category that comes first in its row wins."""
+    rows, width = categories.shape
     votes = Votes(np.full((rows, width), NO_CATEGORY, np.int64), np.zeros((rows, width), np.float32))
     row, column = np.nonzero(weights > 0)
     if not len(row):
         return votes
-    known, code = np.unique(hits.categories[row, column], return_inverse=True)
+    known, code = np.unique(categories[row, column], return_inverse=True)
     pair, place, of = np.unique(row * len(known) + code, return_index=True, return_inverse=True)
     total = np.bincount(of, weights[row, column])
     pair_row, category = pair // len(known), known[pair % len(known)]
-    # Hits come best first, so the place of a pair's first hit orders equal totals by score; then the category's id.
+    # Hits come best first, so the place of a category's first hit orders equal totals by score.
     order = np.lexsort((category, column[place], -total, pair_row))
     count = np.bincount(pair_row, minlength=rows)
     rank = np.arange(len(pair)) - np.repeat(np.cumsum(count) - count, count)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
 from rubrika.sample.shapes import SHAPES, Patch
 from rubrika.sample.words import COLOURS
 

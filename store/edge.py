@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import qdrant_edge as edge
+
 from rubrika.errors import StoreError
 from rubrika.store.store import INDEXED, FloatArray, Hits, Point
 

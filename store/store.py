@@ -54,6 +54,17 @@ class Hits:
         row = np.arange(len(found))[:, None]
         return cls(hits.ids[row, order], hits.scores[row, order], hits.categories[row, order])
 
+    @classmethod
+    def none(cls, count: int, top_k: int) -> "Hits":
+        """What `count` queries found that were never asked."""
+        return cls.of([[]] * count, top_k)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Hits"]) -> "Hits":
+        """The hits of several batches of queries as one."""
+        ids, scores, categories = ([getattr(part, name) for part in parts] for name in ("ids", "scores", "categories"))
+        return cls(np.concatenate(ids), np.concatenate(scores), np.concatenate(categories))
+
     def first(self, top_k: int) -> "Hits":
         """The best `top_k` of each query."""
         return Hits(self.ids[:, :top_k], self.scores[:, :top_k], self.categories[:, :top_k])

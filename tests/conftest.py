@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+
 from rubrika.sample import write_sample
 
 
@@ -27,9 +28,9 @@ class Run:
         return json.loads(self.out)
 
 
-def run_rubrika(*arguments: object, **environment: str) -> Run:
+def run_rubrika(*arguments: object, cwd: Path | None = None, **environment: str) -> Run:
     command = [str(Path(sys.executable).with_name("rubrika")), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, cwd=cwd, timeout=300)
     return Run(done.returncode, done.stdout, done.stderr)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from rubrika.errors import StoreError
 from rubrika.store.edge import EdgeStore
 from rubrika.store.store import Point

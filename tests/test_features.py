@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rubrika.encode.features import GRAM_WEIGHT, WORD_WEIGHT, features_of
 
 

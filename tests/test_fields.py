@@ -6,6 +6,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rubrika.products.fields import FieldsError, parse_fields
 
 values = st.recursive(

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from rubrika.errors import IndexFolderError
 from rubrika.index.index import Index
 from rubrika.index.manifest import Manifest, VectorSpec, VoteSettings
@@ -16,7 +17,9 @@ def copy(index: Path, tmp_path: Path) -> Path:
 
 
 def test_a_manifest_reads_as_it_was_written(tmp_path: Path) -> None:
-    written = Manifest({"text": VectorSpec("learned", 128, "ab" * 32)}, vote=VoteSettings(top_k=7, temperature=12.5))
+    written = Manifest(
+        {"text": VectorSpec("learned", 128, "ab" * 32)}, vote=VoteSettings({"text": 1.0}, top_k=7, temperature=12.5)
+    )
     written.write(tmp_path)
     assert Manifest.read(tmp_path) == written
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
@@ -24,21 +27,21 @@ def test_a_manifest_reads_as_it_was_written(tmp_path: Path) -> None:
 
 def test_no_index_is_said_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(IndexFolderError, match="no index here; run `rubrika ingest FILE"):
-        Index.open(tmp_path)
+        Index.open(tmp_path, tmp_path)
 
 
 def test_an_index_of_a_newer_format_is_refused(copy: Path) -> None:
     manifest = json.loads((copy / "index.json").read_text())
     (copy / "index.json").write_text(json.dumps(manifest | {"format": 99}))
     with pytest.raises(IndexFolderError, match=r"newer Rubrika \(format 99, this one reads up to 1\)"):
-        Index.open(copy)
+        Index.open(copy, copy)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1, "vectors": 3}', "\x00"])
 def test_a_damaged_manifest_is_refused(copy: Path, text: str) -> None:
     (copy / "index.json").write_text(text)
     with pytest.raises(IndexFolderError, match=r"index\.json"):
-        Index.open(copy)
+        Index.open(copy, copy)
 
 
 def test_a_changed_encoder_is_refused(copy: Path) -> None:
@@ -47,4 +50,4 @@ def test_a_changed_encoder_is_refused(copy: Path) -> None:
     content[-1] ^= 1
     weights.write_bytes(content)
     with pytest.raises(IndexFolderError, match="its hash differs"):
-        Index.open(copy)
+        Index.open(copy, copy)

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 from rows import CASES, SHOES, row
+
 from rubrika.errors import InputError
 from rubrika.index.index import Index
 from rubrika.ingest.ingest import IngestReport, ingest
 from rubrika.products.parquet import Reader
 
 Write = Callable[..., Path]
+# Learned encoders need no cache.
+CACHE = Path("nowhere")
 SHELF = [
     row(1, "кроссовки беговые", rating=4.5, sale=True, shop_id=3, shop_title="Бегун"),
     row(2, "кроссовки мужские", rating=4.0, sale=False, shop_id=3, shop_title="Бегун"),
@@ -26,16 +29,16 @@ def counts(report: IngestReport) -> dict[str, int]:
 
 @pytest.fixture
 def folder(tmp_path: Path, write: Write) -> Path:
-    ingest(tmp_path / "index", Reader([write(SHELF)], labelled=True))
+    ingest(tmp_path / "index", Reader([write(SHELF)], labelled=True), cache=CACHE)
     return tmp_path / "index"
 
 
 def again(folder: Path, path: Path) -> dict[str, int]:
-    return counts(ingest(folder, Reader([path], labelled=True)))
+    return counts(ingest(folder, Reader([path], labelled=True), cache=CACHE))
 
 
 def test_a_point_says_what_a_person_wants_to_know(folder: Path) -> None:
-    with Index.open(folder) as index:
+    with Index.open(folder, CACHE) as index:
         payload = index.store.fetch([3])[3].payload
     assert payload.pop("ingested_at").startswith("20")
     assert len(payload.pop("text_hash")) == 16
@@ -66,7 +69,7 @@ def test_changes_are_told_apart(folder: Path, write: Write) -> None:
         row(5, "кеды", SHOES),
     ]
     assert again(folder, write(changed)) == {"read": 5, "added": 1, "updated": 2, "relabelled": 1, "unchanged": 1}
-    with Index.open(folder) as index:
+    with Index.open(folder, CACHE) as index:
         assert index.store.fetch([1])[1].payload["category"] == "Чехлы"
         assert index.store.fetch([3])[3].payload["title"] == "чехол для планшета"
         assert index.store.count() == 5
@@ -74,7 +77,7 @@ def test_changes_are_told_apart(folder: Path, write: Write) -> None:
 
 def test_the_same_id_with_other_content_is_set_aside(folder: Path, write: Write) -> None:
     path = write([row(9, "кеды"), row(9, "кеды"), row(9, "сапоги")], "twice.parquet")
-    report = ingest(folder, Reader([path], labelled=True))
+    report = ingest(folder, Reader([path], labelled=True), cache=CACHE)
     assert counts(report) == {"read": 3, "added": 1, "unchanged": 1, "rejected": 1}
     [reject] = report.rejects
     assert (reject.row, reject.reason) == (
@@ -86,15 +89,15 @@ def test_the_same_id_with_other_content_is_set_aside(folder: Path, write: Write)
 def test_strict_stops_at_the_first_bad_row(folder: Path, write: Write) -> None:
     path = write([row(5, "кеды"), row(6, "")], "bad.parquet")
     with pytest.raises(InputError, match=r"bad\.parquet row 2: text_fields has no title"):
-        ingest(folder, Reader([path], labelled=True), strict=True)
+        ingest(folder, Reader([path], labelled=True), cache=CACHE, strict=True)
 
 
 def test_several_files_are_one_run(tmp_path: Path, write: Write) -> None:
     files = [write(SHELF[:3], "a.parquet"), write(SHELF[3:], "b.parquet")]
-    assert counts(ingest(tmp_path / "both", Reader(files, labelled=True))) == {"read": 4, "added": 4}
+    assert counts(ingest(tmp_path / "both", Reader(files, labelled=True), cache=CACHE)) == {"read": 4, "added": 4}
 
 
 def test_nothing_to_learn_from_leaves_no_index(tmp_path: Path, write: Write) -> None:
     with pytest.raises(Exception, match="at least 2 categories"):
-        ingest(tmp_path / "index", Reader([write(SHELF[:2])], labelled=True))
+        ingest(tmp_path / "index", Reader([write(SHELF[:2])], labelled=True), cache=CACHE)
     assert not (tmp_path / "index" / "index.json").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from rubrika.encode.learned import LearnedEncoder
 from rubrika.errors import EncoderError
 from rubrika.products.product import Batch, Category, Product

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rubrika.eval.metrics import metrics_of, weighted_f1_interval
 from sklearn.metrics import accuracy_score, f1_score
+
+from rubrika.eval.metrics import metrics_of, weighted_f1_interval
 
 pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60)
 

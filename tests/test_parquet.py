@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rows import row
+
 from rubrika.errors import InputError
 from rubrika.products.parquet import Reader
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+
 from rubrika.sample import SampleSummary, write_sample
 
 BASE_COLUMNS = ["product_id", "sale", "shop_id", "shop_title", "rating", "text_fields"]

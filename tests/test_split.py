@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rubrika.errors import RubrikaError
 from rubrika.eval.split import group_split, plain_split, stratified_split
 

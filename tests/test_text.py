@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rubrika.products.text import MAX_TEXT, plain_text, product_text, product_title
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rubrika.retrieve.vote import NO_CATEGORY, Votes, mode_vote, weighted_vote
 from rubrika.store.store import Hits
 

@@ -1,4 +1,4 @@
-"""Learns the default text encoder from labelled products, on the CPU, in a minute or two.
+"""Learns encoders from labelled products, on the CPU, in a minute or two: of texts, or of texts with other vectors.
 
 Every feature has a vector, a product's is their weighted mean, and a category has one too; all are trained so that
 softmax(scale · cosine(product, category)) names the right category (cosine softmax, as in NormFace, Wang et al. 2017).
@@ -6,22 +6,22 @@ The scale is kept low: products of one category are then not squeezed onto its v
 the category vectors do, see docs/encoder.md.
 """
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rubrika.encode.features import features_of
-from rubrika.encode.learned import LearnedConfig, LearnedEncoder, feature_rows
+from torch.nn import functional as F
+
+from rubrika.encode.learned import LearnedConfig, LearnedEncoder
 from rubrika.errors import EncoderError
 from rubrika.products.selection import Products
 from rubrika.progress import Progress
-from scipy.sparse import csr_array
-from torch.nn import functional as F
+from rubrika.train.bags import Bags, read_bags
+from rubrika.train.inputs import Input, Projections
 
-MIN_BITS, MAX_BITS = 10, 21
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,12 @@ class LearnSettings:
 
     Args:
         size: the width of a vector.
-        bits: the table has 2^bits rows; None: as many as there are different features, at most 2^MAX_BITS.
+        bits: the table has 2^bits rows; None: about as many as there are different features, at most 2^21.
         epochs: how often every product is seen; None: the fewer products, the more often (4 to 20 times).
         batch: products a step; None: about a hundredth of them, 64 to 512.
         rate: the learning rate of features, divided by each row's root of summed squared gradients (Adagrad by row).
         category_rate: the learning rate of category vectors (Adam).
+        input_rate: the learning rate of projections (Adam).
         scale: of the cosine in the softmax.
         seed: of the starting vectors and the order of products.
     """
@@ -45,6 +46,7 @@ class LearnSettings:
     batch: int | None = None
     rate: float = 0.03
     category_rate: float = 0.003
+    input_rate: float = 0.0003
     scale: float = 10.0
     seed: int = 0
 
@@ -52,20 +54,6 @@ class LearnSettings:
         """Epochs and batch for `count` products: a small shelf needs enough steps, a large one not too many."""
         batch = self.batch or int(np.clip(2 ** round(np.log2(max(count, 1) / 100)), 64, 512))
         return self.epochs or int(np.clip(round(300_000 / max(count, 1)), 4, 20)), batch
-
-
-@dataclass(frozen=True, slots=True)
-class _Bags:
-    """Features of all products, flat: product i has rows[offsets[i]:offsets[i + 1]]; its weights there sum to 1."""
-
-    bits: int
-    rows: NDArray[np.int32]
-    weights: NDArray[np.float32]
-    offsets: NDArray[np.int64]
-    labels: NDArray[np.int64]
-
-
-Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def cosine_softmax(scale: float, smoothing: float = 0.0) -> Loss:
@@ -79,7 +67,11 @@ def cosine_softmax(scale: float, smoothing: float = 0.0) -> Loss:
 
 
 def learn(
-    products: Products, progress: Progress, settings: LearnSettings | None = None, loss: Loss | None = None
+    products: Products,
+    progress: Progress,
+    settings: LearnSettings | None = None,
+    loss: Loss | None = None,
+    inputs: Mapping[str, Input] | None = None,
 ) -> LearnedEncoder:
     """Learn an encoder; the same products, settings and machine give the same encoder.
 
@@ -88,79 +80,27 @@ def learn(
         progress: where to show how far it is.
         settings: how to learn.
         loss: another loss to try instead of the cosine softmax.
+        inputs: vectors of other encoders for the same products, in their order, by name.
 
     Raises:
         EncoderError: fewer than two categories to tell apart.
     """
     settings = settings or LearnSettings()
-    bags = _read(products, settings.bits, progress)
-    categories = int(bags.labels.max(initial=-1)) + 1
+    bags = read_bags(products, settings.bits, progress)
+    categories = int(bags.labels.max()) + 1
     if categories < 2:
         raise EncoderError(
             f"an encoder is learned from at least 2 categories, the products have {categories}; add products of others"
         )
-    table = _train(bags, categories, settings, loss or cosine_softmax(settings.scale), progress)
-    return LearnedEncoder(LearnedConfig(settings.size, bags.bits), table.to(torch.float16).numpy())
-
-
-def _read(products: Products, bits: int | None, progress: Progress) -> _Bags:
-    rows, weights, counts, labels = [], [], [], []
-    with progress.stage("reading products to learn from", len(products)) as advance:
-        for batch in products:
-            features = features_of([product.text for product in batch.products])
-            count = np.diff(features.offsets)
-            total = np.add.reduceat(np.append(features.weights, 0), features.offsets[:-1]) if len(count) else count
-            rows.append(feature_rows(features.hashes, bits or MAX_BITS).astype(np.int32))
-            weights.append(features.weights / np.repeat(total, count).astype(np.float32))
-            counts.append(count)
-            labels += [product.category.id for product in batch.products if product.category]
-            advance(batch.rows)
-    if not labels:
-        raise EncoderError("there is no readable labelled product to learn from; see the rows set aside")
-    flat = np.concatenate(rows)
-    bits = bits or _bits_for(flat)
-    return _Bags(
-        bits=bits,
-        rows=flat & np.int32(2**bits - 1),
-        weights=np.concatenate(weights),
-        offsets=np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
-        labels=np.unique(np.array(labels), return_inverse=True)[1],
-    )
-
-
-def _bits_for(rows: NDArray[np.int32]) -> int:
-    different = int(np.count_nonzero(np.bincount(rows, minlength=2**MAX_BITS)))
-    return int(np.clip(round(np.log2(max(different, 1))), MIN_BITS, MAX_BITS))
-
-
-def _train(bags: _Bags, categories: int, settings: LearnSettings, loss: Loss, progress: Progress) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(settings.seed)
-    bound = settings.size**-0.5
-    table = torch.empty(2**bags.bits, settings.size).uniform_(-bound, bound, generator=generator)
-    squares = torch.zeros(len(table))
-    category = torch.nn.Parameter(torch.randn(categories, settings.size, generator=generator) * bound)
-    optimiser = torch.optim.Adam([category], lr=settings.category_rate)
-    labels = torch.from_numpy(bags.labels)
-    count = len(bags.labels)
-    epochs, batch = settings.pace(count)
-    steps = epochs * -(-count // batch)
-    with progress.stage("learning the text encoder", epochs * count) as advance:
-        for step, chosen in enumerate(_batches(count, epochs, batch, settings.seed)):
-            left = 1 - step / steps
-            rows, bag, spread = _bag(bags, chosen, len(table))
-            mean = (bag @ table[rows]).requires_grad_()
-            optimiser.zero_grad()
-            loss(mean, category, labels[chosen]).backward()  # type: ignore[no-untyped-call]
-            assert mean.grad is not None and category.grad is not None  # noqa: S101, PT018 - for the type checker
-            category.grad /= len(chosen)
-            optimiser.param_groups[0]["lr"] = settings.category_rate * left
-            optimiser.step()
-            gradient = spread @ mean.grad
-            squares[rows] += gradient.square().mean(1)
-            gradient *= (-settings.rate * left * (squares[rows] + 1e-16).rsqrt())[:, None]
-            table.index_add_(0, rows, gradient)
+    run = _Run(bags, inputs or {}, categories, settings, loss or cosine_softmax(settings.scale))
+    epochs, batch = settings.pace(len(bags))
+    steps = epochs * -(-len(bags) // batch)
+    title = "learning the joint encoder" if inputs else "learning the text encoder"
+    with progress.stage(title, epochs * len(bags)) as advance:
+        for step, chosen in enumerate(_batches(len(bags), epochs, batch, settings.seed)):
+            run.step(chosen, left=1 - step / steps)
             advance(len(chosen))
-    return table
+    return run.encoder()
 
 
 def _batches(count: int, epochs: int, batch: int, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -171,26 +111,56 @@ def _batches(count: int, epochs: int, batch: int, seed: int) -> Iterator[NDArray
             yield order[start : start + batch]
 
 
-def _bag(bags: _Bags, chosen: NDArray[np.int64], size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The table rows that a batch needs, the matrix that averages them into products, and its transpose."""
-    start, length = bags.offsets[chosen], bags.offsets[chosen + 1] - bags.offsets[chosen]
-    ends = np.cumsum(length)
-    flat = np.arange(ends[-1]) + np.repeat(start - (ends - length), length)
-    used = np.zeros(size, bool)
-    used[bags.rows[flat]] = True
-    rows = np.flatnonzero(used)
-    place = np.empty(size, np.int32)
-    place[rows] = np.arange(len(rows), dtype=np.int32)
-    matrix = csr_array(
-        (bags.weights[flat], place[bags.rows[flat]], np.concatenate([[0], ends]).astype(np.int32)),
-        (len(chosen), len(rows)),
-    )
-    return torch.from_numpy(rows), _sparse(matrix), _sparse(csr_array(matrix.T))
+class _Run:
+    """The parameters while they are learned."""
 
+    def __init__(
+        self, bags: Bags, inputs: Mapping[str, Input], categories: int, settings: LearnSettings, loss: Loss
+    ) -> None:
+        self._bags, self._inputs, self._settings, self._loss = bags, inputs, settings, loss
+        generator = torch.Generator().manual_seed(settings.seed)
+        bound = settings.size**-0.5
+        self._table = torch.empty(2**bags.bits, settings.size).uniform_(-bound, bound, generator=generator)
+        self._squares = torch.zeros(len(self._table))
+        self._category = torch.nn.Parameter(torch.randn(categories, settings.size, generator=generator) * bound)
+        self._projections = Projections(inputs, settings.size, generator)
+        self._labels = torch.from_numpy(bags.labels)
+        self._random = np.random.default_rng(settings.seed + 1)
+        self._rates = [settings.category_rate, settings.input_rate]
+        parts = [[self._category], list(self._projections.parameters())]
+        self._optimiser = torch.optim.Adam([{"params": part} for part in parts if part])
 
-def _sparse(matrix: csr_array) -> torch.Tensor:
-    offsets, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
-    with warnings.catch_warnings():
-        # torch says of every first sparse matrix that its support is in beta.
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(offsets, columns, values, size=matrix.shape, check_invariants=False)
+    def step(self, chosen: NDArray[np.int64], left: float) -> None:
+        """Learn from one batch; rates fall in proportion to what is `left` of the run, from 1 to 0."""
+        rows, bag, spread = self._bags.batch(chosen)
+        mean = (bag @ self._table[rows]).requires_grad_()
+        self._optimiser.zero_grad()
+        whole = self._with_inputs(mean, chosen) if self._inputs else mean
+        self._loss(whole, self._category, self._labels[chosen]).backward()  # type: ignore[no-untyped-call]
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=False):
+            group["lr"] = rate * left
+            for parameter in group["params"]:
+                parameter.grad /= len(chosen)
+        self._optimiser.step()
+        assert mean.grad is not None  # noqa: S101 - for the type checker
+        gradient = spread @ mean.grad
+        self._squares[rows] += gradient.square().mean(1)
+        gradient *= (-self._settings.rate * left * (self._squares[rows] + 1e-16).rsqrt())[:, None]
+        self._table.index_add_(0, rows, gradient)
+
+    def encoder(self) -> LearnedEncoder:
+        """What has been learned."""
+        widths = {name: given.vectors.shape[1] for name, given in self._inputs.items()}
+        config = LearnedConfig(self._settings.size, self._bags.bits, widths)
+        return LearnedEncoder(config, self._table.to(torch.float16).numpy(), self._projections.folded())
+
+    def _with_inputs(self, mean: torch.Tensor, chosen: NDArray[np.int64]) -> torch.Tensor:
+        """Show of each product either its text or its other vectors: each must name the category by itself.
+
+        Learned together, the text would soon explain every product it has seen, and nothing be left for pictures to
+        say. Learned apart but towards the same category vectors, they can be added up.
+        """
+        there = np.logical_or.reduce([given.there[chosen] for given in self._inputs.values()])
+        without_text = there & (self._random.random(len(chosen)) < 0.5)
+        shown: torch.Tensor = self._projections(chosen, without_text)
+        return mean * torch.from_numpy(~without_text[:, None]).float() + shown

@@ -1,0 +1,137 @@
+"""The encoders of an index at work: products and their pictures in, named vectors out, nothing encoded twice."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from rubrika.encode.cache import VectorCache, cached_encode
+from rubrika.encode.encoder import Encoder, FloatArray
+from rubrika.encode.learned import LearnedEncoder
+from rubrika.encode.picture import PictureEncoder, cached_pictures
+from rubrika.encode.pretrained import PretrainedEncoder
+from rubrika.index.manifest import IMAGE, JOINT, TEXT
+from rubrika.products.pictures import PictureError, PictureFolder, picture_hash
+from rubrika.products.product import Product, text_hash
+
+
+@dataclass(frozen=True)
+class EncodedProducts:
+    """Named vectors of n products.
+
+    Args:
+        vectors: float32 (n, size) by name; a row of zeros is a product that lacks this vector.
+        failures: which products have a picture that cannot be used, and why.
+    """
+
+    vectors: Mapping[str, FloatArray]
+    failures: Mapping[int, str]
+
+    def of(self, row: int) -> dict[str, FloatArray]:
+        """The vectors that one product has."""
+        return {name: rows[row] for name, rows in self.vectors.items() if rows[row].any()}
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The encoders behind the named vectors of an index.
+
+    Args:
+        text: of the `text` vector.
+        image: of the `image` vector, if the index has one.
+        joint: of the `joint` vector, if the index has one; it takes the others' vectors as inputs.
+        cache: a folder for vectors of pretrained encoders.
+    """
+
+    text: Encoder | PretrainedEncoder
+    image: PictureEncoder | None = None
+    joint: LearnedEncoder | None = None
+    cache: Path = field(default_factory=Path)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The width of each named vector."""
+        named = {TEXT: self.text, IMAGE: self.image, JOINT: self.joint}
+        return {name: encoder.size for name, encoder in named.items() if encoder is not None}
+
+    def encode(
+        self, products: Sequence[Product], pictures: PictureFolder | None, names: Collection[str] | None = None
+    ) -> EncodedProducts:
+        """Encode products.
+
+        Args:
+            products: n products.
+            pictures: where their pictures are, if anywhere.
+            names: the vectors that are wanted, all of them by default.
+        """
+        names = self.sizes if names is None else names
+        inputs = self.joint.config.inputs if self.joint and JOINT in names else {}
+        vectors, failures = {}, dict[int, str]()
+        if TEXT in names or TEXT in inputs:
+            vectors[TEXT] = self._texts(products)
+        if self.image is not None and (IMAGE in names or IMAGE in inputs):
+            vectors[IMAGE], failures = self._pictures(self.image, products, pictures)
+        if self.joint is not None and JOINT in names:
+            given = {name: vectors[name] for name in inputs}
+            vectors[JOINT] = self.joint.encode([product.text for product in products], given)
+        return EncodedProducts({name: vectors[name] for name in names if name in vectors}, failures)
+
+    def picture_hashes(
+        self, products: Sequence[Product], pictures: PictureFolder | None
+    ) -> tuple[list[str | None], dict[int, str]]:
+        """The hash of each product's picture, None where there is none to use, and which cannot be used, and why."""
+        hashes, failures = list[str | None]([None] * len(products)), dict[int, str]()
+        for row, product in enumerate(products if pictures and self.image else ()):
+            path = pictures.find(product.id) if pictures else None
+            try:
+                hashes[row] = picture_hash(path) if path else None
+            except PictureError as error:
+                failures[row] = str(error)
+        return hashes, failures
+
+    def encode_title(self, title: str, vector: str) -> FloatArray:
+        """The vector of a product of which only a title is known, (size,)."""
+        vectors = self.encode([Product(0, title, title, 0)], None, [vector]).vectors[vector]
+        return vectors.reshape(-1)
+
+    def encode_picture(self, path: Path, vector: str) -> FloatArray:
+        """The vector of a product of which only a picture is known, (size,).
+
+        Raises:
+            PictureError: it cannot be used.
+        """
+        encoded = self.encode([Product(0, "", "", 0)], PictureFolder(path.parent, {0: path.name}), [IMAGE, vector])
+        for reason in encoded.failures.values():
+            raise PictureError(reason)
+        return encoded.vectors[vector].reshape(-1)
+
+    def _texts(self, products: Sequence[Product]) -> FloatArray:
+        texts = [product.text for product in products]
+        if self._text_cache is None:
+            return self.text.encode(texts)
+        hashes = [text_hash(text) for text in texts]
+        return cached_encode(self._text_cache, hashes, lambda rows: self.text.encode([texts[row] for row in rows]))
+
+    def _pictures(
+        self, encoder: PictureEncoder, products: Sequence[Product], pictures: PictureFolder | None
+    ) -> tuple[FloatArray, dict[int, str]]:
+        hashes, failures = self.picture_hashes(products, pictures)
+        paths = [pictures.find(product.id) if pictures else None for product in products]
+        vectors = np.zeros((len(products), encoder.size), np.float32)
+        if self._picture_cache is not None and any(hashes):
+            encoded = cached_pictures(encoder, paths, hashes, self._picture_cache)
+            vectors[encoded.rows] = encoded.vectors
+            failures |= dict(encoded.failures)
+        return vectors, failures
+
+    @cached_property
+    def _text_cache(self) -> VectorCache | None:
+        """The learned encoder is quicker than a cache; a pretrained one is not."""
+        identity = getattr(self.text, "identity", None)
+        return VectorCache(self.cache / "vectors", identity, self.text.size) if identity else None
+
+    @cached_property
+    def _picture_cache(self) -> VectorCache | None:
+        return VectorCache(self.cache / "vectors", self.image.identity, self.image.size) if self.image else None

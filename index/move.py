@@ -1,0 +1,109 @@
+"""Moves points from one store to another, such as an embedded index to a server, taking up where it was interrupted."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rubrika.errors import StoreError
+from rubrika.index.manifest import EDGE, Manifest
+from rubrika.progress import Progress, Silent
+from rubrika.store.connection import Connection
+from rubrika.store.place import create_store, open_store
+from rubrika.store.store import Point, Store
+
+# The time of the run that wrote a point: with it, equal payloads mean the same write, hence the same vectors.
+WRITTEN = "ingested_at"
+BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of the points: copied now, or skipped since the target had them; together the total."""
+
+    copied: int
+    skipped: int
+    total: int
+
+
+def move_index(folder: Path, server: Connection | None, api_key: str | None, progress: Progress | None = None) -> Moved:
+    """Move an index's points to a server, or, when none is given, from its server into its folder.
+
+    The manifest is changed last: until all points have arrived, the index goes on working from where it was. The old
+    points are left where they are.
+
+    Args:
+        folder: the index folder.
+        server: where the points go; None: into the folder.
+        api_key: of the server that the manifest names.
+        progress: shown how far it is.
+
+    Raises:
+        StoreError: a store failed, or the points are there already.
+    """
+    manifest = Manifest.read(folder)
+    source, target = manifest.place(folder, api_key), server or folder / EDGE
+    if manifest.at(target) == manifest:
+        raise StoreError(f"{folder}: its points are in {manifest.collection if server else 'this folder'} already")
+    opened = open_store(source, manifest.sizes)
+    try:
+        if isinstance(target, Path) and target.exists():
+            arrived = open_store(target, manifest.sizes)
+        else:
+            arrived = create_store(target, manifest.sizes)
+        try:
+            moved = push(opened, arrived, progress)
+        finally:
+            arrived.close()
+    finally:
+        opened.close()
+    manifest.at(target).write(folder)
+    return moved
+
+
+def push(source: Store, target: Store, progress: Progress | None = None) -> Moved:
+    """Copy every point with its vectors and payload; run it again after a failure, and it goes on.
+
+    Args:
+        source: the points, which nobody should change meanwhile.
+        target: where they go; a point that it has as it was written is left alone, any other is replaced.
+        progress: shown how far it is.
+
+    Raises:
+        StoreError: a store failed, or in the end the target does not hold as many points as the source.
+    """
+    copied = skipped = 0
+    with (progress or Silent()).stage("moving products", source.count()) as advance:
+        for batch in _batches(source):
+            known = target.fetch([point.id for point in batch], payload=True)
+            fresh = [point for point in batch if not _same(point, known)]
+            if fresh:
+                target.upsert(fresh)
+            copied += len(fresh)
+            skipped += len(batch) - len(fresh)
+            advance(len(batch))
+    moved = Moved(copied, skipped, copied + skipped)
+    _verify(target.count(), moved.total)
+    if moved.copied:
+        target.optimise()
+    target.flush()
+    return moved
+
+
+def _batches(source: Store) -> Iterator[list[Point]]:
+    """Points with all they have, few enough at a time that progress shows and little is done twice."""
+    for page in source.scroll(payload=True, vectors=True):
+        yield from (page[start : start + BATCH] for start in range(0, len(page), BATCH))
+
+
+def _same(point: Point, known: Mapping[int, Point]) -> bool:
+    return WRITTEN in point.payload and point.id in known and known[point.id].payload == point.payload
+
+
+def _verify(found: int, expected: int) -> None:
+    if found < expected:
+        raise StoreError(f"the target holds {found} products of {expected}; run it again to move the missing ones")
+    if found > expected:
+        raise StoreError(
+            f"the target holds {found - expected} products that the source has not, so they would vote too; "
+            f"move into an empty collection"
+        )

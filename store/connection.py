@@ -1,0 +1,116 @@
+"""Where a Qdrant server is and how a collection on it is laid out: plain settings, free of the client library."""
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import SplitResult, urlsplit
+
+from rubrika.errors import StoreError
+
+Quantisation = Literal["none", "int8", "turbo"]
+
+HTTP_PORT = 6333
+GRPC_PORT = 6334
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A collection on a server; the key shows in no repr and in no message.
+
+    Args:
+        url: `https://host:6333`, or `http://` for this machine.
+        collection: a collection, or an alias of one.
+        api_key: the server's key, if it wants one.
+        timeout: seconds to wait for one answer.
+        grpc_port: where the server speaks gRPC; by default 6334 when the url says 6333, else nowhere.
+
+    Raises:
+        StoreError: the url or the key is none, the url holds a password, or the key would cross a network in the clear.
+    """
+
+    url: str
+    collection: str
+    api_key: str | None = field(default=None, repr=False)
+    timeout: float = 30.0
+    grpc_port: int | None = None
+
+    def __post_init__(self) -> None:
+        parts = _split(self.url)
+        if not self.collection:
+            raise StoreError(f"{self.server}: no collection is named; say which with --collection")
+        if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise StoreError(f"{self.server}: the API key has characters that no key has; copy it again")
+        if self.api_key and parts.scheme == "http" and not self.is_loopback:
+            raise StoreError(f"{self.server}: the API key would cross the network in the clear; use https://")
+
+    @property
+    def server(self) -> str:
+        """The server as messages name it: scheme, host and port."""
+        parts = _split(self.url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return f"{parts.scheme}://{host}:{parts.port or HTTP_PORT}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server is on this machine."""
+        return _is_loopback(_split(self.url).hostname or "")
+
+    @property
+    def grpc_address(self) -> tuple[str, int] | None:
+        """Where gRPC may be answered."""
+        parts = _split(self.url)
+        port = self.grpc_port or (GRPC_PORT if (parts.port or HTTP_PORT) == HTTP_PORT else None)
+        return (parts.hostname or "", port) if port else None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How a collection is laid out and searched; docs/scaling.md says when to change what.
+
+    By default vectors are scanned in 8 bits and the best rescored by the full ones, as the embedded store does: a graph
+    is quicker, but gets lost among near duplicates. Past some 300,000 points a scan becomes slow: set `graph_links`.
+
+    Args:
+        shards: parts that a cluster spreads over its nodes; None leaves it to the server.
+        replicas: copies of each part.
+        write_consistency: how many copies must have a write before it counts as done.
+        on_disk: full vectors on disk, read only to rescore; the quantised ones stay in memory.
+        quantisation: `int8` (a quarter of the memory), `turbo` (TurboQuant in 4 bits, an eighth) or `none`.
+        graph_links: links a point has in the HNSW graph (m); 0 makes no graph and scans.
+        graph_effort: candidates weighed for each link when the graph is made (ef_construct).
+        search_effort: candidates kept while walking the graph (hnsw_ef); None leaves it to the server.
+        oversampling: how many times more points than asked for are taken to be rescored.
+    """
+
+    shards: int | None = None
+    replicas: int | None = None
+    write_consistency: int | None = None
+    on_disk: bool = False
+    quantisation: Quantisation = "int8"
+    graph_links: int = 0
+    graph_effort: int = 100
+    search_effort: int | None = None
+    oversampling: float = 2.0
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    # The url itself is not repeated: it may hold the very password that makes it unusable.
+    if not usable:
+        raise StoreError("the server's url is not one; write it like http://127.0.0.1:6333")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise StoreError("the server's url holds a password or a query; give the key as QDRANT_API_KEY instead")
+    return parts
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,59 @@
+"""Tiny models made in the test, saved as the real ones are, so that the real code loads them without a network."""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors, trainers
+from tokenizers.models import WordPiece
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+TITLES = [
+    "кроссовки женские беговые",
+    "кеды",
+    "чехол силиконовый для телефона прозрачный с рисунком",
+    "корм для кошек сухой с курицей 2 кг",
+    "шапка зимняя",
+    "платье летнее в цветочек из хлопка длинное",
+]
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+
+
+@cache
+def tokenizer() -> PreTrainedTokenizerFast:
+    """A WordPiece vocabulary of the titles; made once, as training breaks ties by chance."""
+    made = Tokenizer(WordPiece(unk_token=SPECIALS[1]))
+    made.normalizer = normalizers.BertNormalizer(strip_accents=False)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=SPECIALS, show_progress=False)
+    made.train_from_iterator([*TITLES, "query:"], trainer)
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), SPECIALS, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=made, **names)
+
+
+def as_downloaded(cache: Path, name: str) -> Path:
+    """The folder where huggingface_hub would have put a model."""
+    home = cache / f"models--{name.replace('/', '--')}"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text("c0ffee" * 6 + "cafe")
+    return home / "snapshots" / ("c0ffee" * 6 + "cafe")
+
+
+def save_bert(folder: Path, *, pooler: bool = True) -> Path:
+    """A BERT of two layers, 32 wide, that takes 64 tokens."""
+    torch.manual_seed(7)
+    words = tokenizer()
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config, add_pooling_layer=pooler).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder

@@ -1,0 +1,105 @@
+"""A real gRPC server that answers as Qdrant does, its points in the client's memory mode, and that fails on demand."""
+
+# The names and messages are the protocol's, generated without types.
+# ruff: noqa: ANN401, N802
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+import grpc as wire
+from qdrant_client import QdrantClient, grpc, models
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+
+
+class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsServicer):
+    """Collections in memory, served on a local port.
+
+    Attributes:
+        api_key: the key that every request must carry, when there is one.
+        failing: codes that the next requests end with.
+    """
+
+    def __init__(self, api_key: str | None) -> None:
+        self.client, self.lock = QdrantClient(":memory:"), Lock()
+        self.api_key, self.failing = api_key, list[wire.StatusCode]()
+
+    def intercept_service(self, continuation: Any, details: Any) -> Any:
+        code = self.failing.pop(0) if self.failing else None
+        known = self.api_key is None or dict(details.invocation_metadata).get("api-key") == self.api_key
+        if code is None and not known and not details.method.endswith("HealthCheck"):
+            code = wire.StatusCode.UNAUTHENTICATED
+        if code is None:
+            return continuation(details)
+        return wire.unary_unary_rpc_method_handler(lambda request, context: context.abort(code, "said the server"))
+
+    def HealthCheck(self, request: Any, context: Any) -> Any:
+        return grpc.HealthCheckReply(title="qdrant", version="1.19.0")
+
+    def Get(self, request: Any, context: Any) -> Any:
+        if isinstance(request, grpc.GetPoints):
+            ids = [GrpcToRest.convert_point_id(id) for id in request.ids]
+            payload = request.with_payload.enable or bool(request.with_payload.include.fields)
+            found = self.client.retrieve(request.collection_name, ids, payload, request.with_vectors.enable)
+            return grpc.GetResponse(result=[RestToGrpc.convert_record(record) for record in found])
+        try:
+            info = self.client.get_collection(request.collection_name)
+        except ValueError:
+            context.abort(
+                wire.StatusCode.NOT_FOUND, f"Not found: Collection `{request.collection_name}` doesn't exist!"
+            )
+        return grpc.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
+
+    def Create(self, request: Any, context: Any) -> Any:
+        vectors = {
+            name: models.VectorParams(size=params.size, distance=GrpcToRest.convert_distance(params.distance))
+            for name, params in request.vectors_config.params_map.map.items()
+        }
+        metadata = GrpcToRest.convert_payload(request.metadata)
+        self.client.create_collection(request.collection_name, vectors_config=vectors, metadata=metadata)
+        return grpc.CollectionOperationResponse(result=True)
+
+    def Update(self, request: Any, context: Any) -> Any:
+        return grpc.CollectionOperationResponse(result=True)
+
+    def CreateFieldIndex(self, request: Any, context: Any) -> Any:
+        return grpc.PointsOperationResponse(result=grpc.UpdateResult(status=grpc.UpdateStatus.Completed))
+
+    def Upsert(self, request: Any, context: Any) -> Any:
+        points = [GrpcToRest.convert_point_struct(point) for point in request.points]
+        with self.lock:
+            self.client.upsert(request.collection_name, points)
+        return grpc.PointsOperationResponse(result=grpc.UpdateResult(status=grpc.UpdateStatus.Completed))
+
+    def QueryBatch(self, request: Any, context: Any) -> Any:
+        queries = [GrpcToRest.convert_query_points(query) for query in request.query_points]
+        queries = [query.model_copy(update={"params": None}) for query in queries]
+        answers = self.client.query_batch_points(request.collection_name, queries)
+        results = [[RestToGrpc.convert_scored_point(hit) for hit in answer.points] for answer in answers]
+        return grpc.QueryBatchResponse(result=[grpc.BatchResult(result=hits) for hits in results])
+
+    def Count(self, request: Any, context: Any) -> Any:
+        return grpc.CountResponse(result=grpc.CountResult(count=self.client.count(request.collection_name).count))
+
+
+@contextmanager
+def serve_grpc(api_key: str | None = None) -> Iterator[tuple[QdrantOverGrpc, int]]:
+    """Serve on a free port of this machine until the block ends; yields the server and the port."""
+    servicer = QdrantOverGrpc(api_key)
+    with ThreadPoolExecutor(4) as pool:
+        server = wire.server(pool, interceptors=[servicer])
+        for add in (
+            grpc.add_QdrantServicer_to_server,
+            grpc.add_CollectionsServicer_to_server,
+            grpc.add_PointsServicer_to_server,
+        ):
+            add(servicer, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield servicer, port
+        finally:
+            server.stop(None).wait()
+    servicer.client.close()

@@ -1,0 +1,166 @@
+"""A real HTTP server that answers as Qdrant does, its points in the client's memory mode, and that fails on demand.
+
+The wire, the client's requests, its timeouts and broken connections are real; only the engine behind is not.
+"""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import BaseModel
+from qdrant_client import QdrantClient, models
+
+Json = dict[str, Any]
+
+COLLECTION = re.compile(r"/collections/([^/]+)(/.*)?")
+
+
+class QdrantOverHttp:
+    """Collections in memory, served on a local port.
+
+    Attributes:
+        api_key: the key that every request must carry, when there is one.
+        read_only_key: a key that may only read.
+        dropped: how many of the next requests find the connection closed.
+        seconds: how long every answer takes.
+        answered: method and path of every request that got an answer.
+    """
+
+    def __init__(self, api_key: str | None = None, read_only_key: str | None = None) -> None:
+        self.client = QdrantClient(":memory:")
+        self.api_key, self.read_only_key = api_key, read_only_key
+        self.dropped, self.seconds = 0, 0.0
+        self.answered: list[tuple[str, str]] = []
+        self.lock = threading.Lock()
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.http.daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http.server_address[1]}"
+
+    def refusal(self, method: str, key: str | None) -> str | None:
+        if self.api_key is None or key == self.api_key:
+            return None
+        if key is None or key != self.read_only_key:
+            return "Invalid API key or JWT"
+        return None if method in ("GET", "POST") else "Forbidden: write access is required"
+
+    def answer(self, method: str, path: str, body: Json) -> object:
+        if path == "/collections/aliases":
+            actions = models.ChangeAliasesOperation.model_validate(body).actions
+            return self.client.update_collection_aliases(actions)
+        name, rest = COLLECTION.fullmatch(path).groups()
+        return ANSWERS[method, rest or ""](self.client, unquote(name), body)
+
+
+def create(client: QdrantClient, name: str, body: Json) -> object:
+    made = models.CreateCollection.model_validate(body)
+    return client.create_collection(name, vectors_config=made.vectors, metadata=made.metadata)
+
+
+def upsert(client: QdrantClient, name: str, body: Json) -> object:
+    return client.upsert(name, models.PointsList.model_validate(body).points)
+
+
+def query(client: QdrantClient, name: str, body: Json) -> object:
+    # The memory mode searches exactly, and warns of every parameter that it has no use for.
+    requests = models.QueryRequestBatch.model_validate(body).searches
+    return client.query_batch_points(name, [request.model_copy(update={"params": None}) for request in requests])
+
+
+def scroll(client: QdrantClient, name: str, body: Json) -> object:
+    found = client.scroll(
+        name,
+        limit=body["limit"],
+        offset=body.get("offset"),
+        with_payload=body["with_payload"],
+        with_vectors=body["with_vector"],
+    )
+    return {"points": found[0], "next_page_offset": found[1]}
+
+
+ANSWERS: dict[tuple[str, str], Callable[[QdrantClient, str, Json], object]] = {
+    ("PUT", ""): create,
+    ("GET", ""): lambda client, name, body: client.get_collection(name),
+    ("PATCH", ""): lambda client, name, body: client.update_collection(name, metadata=body.get("metadata")),
+    # The memory mode has no payload indexes.
+    ("PUT", "/index"): lambda client, name, body: {"operation_id": 0, "status": "completed"},
+    ("PUT", "/points"): upsert,
+    ("POST", "/points"): lambda client, name, body: client.retrieve(
+        name, body["ids"], body["with_payload"], body["with_vector"]
+    ),
+    ("POST", "/points/query/batch"): query,
+    ("POST", "/points/scroll"): scroll,
+    ("POST", "/points/count"): lambda client, name, body: client.count(name),
+    ("POST", "/facet"): lambda client, name, body: client.facet(name, body["key"], limit=body["limit"]),
+}
+
+
+@contextmanager
+def serve(api_key: str | None = None, read_only_key: str | None = None) -> Iterator[QdrantOverHttp]:
+    """Serve on a free port of this machine until the block ends."""
+    server = QdrantOverHttp(api_key, read_only_key)
+    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.http.shutdown()
+        server.http.server_close()
+        thread.join()
+        server.client.close()
+
+
+def _handler(server: QdrantOverHttp) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            time.sleep(server.seconds)
+            with server.lock:
+                if server.dropped > 0:
+                    server.dropped -= 1
+                    self.close_connection = True
+                    return
+                path = self.path.split("?")[0]
+                refusal = server.refusal(self.command, self.headers.get("api-key"))
+                if refusal:
+                    self.say(401 if "Invalid" in refusal else 403, {"status": {"error": refusal}})
+                    return
+                server.answered.append((self.command, path))
+                try:
+                    result = server.answer(self.command, path, json.loads(body or b"{}"))
+                except ValueError as error:
+                    missing = "not found" in str(error)
+                    said = f"Not found: {error}" if missing else f"Wrong input: {error}"
+                    self.say(404 if missing else 400, {"status": {"error": said}})
+                    return
+                self.say(200, {"result": result, "status": "ok", "time": 0.0})
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815
+
+        def say(self, status: int, content: dict[str, Any]) -> None:
+            raw = json.dumps(content, default=_plain).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            try:
+                self.wfile.write(raw)
+            except OSError:
+                self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
+def _plain(model: BaseModel) -> Json:
+    return model.model_dump(mode="json", exclude_none=True)

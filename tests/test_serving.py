@@ -1,0 +1,117 @@
+"""The command line against a server: the same answers as from the folder, and no key in anything it says."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import Run
+from qdrant_http import QdrantOverHttp, serve
+
+Rubrika = Callable[..., Run]
+KEY = "ключ-не-для-чужих".encode().hex()
+
+
+@pytest.fixture
+def moved(rubrika: Rubrika, index: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Two copies of an index: one that stays in its folder, one to be pushed."""
+    stays, goes = tmp_path / "stays", tmp_path / "goes"
+    for copy in (stays, goes):
+        shutil.copytree(index, copy)
+    return stays, goes
+
+
+def classify(rubrika: Rubrika, market: Path, index: Path, output: Path, **environment: str) -> bytes:
+    done = rubrika("classify", market / "test.parquet", "--index", index, "-o", output, **environment)
+    assert done.code == 0, done.err
+    return output.read_bytes()
+
+
+def test_a_pushed_index_answers_byte_for_byte_as_before_and_comes_back(
+    rubrika: Rubrika, market: Path, moved: tuple[Path, Path], tmp_path: Path
+) -> None:
+    stays, goes = moved
+    expected = classify(rubrika, market, stays, tmp_path / "folder.parquet")
+    with serve(api_key=KEY) as server:
+        pushed = rubrika("push", "--url", server.url, "--index", goes, "--json", QDRANT_API_KEY=KEY)
+        assert pushed.code == 0, pushed.err
+        assert pushed.json["copied"] == pushed.json["total"] > 1_000
+        shutil.rmtree(goes / "edge")
+        assert classify(rubrika, market, goes, tmp_path / "server.parquet", QDRANT_API_KEY=KEY) == expected
+        found = rubrika("neighbours", "--title", "кроссовки", "--index", goes, "--json", QDRANT_API_KEY=KEY).json
+        assert found == rubrika("neighbours", "--title", "кроссовки", "--index", stays, "--json").json
+        told = rubrika("info", "--index", goes, QDRANT_API_KEY=KEY)
+        assert rubrika("pull", "--index", goes, QDRANT_API_KEY=KEY).code == 0
+        assert all(KEY not in each.out + each.err for each in (pushed, told))
+    assert KEY not in (goes / "index.json").read_text()
+    assert classify(rubrika, market, goes, tmp_path / "back.parquet") == expected
+
+
+def test_ingest_into_a_server_and_again_changes_nothing(
+    rubrika: Rubrika, market: Path, index: Path, tmp_path: Path
+) -> None:
+    with serve() as server:
+        arguments = ("ingest", market / "train.parquet", "--index", tmp_path / "index", "--url", server.url, "--json")
+        first, again = rubrika(*arguments).json, rubrika(*arguments).json
+        assert first["added"] == again["unchanged"] == again["read"]
+        assert not (tmp_path / "index" / "edge").exists()
+        served = classify(rubrika, market, tmp_path / "index", tmp_path / "served.parquet")
+    assert served == classify(rubrika, market, index, tmp_path / "folder.parquet")
+
+
+def test_a_server_that_goes_away_stops_the_run_and_the_next_run_completes_it(
+    rubrika: Rubrika, market: Path, tmp_path: Path
+) -> None:
+    with serve() as whole, serve() as broken:
+        complete = ("ingest", market / "train.parquet", "--index", tmp_path / "whole", "--json", "--url", whole.url)
+        assert rubrika(*complete).code == 0
+        arguments = ("ingest", market / "train.parquet", "--index", tmp_path / "index", "--json", "--url", broken.url)
+        with gone_after_upserts(broken, 4):
+            stopped = rubrika(*arguments)
+        assert (stopped.code, stopped.out) == (1, "")
+        assert stopped.err.count("rubrika: ") == 1
+        there = broken.client.count("products").count
+        assert 0 < there < whole.client.count("products").count
+        completed = rubrika(*arguments).json
+        assert (completed["unchanged"], completed["added"]) == (there, completed["read"] - there)
+        assert points_of(broken) == points_of(whole)
+
+
+@contextmanager
+def gone_after_upserts(server: QdrantOverHttp, count: int) -> Iterator[None]:
+    """Close every connection once so many requests to write points were answered, until the block ends."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            if sum(method == "PUT" and path.endswith("/points") for method, path in server.answered) >= count:
+                server.dropped = 1_000_000
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    yield
+    done.set()
+    watcher.join()
+    server.dropped = 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [({}, "API key"), ({"QDRANT_API_KEY": "wrong"}, "API key")],
+)
+def test_a_wrong_key_is_one_sentence(rubrika: Rubrika, index: Path, environment: dict[str, str], said: str) -> None:
+    with serve(api_key=KEY) as server:
+        done = rubrika("info", "--index", index, "--url", server.url, **environment)
+    assert (done.code, done.out) == (1, "")
+    assert said.lower() in done.err.lower()
+    assert "wrong" not in done.err.replace("wrong key", "")
+
+
+def points_of(server: QdrantOverHttp) -> dict[int, tuple[object, ...]]:
+    points, _ = server.client.scroll("products", limit=10_000, with_vectors=True)
+    return {
+        point.id: (point.payload["text_hash"], point.payload["category_id"], tuple(point.vector["text"][:4]))
+        for point in points
+    }
