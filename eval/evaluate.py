@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,18 @@ class Evaluation:
     top_k: int
     sweep: list[Sweep]
     seconds: dict[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it in plain values, under the names of the command line."""
+        return asdict(self.metrics) | {
+            "ci95": list(self.interval),
+            "rows": self.rows,
+            "classes": self.classes,
+            "split": {"how": self.split.how, "seed": self.split.seed, "hash": self.split.hash},
+            "k": self.top_k,
+            "sweep": [{"k": point.top_k, "mode": point.mode, "weighted": point.weighted} for point in self.sweep],
+            "seconds": self.seconds,
+        }
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,7 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_been(bert: Path, tuned: Fi
     assert seen[0] == 20
     assert (resumed.f1, resumed.steps) == (tuned.f1, tuned.steps)
     assert [moment.loss for moment in resumed.history] == [moment.loss for moment in tuned.history]
+    assert max(resumed.history, key=lambda moment: (moment.f1, moment.step)).step > 27
     assert_same(resumed.folder, tuned.folder)
     assert not (tmp_path / "model" / "checkpoint.safetensors").exists()
 

@@ -15,10 +15,11 @@ FLOORS = [
     {"ingest"},
     {"eval"},
     {"terminal"},
+    {"commands"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-ENGINES = {"qdrant_edge": {"edge.py"}, "qdrant_client": {"client.py", "schema.py", "server.py"}}
+ENGINES = {"qdrant_edge": {"edge.py"}, "qdrant_client": {"client.py", "faults.py", "schema.py", "server.py"}}
 MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0].removesuffix(".py") in FLOOR]
 
 

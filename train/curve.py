@@ -44,7 +44,7 @@ def curve(history: Sequence[Moment]) -> str:
     """Weighted F1 (left scale, 0 to 1) and training loss (right scale) over steps."""
     last = history[-1].step
     highest = max(moment.loss for moment in history) or 1.0
-    best = max(history, key=lambda moment: moment.f1)
+    best = max(history, key=lambda moment: (moment.f1, moment.step))
 
     def across(step: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * step / last

@@ -139,7 +139,8 @@ def _measure_now(before: float, done: float, step: int, settings: FinetuneSettin
 
 def _measure(task: Task, state: State, folder: Path) -> None:
     f1 = task.head_f1()
-    if f1 > state.best_f1:
+    # Among equals the later, which has seen more.
+    if f1 >= state.best_f1:
         state.best = {name: weight.cpu().clone() for name, weight in trained_weights(task.module).items()}
     loss = sum(state.losses) / len(state.losses)
     state.history.append(Moment(state.step, round(state.seconds, 1), loss, f1))
