@@ -84,6 +84,9 @@ def ingest(
     url: Url = None,
     collection: Collection = None,
     images: Images = None,
+    image_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where that folder is served, for the web UI.")
+    ] = None,
     text_encoder: TextSpec = None,
     image_encoder: ImageSpec = None,
     backend: Backend = "torch",
@@ -107,6 +110,7 @@ def ingest(
         index,
         Reader(files, labelled=True),
         pictures=pictures_of(images),
+        image_url=image_url,
         choice=choice,
         cache=cache.expanduser(),
         server=server_of(url, collection),
@@ -236,6 +240,7 @@ def neighbours(
         str | None, typer.Option(metavar="NAME", help="The named vector: text, image, joint; text or image by default.")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many to show.")] = 10,
+    show: Annotated[bool, typer.Option("--open", help="Print where the server's web UI shows this product.")] = False,
     index: IndexFolder = INDEX,
     url: Url = None,
     collection: Collection = None,
@@ -258,7 +263,9 @@ def neighbours(
             found = neighbours_of_picture(opened, image, vector or "image", k)
         else:
             found = neighbours_of_title(opened, str(title), vector or "text", k)
-    answer({"neighbours": [asdict(each) for each in found]}, as_json, neighbours_table(found))
+        page = opened.dashboard(product_id) if show else None
+    text = neighbours_table(found) + (f"\n{page}" if page else "")
+    answer({"neighbours": [asdict(each) for each in found]} | ({"open": page} if show else {}), as_json, text)
 
 
 @app.command()

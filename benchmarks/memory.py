@@ -24,7 +24,7 @@ BYTES_A_POINT = 24.0
 BYTES_A_POINT_INDEXED = 64.0
 # Rebuilding a segment keeps the old one until the new one is done; Qdrant's own advice is half as much again.
 HEADROOM = 1.5
-WIDTHS = {128: "small", 256: "learned", 384: "e5-small", 512: "CLIP", 768: "BERT, ViT", 1280: "EfficientNet"}
+WIDTHS = {128: "learned", 256: "learned, wide", 384: "e5-small", 512: "CLIP", 768: "BERT, ViT", 1280: "EfficientNet"}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import quote
 
 from rubrika.encode.encoder import Encoder
 from rubrika.encode.learned import LearnedEncoder
@@ -28,12 +29,14 @@ class Index:
         manifest: what it says of itself.
         store: where its points live.
         cache: a folder for vectors of pretrained encoders.
+        server: where the store is, when it is on a server.
     """
 
     folder: Path
     manifest: Manifest
     store: Store
     cache: Path
+    server: Connection | None = None
 
     @classmethod
     def open(cls, folder: Path, cache: Path, server: Connection | None = None, api_key: str | None = None) -> "Index":
@@ -53,7 +56,9 @@ class Index:
         for name, spec in manifest.vectors.items():
             if spec.encoder == LEARNED:
                 _check(encoder_folder(folder, name), spec)
-        return cls(folder, manifest, open_store(server or manifest.place(folder, api_key), manifest.sizes), cache)
+        place = server or manifest.place(folder, api_key)
+        store = open_store(place, manifest.sizes)
+        return cls(folder, manifest, store, cache, place if isinstance(place, Connection) else None)
 
     @cached_property
     def encoders(self) -> Encoders:
@@ -69,6 +74,19 @@ class Index:
         if image is not None:
             _check_identity(IMAGE, specs[IMAGE], image.identity)
         return Encoders(self._text(specs[TEXT]), image, joint, self.cache)
+
+    def dashboard(self, product_id: int | None) -> str:
+        """Where Qdrant's web UI shows the collection, and what to type there to see one product.
+
+        Raises:
+            IndexFolderError: the points are in the folder, which has no web UI.
+        """
+        if self.server is None:
+            raise IndexFolderError(
+                f"{self.folder}: only a server has a web UI; move the index to one with `rubrika push`"
+            )
+        page = f"{self.server.server}/dashboard#/collections/{quote(self.server.collection)}"
+        return page if product_id is None else f"{page} (filter by id:{product_id})"
 
     def __enter__(self) -> "Index":
         """Use as `with Index.open(folder, cache) as index`."""

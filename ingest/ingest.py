@@ -25,6 +25,7 @@ def ingest(
     *,
     pictures: PictureFolder | None = None,
     choice: Choice | None = None,
+    image_url: str | None = None,
     cache: Path,
     server: Connection | None = None,
     api_key: str | None = None,
@@ -37,6 +38,7 @@ def ingest(
         folder: the index folder.
         products: labelled products; read several times when the index is new, once otherwise.
         pictures: where their pictures are, if anywhere.
+        image_url: where the folder of pictures is served, for Qdrant's web UI to show them.
         choice: the encoders and the vote of a new index; None: the defaults, or what the index has.
         cache: a folder for vectors of pretrained encoders.
         server: where the points of a new index go, or those of this one are, when not in the index folder.
@@ -63,7 +65,8 @@ def ingest(
     with Index.open(folder, cache, server, api_key) as index:
         if IMAGE in index.manifest.vectors and pictures is None:
             raise InputError(f"{folder}: this index has picture vectors; say with --images where the pictures are")
-        writer = Writer(index.store, index.encoders, pictures, report, datetime.now(UTC).isoformat(timespec="seconds"))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        writer = Writer(index.store, index.encoders, pictures, report, now, image_url)
         with progress.stage("writing products", len(products)) as advance:
             for batch in products:
                 writer.write(batch)

@@ -7,7 +7,7 @@ from rubrika.store.store import Payload
 INGESTED_AT = "ingested_at"
 
 
-def payload_of(product: Product, image_hash: str | None, ingested_at: str) -> Payload:
+def payload_of(product: Product, image_hash: str | None, image_url: str | None, ingested_at: str) -> Payload:
     """Build the payload of a labelled product; absent values are left out."""
     category = product.category
     if category is None:
@@ -24,6 +24,7 @@ def payload_of(product: Product, image_hash: str | None, ingested_at: str) -> Pa
         "rating": product.rating,
         "sale": product.sale,
         "text_hash": text_hash(product.text),
+        "image_url": image_url,
         "image_hash": image_hash,
         INGESTED_AT: ingested_at,
     }

@@ -39,13 +39,20 @@ class Writer:
         pictures: where the products' pictures are, if anywhere.
         report: where rows are counted.
         now: the time of this run, for the payload.
+        image_url: where the folder of pictures is served, for the payload.
     """
 
     def __init__(
-        self, store: Store, encoders: Encoders, pictures: PictureFolder | None, report: IngestReport, now: str
+        self,
+        store: Store,
+        encoders: Encoders,
+        pictures: PictureFolder | None,
+        report: IngestReport,
+        now: str,
+        image_url: str | None = None,
     ) -> None:
         self._store, self._encoders, self._pictures = store, encoders, pictures
-        self._report, self._now = report, now
+        self._report, self._now, self._image_url = report, now, image_url
         # What each id of this run said, and where, to see the same id saying something else.
         self._seen: dict[int, tuple[int, Path, int]] = {}
 
@@ -57,7 +64,10 @@ class Writer:
         report.rejected += len(batch.rejects)
         products = [product for product in batch.products if self._first_of_its_id(product, batch.file)]
         hashes, failures = self._encoders.picture_hashes(products, self._pictures)
-        payloads = [payload_of(product, key, self._now) for product, key in zip(products, hashes, strict=True)]
+        payloads = [
+            payload_of(product, key, self._served(product), self._now)
+            for product, key in zip(products, hashes, strict=True)
+        ]
         known = self._store.fetch([product.id for product in products])
         changed = [
             row
@@ -71,6 +81,11 @@ class Writer:
             failures = failures | {changed[place]: reason for place, reason in encoded.failures.items()}
         report.unusable.update(failures.values())
         report.pictures += sum(key is not None and row not in failures for row, key in enumerate(hashes))
+
+    def _served(self, product: Product) -> str | None:
+        """The address of a product's picture, which Qdrant's web UI shows."""
+        path = self._pictures.find(product.id) if self._pictures and self._image_url else None
+        return f"{str(self._image_url).rstrip('/')}/{path.name}" if path else None
 
     def _first_of_its_id(self, product: Product, file: Path) -> bool:
         content = hash(replace(product, row=0))

@@ -165,6 +165,12 @@ def test_wrong_usage_is_exit_code_2(rubrika: Rubrika, arguments: list[str]) -> N
     assert rubrika(*arguments).code == 2
 
 
+def test_a_folder_has_no_web_ui(rubrika: Rubrika, index: Path) -> None:
+    done = rubrika("neighbours", "--title", "кеды", "--open", "--index", index)
+    assert done.code == 1
+    assert "only a server has a web UI" in done.err
+
+
 def test_unknown_products_are_said(rubrika: Rubrika, index: Path) -> None:
     done = rubrika("neighbours", "999999999", "--index", index)
     assert (done.code, done.out) == (1, "")

@@ -46,6 +46,8 @@ def test_a_pushed_index_answers_byte_for_byte_as_before_and_comes_back(
             for copy in (goes, stays)
         )
         assert found == expected_ids
+        shown = rubrika("neighbours", "--title", "кеды", "--open", "--json", "--index", goes, QDRANT_API_KEY=KEY).json
+        assert shown["open"] == f"{server.url}/dashboard#/collections/products"
         told = rubrika("info", "--index", goes, QDRANT_API_KEY=KEY)
         assert rubrika("pull", "--index", goes, QDRANT_API_KEY=KEY).code == 0
         assert all(KEY not in each.out + each.err for each in (pushed, told))
