@@ -7,7 +7,7 @@ from pathlib import Path
 from rubrika.errors import StoreError
 from rubrika.index.manifest import EDGE, Manifest
 from rubrika.progress import Progress, Silent
-from rubrika.store.connection import Connection
+from rubrika.store.connection import Connection, ServerOptions
 from rubrika.store.place import create_store, open_store
 from rubrika.store.store import Point, Store
 
@@ -25,7 +25,13 @@ class Moved:
     total: int
 
 
-def move_index(folder: Path, server: Connection | None, api_key: str | None, progress: Progress | None = None) -> Moved:
+def move_index(
+    folder: Path,
+    server: Connection | None,
+    api_key: str | None,
+    progress: Progress | None = None,
+    options: ServerOptions | None = None,
+) -> Moved:
     """Move an index's points to a server, or, when none is given, from its server into its folder.
 
     The manifest is changed last: until all points have arrived, the index goes on working from where it was. The old
@@ -36,6 +42,7 @@ def move_index(folder: Path, server: Connection | None, api_key: str | None, pro
         server: where the points go; None: into the folder.
         api_key: of the server that the manifest names.
         progress: shown how far it is.
+        options: how a new collection is laid out.
 
     Raises:
         StoreError: a store failed, or the points are there already.
@@ -49,7 +56,7 @@ def move_index(folder: Path, server: Connection | None, api_key: str | None, pro
         if isinstance(target, Path) and target.exists():
             arrived = open_store(target, manifest.sizes)
         else:
-            arrived = create_store(target, manifest.sizes)
+            arrived = create_store(target, manifest.sizes, options)
         try:
             moved = push(opened, arrived, progress)
         finally:

@@ -24,8 +24,15 @@ class Neighbour:
 
 
 def neighbours_of_title(index: Index, title: str, vector: str, top_k: int) -> list[Neighbour]:
-    """The `top_k` products most like a title, best first."""
-    return _search(index, index.encoders.encode_title(title, _known(index, vector)), vector, top_k)
+    """The `top_k` products most like a title, best first.
+
+    Raises:
+        RubrikaError: the vector is one that a title alone does not have.
+    """
+    query = index.encoders.encode_title(title, _known(index, vector))
+    if not query.any():
+        raise RubrikaError(f"a title has no {vector} vector; ask with --image FILE, or by another --vector")
+    return _search(index, query, vector, top_k)
 
 
 def neighbours_of_picture(index: Index, picture: Path, vector: str, top_k: int) -> list[Neighbour]:

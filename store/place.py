@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from rubrika.store.connection import Connection
+from rubrika.store.connection import Connection, ServerOptions
 from rubrika.store.store import Store
 
 Place = Path | Connection
 
 
-def create_store(place: Place, sizes: Mapping[str, int]) -> Store:
-    """Make an empty store with one named vector for each entry of `sizes`."""
+def create_store(place: Place, sizes: Mapping[str, int], options: ServerOptions | None = None) -> Store:
+    """Make an empty store with one named vector for each entry of `sizes`; `options` are for one on a server."""
     # The engines are imported where used: each takes a moment to load, and a run needs one of them.
     if isinstance(place, Connection):
         from rubrika.store.server import ServerStore
 
-        return ServerStore.create(place, sizes)
+        return ServerStore.create(place, sizes, options)
     from rubrika.store.edge import EdgeStore
 
     return EdgeStore.create(place, sizes)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import Run
+from models import save_bert
 from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from rubrika.index.index import Index
@@ -105,6 +106,24 @@ def test_a_broken_picture_is_one_sentence(rubrika: Rubrika, ingested: Run, pictu
     done = rubrika("neighbours", "--image", broken, "--index", pictured / "index", **offline(pictured))
     assert (done.code, done.out) == (1, "")
     assert "is something else, not JPEG, PNG or WEBP" in done.err
+
+
+def test_a_title_has_no_picture_to_compare(rubrika: Rubrika, ingested: Run, pictured: Path) -> None:
+    arguments = ("neighbours", "--title", "кеды", "--vector", "image", "--index", pictured / "index")
+    done = rubrika(*arguments, **offline(pictured))
+    assert (done.code, done.out) == (1, "")
+    assert "a title has no image vector; ask with --image FILE" in done.err
+
+
+def test_a_transformer_can_make_the_text_vectors(rubrika: Rubrika, pictured: Path, tmp_path: Path) -> None:
+    model, index = save_bert(tmp_path / "bert"), tmp_path / "index"
+    arguments = ("ingest", pictured / "train.parquet", "--index", index, "--text-encoder", model, "--json")
+    first, again = (rubrika(*arguments, **offline(pictured)) for _ in range(2))
+    assert first.code == 0, first.err
+    assert again.json["unchanged"] == first.json["added"] > 300
+    outputs = ("-o", tmp_path / "result.parquet", "--json")
+    done = rubrika("classify", pictured / "test.parquet", "--index", index, *outputs, **offline(pictured))
+    assert done.json["rows"] == len(pd.read_parquet(pictured / "test.parquet"))
 
 
 def test_late_fusion_tunes_its_weights(rubrika: Rubrika, pictured: Path, tmp_path: Path) -> None:

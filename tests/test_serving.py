@@ -35,7 +35,9 @@ def test_a_pushed_index_answers_byte_for_byte_as_before_and_comes_back(
     stays, goes = moved
     expected = classify(rubrika, market, stays, tmp_path / "folder.parquet")
     with serve(api_key=KEY) as server:
-        pushed = rubrika("push", "--url", server.url, "--index", goes, "--json", QDRANT_API_KEY=KEY)
+        pushed = rubrika(
+            "push", "--url", server.url, "--index", goes, "--quantisation", "none", "--json", QDRANT_API_KEY=KEY
+        )
         assert pushed.code == 0, pushed.err
         assert pushed.json["copied"] == pushed.json["total"] > 1_000
         shutil.rmtree(goes / "edge")
