@@ -82,6 +82,8 @@ def choice_of(
 
     if image and not images:
         raise typer.BadParameter("--image-encoder needs --images, the folder of the pictures")
+    if vote in ("image", "late") and not images:
+        raise typer.BadParameter(f"--vote {vote} needs --images, the folder of the pictures")
     if index is not None and has_index(index):
         return Choice(text, image) if text or image else None
     if images and not image:

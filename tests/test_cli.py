@@ -160,7 +160,20 @@ def test_a_failure_is_one_line_and_exit_code_1(rubrika: Rubrika, arguments: list
     assert len([line for line in done.err.splitlines() if line.startswith("rubrika: ")]) == 1
 
 
-@pytest.mark.parametrize("arguments", [["neighbours"], ["classify"], ["ingest"], ["nonsense"], ["info", "--top", "1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["neighbours"],
+        ["neighbours", "1", "--title", "кеды"],
+        ["classify"],
+        ["ingest"],
+        ["nonsense"],
+        ["info", "--top", "1"],
+        ["ingest", "products.parquet", "--vote", "image"],
+        ["ingest", "products.parquet", "--image-encoder", "vit"],
+        ["info", "--collection", "products"],
+    ],
+)
 def test_wrong_usage_is_exit_code_2(rubrika: Rubrika, arguments: list[str]) -> None:
     assert rubrika(*arguments).code == 2
 
