@@ -30,7 +30,9 @@ class Run:
 
 def run_rubrika(*arguments: object, cwd: Path | None = None, **environment: str) -> Run:
     command = [str(Path(sys.executable).with_name("rubrika")), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, cwd=cwd, timeout=300)
+    # A server that the tests of the store may use is not for commands that did not ask for one.
+    quiet = {name: value for name, value in os.environ.items() if not name.startswith(("QDRANT_", "RUBRIKA_"))}
+    done = subprocess.run(command, capture_output=True, text=True, env=quiet | environment, cwd=cwd, timeout=300)
     return Run(done.returncode, done.stdout, done.stderr)
 
 
