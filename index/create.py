@@ -6,11 +6,15 @@ from pathlib import Path
 
 from rubrika.encode.learned import LearnedEncoder
 from rubrika.encode.transformer import Backend
+from rubrika.errors import IndexFolderError
 from rubrika.index.encoders import Encoders
-from rubrika.index.index import LEARNED, encoder_folder
-from rubrika.index.manifest import EDGE, IMAGE, JOINT, TEXT, Manifest, VectorSpec, VoteSettings, folder_hash
+from rubrika.index.index import ENCODERS, LEARNED, encoder_folder
+from rubrika.index.manifest import EDGE, FILE, IMAGE, JOINT, TEXT, Manifest, VectorSpec, VoteSettings, folder_hash
 from rubrika.store.connection import Connection
 from rubrika.store.place import create_store
+
+# What an interrupted try may leave.
+_OURS = frozenset([EDGE, ENCODERS, f"{FILE}.new"])
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,10 @@ class Choice:
 def create_index(
     folder: Path, choice: Choice, encoders: Encoders, vote: VoteSettings, server: Connection | None = None
 ) -> Manifest:
-    """Write learned encoders, empty store and, last, the manifest; what an interrupted try left is replaced."""
+    """Write learned encoders, empty store and, last, the manifest; what an interrupted try left is replaced.
+
+    Call `check_free` first, before anything is learned.
+    """
     shutil.rmtree(folder / EDGE, ignore_errors=True)
     specs = {TEXT: _spec(folder, TEXT, encoders.text, choice.text or LEARNED, choice.backend)}
     if encoders.image is not None:
@@ -55,6 +62,19 @@ def create_index(
     manifest = Manifest(specs, vote=vote).at(place)
     manifest.write(folder)
     return manifest
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder in which a new index would replace somebody's own files.
+
+    Raises:
+        IndexFolderError: it holds something that is not Rubrika's.
+    """
+    strangers = [path.name for path in folder.iterdir() if path.name not in _OURS] if folder.is_dir() else []
+    if strangers:
+        raise IndexFolderError(
+            f"{folder}: not an index, but not empty either ({sorted(strangers)[0]} is in it); choose a new folder"
+        )
 
 
 def _spec(folder: Path, vector: str, encoder: object, name: str, backend: Backend) -> VectorSpec:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rubrika.errors import IndexFolderError, InputError
-from rubrika.index.create import Choice, create_index
+from rubrika.index.create import Choice, check_free, create_index
 from rubrika.index.index import Index, has_index
 from rubrika.index.manifest import IMAGE, TEXT, Manifest
 from rubrika.ingest.late import late_fusion
@@ -56,6 +56,7 @@ def ingest(
     if has_index(folder):
         _check_choice(folder, choice)
     else:
+        check_free(folder)
         choice = choice or Choice()
         vote = choice.settings
         if choice.vote == LATE:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rows import CASES, SHOES, row
 
-from rubrika.errors import InputError
+from rubrika.errors import IndexFolderError, InputError
 from rubrika.index.index import Index
 from rubrika.ingest.ingest import IngestReport, ingest
 from rubrika.products.parquet import Reader
@@ -101,3 +101,19 @@ def test_nothing_to_learn_from_leaves_no_index(tmp_path: Path, write: Write) -> 
     with pytest.raises(Exception, match="at least 2 categories"):
         ingest(tmp_path / "index", Reader([write(SHELF[:2])], labelled=True), cache=CACHE)
     assert not (tmp_path / "index" / "index.json").exists()
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path: Path, write: Write) -> None:
+    photos = tmp_path / "photos"
+    (photos / "edge").mkdir(parents=True)
+    (photos / "album.txt").write_text("лето")
+    with pytest.raises(IndexFolderError, match=r"album\.txt is in it.; choose a new folder"):
+        ingest(photos, Reader([write(SHELF)], labelled=True), cache=CACHE)
+    assert (photos / "edge").is_dir()
+
+
+def test_what_an_interrupted_try_left_is_replaced(tmp_path: Path, write: Write) -> None:
+    (tmp_path / "index" / "encoders" / "text.new").mkdir(parents=True)
+    (tmp_path / "index" / "edge").mkdir()
+    report = ingest(tmp_path / "index", Reader([write(SHELF)], labelled=True), cache=CACHE)
+    assert report.added == 4
