@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 QUERY_BATCH = 256
 SCROLL_BATCH = 4_096
 FACET_LIMIT = 1_000_000
-# Scanning 8-bit vectors and rescoring the best by the full ones finds what an exact scan finds, in 40 % of its time and
+# Scanning 8-bit vectors and rescoring the best by the full ones finds what an exact scan finds, in half its time and
 # with nothing to build. A graph is quicker still, but gets lost among near duplicates: see docs/encoder.md.
 OVERSAMPLING = 2.0
 SEGMENTS = 2
