@@ -1,7 +1,6 @@
 """What every encoder can do: texts in, unit vectors out."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,10 +18,3 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Encode texts into float32 (n, size), every row of length 1; the same text always gives the same row."""
-
-
-class Savable(Encoder, Protocol):
-    """An encoder that was learned here and can be kept in a folder."""
-
-    def save(self, folder: Path) -> None:
-        """Write config.json and model.safetensors into a folder, making it."""
