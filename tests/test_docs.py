@@ -9,7 +9,7 @@ from pathlib import Path
 from conftest import Run
 
 from rubrika.cli import app
-from rubrika.commands import training
+from rubrika.commands import train
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,5 +37,5 @@ def test_the_commands_of_the_readme_run_on_the_readers_own_products(
 def test_every_command_is_in_the_documentation() -> None:
     pages = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
     names = [str(command.name or command.callback.__name__) for command in app.registered_commands if command.callback]
-    names += [f"train {command.callback.__name__}" for command in training.app.registered_commands if command.callback]
+    names += [f"train {command.callback.__name__}" for command in train.app.registered_commands if command.callback]
     assert [name for name in names if f"rubrika {name}" not in pages] == []

@@ -1,0 +1,81 @@
+"""`rubrika classify` predicts categories of a parquet file."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rubrika.commands.options import (
+    CACHE,
+    INDEX,
+    AsJson,
+    Cache,
+    Collection,
+    File,
+    Images,
+    IndexFolder,
+    TopK,
+    Url,
+    answer,
+    api_key,
+    pictures_of,
+    server_of,
+    set_aside_said,
+    unusable_said,
+)
+
+
+def classify(
+    file: File,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the predictions go.")] = Path("result.parquet"),
+    details: Annotated[Path | None, typer.Option(help="Where confidence, alternatives and neighbours go.")] = None,
+    index: IndexFolder = INDEX,
+    url: Url = None,
+    collection: Collection = None,
+    images: Images = None,
+    cache: Cache = CACHE,
+    top_k: TopK = None,
+    rejects: Annotated[
+        Path | None, typer.Option(help="Where unreadable rows go, beside the output by default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the category of every product of a parquet file."""
+    import time
+
+    from rubrika.index.index import Index
+    from rubrika.ingest.rejects import write_rejects
+    from rubrika.products.parquet import Reader
+    from rubrika.retrieve.classify import classify as run
+    from rubrika.retrieve.names import CategoryNames
+    from rubrika.retrieve.output import Output
+    from rubrika.terminal import Terminal
+
+    started = time.monotonic()
+    reader = Reader([file], labelled=False)
+    reader.check()
+    unreadable, rows, unusable = [], 0, Counter[str]()
+    with (
+        Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened,
+        Output(output, details, CategoryNames(opened.store), reader.id_type()) as out,
+        Terminal().stage("classifying", len(reader)) as advance,
+    ):
+        for classified in run(opened, reader, pictures_of(images), top_k):
+            out.write(classified)
+            unreadable += classified.batch.rejects
+            unusable.update(classified.failures)
+            rows += classified.batch.rows
+            advance(classified.batch.rows)
+    aside = rejects or output.with_name(f"{output.stem}.rejects.parquet")
+    if unreadable:
+        write_rejects(unreadable, aside)
+    seconds = round(time.monotonic() - started, 3)
+    answer(
+        {"rows": rows, "rejected": len(unreadable), "seconds": seconds, "output": str(output)}
+        | ({"unusable_pictures": dict(unusable)} if images else {}),
+        as_json,
+        f"{output}: {rows:,} products in {seconds:.1f} s"
+        + unusable_said(unusable)
+        + set_aside_said(len(unreadable), aside),
+    )

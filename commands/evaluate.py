@@ -1,0 +1,60 @@
+"""`rubrika evaluate` says how good the predictions are."""
+
+from typing import Annotated
+
+import typer
+
+from rubrika.commands.options import (
+    CACHE,
+    AsJson,
+    Backend,
+    Cache,
+    Files,
+    Images,
+    ImageSpec,
+    Seed,
+    TextSpec,
+    TopK,
+    Vote,
+    answer,
+    choice_of,
+    pictures_of,
+)
+
+
+def evaluate(
+    file: Files,
+    images: Images = None,
+    text_encoder: TextSpec = None,
+    image_encoder: ImageSpec = None,
+    backend: Backend = "torch",
+    vote: Vote = None,
+    cache: Cache = CACHE,
+    holdout: Annotated[float, typer.Option(help="The part of the products held out.")] = 0.1,
+    group_by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Hold out whole groups: rows alike in this column.")
+    ] = None,
+    stratify: Annotated[bool, typer.Option("--stratify", help="Hold out the same part of every category.")] = False,
+    top_k: TopK = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say how good the predictions are, on products held out from the file."""
+    from rubrika.eval.evaluate import evaluate as run
+    from rubrika.products.parquet import Reader
+    from rubrika.terminal import Terminal, evaluation_table
+
+    reader = Reader(file, labelled=True, group_by=group_by)
+    terminal = Terminal()
+    found = run(
+        reader,
+        cache=cache.expanduser(),
+        pictures=pictures_of(images),
+        choice=choice_of(text_encoder, image_encoder, backend, vote, images, None, terminal.note),
+        holdout=holdout,
+        seed=seed,
+        stratify=stratify,
+        top_k=top_k,
+        progress=terminal,
+    )
+    answer(found.as_dict(), as_json, evaluation_table(found))

@@ -1,0 +1,39 @@
+"""`rubrika info` says what is in an index."""
+
+from typing import Any
+
+from rubrika import __version__
+from rubrika.commands.options import (
+    CACHE,
+    INDEX,
+    AsJson,
+    Cache,
+    Collection,
+    IndexFolder,
+    Url,
+    answer,
+    api_key,
+    server_of,
+)
+
+
+def info(
+    index: IndexFolder = INDEX,
+    url: Url = None,
+    collection: Collection = None,
+    cache: Cache = CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in the index: products, categories, vectors and how they vote."""
+    from dataclasses import asdict
+
+    from rubrika.index.index import Index
+    from rubrika.terminal import info_table
+
+    with Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened:
+        found: dict[str, Any] = asdict(opened.manifest) | {
+            "products": opened.store.count(),
+            "categories": len(opened.store.facet("category_id")),
+            "rubrika": __version__,
+        }
+    answer(found, as_json, info_table(index, found))

@@ -1,0 +1,87 @@
+"""`rubrika ingest` puts labelled products into an index."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rubrika.commands.options import (
+    CACHE,
+    INDEX,
+    AsJson,
+    Backend,
+    Cache,
+    Collection,
+    Files,
+    Images,
+    ImageSpec,
+    IndexFolder,
+    TextSpec,
+    Url,
+    Vote,
+    answer,
+    api_key,
+    choice_of,
+    pictures_of,
+    server_of,
+    set_aside_said,
+    unusable_said,
+)
+
+
+def ingest(
+    files: Files,
+    index: IndexFolder = INDEX,
+    url: Url = None,
+    collection: Collection = None,
+    images: Images = None,
+    image_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where that folder is served, for the web UI.")
+    ] = None,
+    text_encoder: TextSpec = None,
+    image_encoder: ImageSpec = None,
+    backend: Backend = "torch",
+    vote: Vote = None,
+    cache: Cache = CACHE,
+    rejects: Annotated[
+        Path | None, typer.Option(help="Where rows set aside go, with their reasons; beside the index by default.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail at the first row that would be set aside.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put labelled products into the index, learning its encoder first when it is new."""
+    from rubrika.ingest.ingest import ingest as run
+    from rubrika.ingest.rejects import write_rejects
+    from rubrika.products.parquet import Reader
+    from rubrika.terminal import Terminal
+
+    terminal = Terminal()
+    choice = choice_of(text_encoder, image_encoder, backend, vote, images, index, terminal.note)
+    report = run(
+        index,
+        Reader(files, labelled=True),
+        pictures=pictures_of(images),
+        image_url=image_url,
+        choice=choice,
+        cache=cache.expanduser(),
+        server=server_of(url, collection),
+        api_key=api_key(),
+        strict=strict,
+        progress=terminal,
+    )
+    aside = rejects or index.with_name(f"{index.name}.rejects.parquet")
+    if report.rejects:
+        write_rejects(report.rejects, aside)
+    counts = {
+        name: getattr(report, name) for name in ("read", "added", "updated", "relabelled", "unchanged", "rejected")
+    }
+    lines = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "read")
+    pictures = {"pictures": report.pictures, "unusable_pictures": dict(report.unusable)} if images else {}
+    answer(
+        counts | pictures | {"seconds": report.seconds, "rejects": str(aside) if report.rejects else None},
+        as_json,
+        f"{index}: {lines} in {report.seconds:.1f} s"
+        + (f"; {report.pictures:,} with a picture" if images else "")
+        + unusable_said(report.unusable)
+        + set_aside_said(len(report.rejects), aside),
+    )

@@ -1,0 +1,55 @@
+"""`rubrika neighbours` shows what is most like a product."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rubrika.commands.options import (
+    CACHE,
+    INDEX,
+    AsJson,
+    Cache,
+    Collection,
+    IndexFolder,
+    Url,
+    answer,
+    api_key,
+    server_of,
+)
+
+
+def neighbours(
+    product_id: Annotated[int | None, typer.Argument(metavar="[PRODUCT_ID]", help="A stored product.")] = None,
+    title: Annotated[str | None, typer.Option(help="A product's title, when it is not stored.")] = None,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture, to find what looks like it.")] = None,
+    vector: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The named vector: text, image, joint; text or image by default.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many to show.")] = 10,
+    show: Annotated[bool, typer.Option("--open", help="Print where the server's web UI shows this product.")] = False,
+    index: IndexFolder = INDEX,
+    url: Url = None,
+    collection: Collection = None,
+    cache: Cache = CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """Show the labelled products most like one, given by its id, a title, or a picture."""
+    from dataclasses import asdict
+
+    from rubrika.index.index import Index
+    from rubrika.retrieve.neighbours import neighbours_of_picture, neighbours_of_product, neighbours_of_title
+    from rubrika.terminal import neighbours_table
+
+    if [product_id, title, image].count(None) != 2:
+        raise typer.BadParameter("give one of PRODUCT_ID, --title and --image")
+    with Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened:
+        if product_id is not None:
+            found = neighbours_of_product(opened, product_id, vector or "text", k)
+        elif image is not None:
+            found = neighbours_of_picture(opened, image, vector or "image", k)
+        else:
+            found = neighbours_of_title(opened, str(title), vector or "text", k)
+        page = opened.dashboard(product_id) if show else None
+    text = neighbours_table(found) + (f"\n{page}" if page else "")
+    answer({"neighbours": [asdict(each) for each in found]} | ({"open": page} if show else {}), as_json, text)
