@@ -5,7 +5,21 @@ import sys
 
 import typer
 
-from rubrika.commands import classify, evaluate, info, ingest, move, neighbours, sample, train
+from rubrika.commands import (
+    audit,
+    check,
+    classify,
+    edit,
+    evaluate,
+    explain,
+    info,
+    ingest,
+    learn,
+    move,
+    neighbours,
+    sample,
+    train,
+)
 from rubrika.errors import RubrikaError
 
 app = typer.Typer(
@@ -20,7 +34,13 @@ app.command()(ingest.ingest)
 app.command()(classify.classify)
 app.command()(evaluate.evaluate)
 app.command()(neighbours.neighbours)
+app.command()(explain.explain)
+app.command()(audit.audit)
 app.command()(info.info)
+app.command()(edit.delete)
+app.command()(edit.relabel)
+app.command()(learn.learn)
+app.command()(check.check)
 app.command()(move.push)
 app.command()(move.pull)
 app.add_typer(train.app)

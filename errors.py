@@ -17,5 +17,9 @@ class EncoderError(RubrikaError):
     """An encoder that is unknown, damaged, or cannot be learned from the products given."""
 
 
+class StoppedError(RubrikaError):
+    """Work that ended before its time because somebody asked for it."""
+
+
 class StoreError(RubrikaError):
     """A vector store that refuses or cannot be reached."""

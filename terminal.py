@@ -94,6 +94,15 @@ def info_table(folder: Path, answer: dict[str, Any]) -> str:
     vote = answer["vote"]
     weights = ", ".join(f"{name} × {weight:g}" for name, weight in vote["weights"].items())
     table.add_row("vote", f"{vote['top_k']} hits by {weights}, temperature {vote['temperature']:g}")
+    grown = answer["since_learning"]
+    if grown:
+        advice = "learning again pays: `rubrika learn`" if grown["learning_pays"] else "no need to learn again yet"
+        table.add_row(
+            "since learning",
+            f"{grown['products']:+,} products; {grown['unseen']:,} in {grown['categories']:,} new categories; {advice}",
+        )
+    if answer["contents"]["products"] is None:
+        table.add_row("unfinished", "the last change was interrupted: run it again")
     return _rendered(table)
 
 

@@ -15,10 +15,12 @@ from rubrika.commands.options import (
     Seed,
     TextSpec,
     TopK,
+    Url,
     Vote,
     answer,
     choice_of,
     pictures_of,
+    server_of,
 )
 
 
@@ -36,6 +38,10 @@ def evaluate(
     ] = None,
     stratify: Annotated[bool, typer.Option("--stratify", help="Hold out the same part of every category.")] = False,
     top_k: TopK = None,
+    url: Url = None,
+    collection: Annotated[
+        str | None, typer.Option(help="What the name of the server's temporary collection begins with.")
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -55,6 +61,8 @@ def evaluate(
         seed=seed,
         stratify=stratify,
         top_k=top_k,
+        # Never the collection of an index: `evaluate` adds a name of its own, and deletes what it made.
+        server=server_of(url, collection or ("rubrika" if url else None)),
         progress=terminal,
     )
     answer(found.as_dict(), as_json, evaluation_table(found))

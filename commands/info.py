@@ -27,13 +27,16 @@ def info(
     """Say what is in the index: products, categories, vectors and how they vote."""
     from dataclasses import asdict
 
+    from rubrika.index.growth import growth
     from rubrika.index.index import Index
     from rubrika.terminal import info_table
 
     with Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened:
+        grown = growth(opened)
         found: dict[str, Any] = asdict(opened.manifest) | {
             "products": opened.store.count(),
             "categories": len(opened.store.facet("category_id")),
+            "since_learning": asdict(grown) if grown else None,
             "rubrika": __version__,
         }
     answer(found, as_json, info_table(index, found))

@@ -47,6 +47,9 @@ def ingest(
         Path | None, typer.Option(help="Where rows set aside go, with their reasons; beside the index by default.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail at the first row that would be set aside.")] = False,
+    delete_missing: Annotated[
+        bool, typer.Option("--delete-missing", help="Delete products of which these files have no row.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
@@ -67,6 +70,7 @@ def ingest(
         server=server_of(url, collection),
         api_key=api_key(),
         strict=strict,
+        delete_missing=delete_missing,
         progress=terminal,
     )
     aside = rejects or index.with_name(f"{index.name}.rejects.parquet")
@@ -74,7 +78,7 @@ def ingest(
         write_rejects(report.rejects, aside)
     counts = {
         name: getattr(report, name) for name in ("read", "added", "updated", "relabelled", "unchanged", "rejected")
-    }
+    } | ({"deleted": report.deleted} if delete_missing else {})
     lines = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "read")
     pictures = {"pictures": report.pictures, "unusable_pictures": dict(report.unusable)} if images else {}
     answer(

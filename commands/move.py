@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rubrika.commands.options import INDEX, AsJson, Collection, IndexFolder, answer, api_key, server_of
-from rubrika.store.connection import Connection, Quantisation, ServerOptions
+from rubrika.store.connection import Connection, Quantisation, SearchOptions, ServerOptions
 
 
 def push(
@@ -22,9 +22,19 @@ def push(
     ] = False,
     quantisation: Annotated[Quantisation, typer.Option(help="Of the vectors that are scanned.")] = "int8",
     graph_links: Annotated[int, typer.Option(min=0, help="Links of the HNSW graph; 0 scans.")] = 0,
+    graph_effort: Annotated[int, typer.Option(min=4, help="Candidates weighed for each link of the graph.")] = 100,
+    search_effort: Annotated[
+        int | None, typer.Option(min=1, help="Candidates kept while walking the graph, from now on; the server knows.")
+    ] = None,
+    oversampling: Annotated[
+        float, typer.Option(min=1, help="How many times more are found by quantised vectors, to be rescored.")
+    ] = 2.0,
+    alias: Annotated[
+        str | None, typer.Option(help="A second name, switched to the collection once all products are there.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move the points of an index to a Qdrant server; run it again if it was interrupted."""
+    """Move the points of an index to a Qdrant server; run it again if it was interrupted, or to search otherwise."""
     options = ServerOptions(
         shards=shards,
         replicas=replicas,
@@ -32,8 +42,10 @@ def push(
         on_disk=on_disk,
         quantisation=quantisation,
         graph_links=graph_links,
+        graph_effort=graph_effort,
+        search=SearchOptions(search_effort, oversampling),
     )
-    _move(index, server_of(url, collection), as_json, options)
+    _move(index, server_of(url, collection), as_json, options, alias)
 
 
 def pull(index: IndexFolder = INDEX, as_json: AsJson = False) -> None:
@@ -41,11 +53,20 @@ def pull(index: IndexFolder = INDEX, as_json: AsJson = False) -> None:
     _move(index, None, as_json)
 
 
-def _move(index: Path, server: Connection | None, as_json: bool, options: ServerOptions | None = None) -> None:
+def _move(
+    index: Path,
+    server: Connection | None,
+    as_json: bool,
+    options: ServerOptions | None = None,
+    alias: str | None = None,
+) -> None:
+    from rubrika.index.lock import writing
     from rubrika.index.move import move_index
     from rubrika.terminal import Terminal
 
-    moved = move_index(index, server, api_key(), Terminal(), options)
+    with writing(index, "push" if server else "pull"):
+        moved = move_index(index, server, api_key(), Terminal(), options, alias)
     where = f"{server.server}, collection {server.collection}" if server else str(index)
+    named = f"; it is what {alias} names now" if alias else ""
     counts = f"{moved.total:,} products, {moved.copied:,} copied, {moved.skipped:,} were there already"
-    answer(asdict(moved), as_json, f"{where}: {counts}")
+    answer(asdict(moved), as_json, f"{where}: {counts}{named}")

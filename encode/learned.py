@@ -34,6 +34,8 @@ class LearnedConfig:
         bits: a feature's row is the lowest `bits` bits of its hash.
         inputs: the names of other vectors that are projected and added, with their widths.
         input_weight: what each of them counts for beside the text, which counts for 1; chosen in docs/encoder.md.
+        products: how many products it was learned from.
+        categories: the ids of their categories, ascending.
         kind: names this way of encoding, so that another is not mistaken for it.
     """
 
@@ -41,6 +43,8 @@ class LearnedConfig:
     bits: int
     inputs: dict[str, int] = field(default_factory=dict)
     input_weight: float = 0.67
+    products: int = 0
+    categories: tuple[int, ...] = ()
     kind: str = "hashed-bag-1"
 
 
@@ -100,22 +104,38 @@ class LearnedEncoder:
         Raises:
             EncoderError: files are missing or damaged.
         """
+        config = read_config(folder)
         try:
-            config = LearnedConfig(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-            if config.kind != LearnedConfig.kind:
-                raise EncoderError(f"{folder}: made by a Rubrika that encodes differently ({config.kind}); ingest anew")
             weights = load_file(folder / WEIGHTS)
             return cls(config, weights.pop(TABLE), weights)
-        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            raise EncoderError(
-                f"{folder}: the encoder's files cannot be read ({error}); ingest into a new folder"
-            ) from None
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise _unreadable(folder, error) from None
 
     def _sum(self, features: Features) -> FloatArray:
         rows, place = np.unique(feature_rows(features.hashes, self.config.bits), return_inverse=True)
         bags = csr_array((features.weights, place, features.offsets), (len(features.offsets) - 1, len(rows)))
         total: FloatArray = bags @ self._table[rows].astype(np.float32)
         return total
+
+
+def read_config(folder: Path) -> LearnedConfig:
+    """Read what `LearnedEncoder.save` wrote beside the weights.
+
+    Raises:
+        EncoderError: it is missing, damaged, or of another way of encoding.
+    """
+    try:
+        raw = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = LearnedConfig(**raw | {"categories": tuple(raw.get("categories", ()))})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(folder, error) from None
+    if config.kind != LearnedConfig.kind:
+        raise EncoderError(f"{folder}: made by a Rubrika that encodes differently ({config.kind}); ingest anew")
+    return config
+
+
+def _unreadable(folder: Path, error: Exception) -> EncoderError:
+    return EncoderError(f"{folder}: the encoder's files cannot be read ({error}); ingest into a new folder")
 
 
 def projected(vectors: FloatArray, projection: FloatArray) -> FloatArray:

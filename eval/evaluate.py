@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,8 @@ from rubrika.products.selection import Products, Selection
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import classify
 from rubrika.retrieve.vote import fused_vote, mode_vote, vote_over
+from rubrika.store.connection import Connection
+from rubrika.store.place import temporary_collection
 from rubrika.store.store import Hits
 
 SWEEP = 20
@@ -82,6 +85,7 @@ def evaluate(
     seed: int = 0,
     stratify: bool = False,
     top_k: int | None = None,
+    server: Connection | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Hold rows out, learn from the others, and classify those held out through an index of its own.
@@ -95,21 +99,27 @@ def evaluate(
         seed: chooses the rows, and the resamples of the interval.
         stratify: hold out the same part of every category.
         top_k: how many hits vote, by default what `ingest` would set.
+        server: where the index has its points meanwhile, in a collection of its own named after this one, when not in
+            a folder.
         progress: where to show how far it is.
 
     Raises:
         InputError: a file cannot be read, or has too few good rows.
+        StoreError: the server fails.
     """
     progress = progress or Silent()
     reader.check()
     labels = read_labels(reader, progress)
     split = _split(labels, reader.group_by, holdout, seed, stratify)
     started = time.monotonic()
-    with TemporaryDirectory(prefix="rubrika-evaluate-") as folder:
+    own = temporary_collection(server) if server else nullcontext()
+    with TemporaryDirectory(prefix="rubrika-evaluate-") as folder, own as place:
         learned_from = Selection(reader, ~split.held_out)
-        ingest(Path(folder), learned_from, pictures=pictures, choice=choice, cache=cache, progress=progress)
+        ingest(
+            Path(folder), learned_from, pictures=pictures, choice=choice, cache=cache, server=place, progress=progress
+        )
         ingested = time.monotonic()
-        with Index.open(Path(folder), cache) as index:
+        with Index.open(Path(folder), cache, place) as index:
             vote = index.manifest.vote
             k = top_k or vote.top_k
             hits = _hits(index, Selection(reader, split.held_out), pictures, max(SWEEP, k), progress)

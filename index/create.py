@@ -1,5 +1,6 @@
 """Makes a new index folder around its encoders, empty but ready for points."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +9,11 @@ from rubrika.encode.learned import LearnedEncoder
 from rubrika.encode.transformer import Backend
 from rubrika.errors import IndexFolderError
 from rubrika.index.encoders import Encoders
-from rubrika.index.index import ENCODERS, LEARNED, encoder_folder
-from rubrika.index.manifest import EDGE, FILE, IMAGE, JOINT, TEXT, Manifest, VectorSpec, VoteSettings, folder_hash
+from rubrika.index.index import LEARNED
+from rubrika.index.layout import edge_folder, encoder_folder, is_ours
+from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest, VectorSpec, VoteSettings, folder_hash
 from rubrika.store.connection import Connection
-from rubrika.store.place import create_store
-
-# What an interrupted try may leave.
-_OURS = frozenset([EDGE, ENCODERS, f"{FILE}.new"])
+from rubrika.store.place import create_store, delete_store
 
 
 @dataclass(frozen=True)
@@ -47,21 +46,34 @@ class Choice:
 def create_index(
     folder: Path, choice: Choice, encoders: Encoders, vote: VoteSettings, server: Connection | None = None
 ) -> Manifest:
-    """Write learned encoders, empty store and, last, the manifest; what an interrupted try left is replaced.
+    """Make an index without points; what an interrupted try left is replaced.
 
     Call `check_free` first, before anything is learned.
     """
-    shutil.rmtree(folder / EDGE, ignore_errors=True)
-    specs = {TEXT: _spec(folder, TEXT, encoders.text, choice.text or LEARNED, choice.backend)}
+    manifest = lay_out(folder, choice, encoders, vote, server)
+    manifest.write(folder)
+    return manifest
+
+
+def lay_out(
+    folder: Path,
+    choice: Choice,
+    encoders: Encoders,
+    vote: VoteSettings,
+    server: Connection | None = None,
+    generation: int = 1,
+) -> Manifest:
+    """Write learned encoders and an empty store; they are an index once the manifest is written, by the caller."""
+    delete_store(edge_folder(folder, generation))
+    files = {name: encoder_folder(folder, name, generation) for name in (TEXT, JOINT)}
+    specs = {TEXT: _spec(files[TEXT], encoders.text, choice.text or LEARNED, choice.backend)}
     if encoders.image is not None:
         specs[IMAGE] = VectorSpec(str(choice.image), encoders.image.size, encoders.image.identity)
     if encoders.joint is not None:
-        specs[JOINT] = _spec(folder, JOINT, encoders.joint, LEARNED, choice.backend)
-    place = server or folder / EDGE
+        specs[JOINT] = _spec(files[JOINT], encoders.joint, LEARNED, choice.backend)
+    place = server or edge_folder(folder, generation)
     create_store(place, encoders.sizes).close()
-    manifest = Manifest(specs, vote=vote).at(place)
-    manifest.write(folder)
-    return manifest
+    return Manifest(specs, vote=vote, generation=generation).at(place)
 
 
 def check_free(folder: Path) -> None:
@@ -70,20 +82,30 @@ def check_free(folder: Path) -> None:
     Raises:
         IndexFolderError: it holds something that is not Rubrika's.
     """
-    strangers = [path.name for path in folder.iterdir() if path.name not in _OURS] if folder.is_dir() else []
+    strangers = [path.name for path in folder.iterdir() if not is_ours(path)] if folder.is_dir() else []
     if strangers:
         raise IndexFolderError(
             f"{folder}: not an index, but not empty either ({sorted(strangers)[0]} is in it); choose a new folder"
         )
 
 
-def _spec(folder: Path, vector: str, encoder: object, name: str, backend: Backend) -> VectorSpec:
+def _spec(files: Path, encoder: object, name: str, backend: Backend) -> VectorSpec:
     if not isinstance(encoder, LearnedEncoder):
         return VectorSpec(name, encoder.size, encoder.identity, backend)  # type: ignore[attr-defined]
-    files = encoder_folder(folder, vector)
     fresh = files.with_name(files.name + ".new")
     for leftover in (files, fresh):
         shutil.rmtree(leftover, ignore_errors=True)
     encoder.save(fresh)
+    for path in (*fresh.iterdir(), fresh):
+        _sync(path)
     fresh.replace(files)
     return VectorSpec(name, encoder.size, folder_hash(files))
+
+
+def _sync(path: Path) -> None:
+    """Have a file or folder on the disk, not only on its way there: the manifest will rely on it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,6 +35,18 @@ class EncodedProducts:
         return {name: rows[row] for name, rows in self.vectors.items() if rows[row].any()}
 
 
+class PictureHashes(NamedTuple):
+    """The pictures of n products.
+
+    Args:
+        hashes: of each product's picture, None where there is none to use.
+        failures: which products have a picture that cannot be used, and why.
+    """
+
+    hashes: list[str | None]
+    failures: dict[int, str]
+
+
 @dataclass(frozen=True)
 class Encoders:
     """The encoders behind the named vectors of an index.
@@ -57,7 +70,13 @@ class Encoders:
         return {name: encoder.size for name, encoder in named.items() if encoder is not None}
 
     def encode(
-        self, products: Sequence[Product], pictures: PictureFolder | None, names: Collection[str] | None = None
+        self,
+        products: Sequence[Product],
+        pictures: PictureFolder | None,
+        names: Collection[str] | None = None,
+        *,
+        known: PictureHashes | None = None,
+        given: Mapping[str, FloatArray] | None = None,
     ) -> EncodedProducts:
         """Encode products.
 
@@ -65,23 +84,27 @@ class Encoders:
             products: n products.
             pictures: where their pictures are, if anywhere.
             names: the vectors that are wanted, all of them by default.
+            known: what `picture_hashes` said of these products, when it was asked before.
+            given: vectors (n, size) by name that are taken as they are rather than made; a row of zeros is a product
+                that lacks this vector.
         """
-        names = self.sizes if names is None else names
-        inputs = self.joint.config.inputs if self.joint and JOINT in names else {}
-        vectors, failures = {}, dict[int, str]()
-        if TEXT in names or TEXT in inputs:
+        wanted = self.sizes if names is None else names
+        vectors, failures = dict(given or {}), dict[int, str]()
+        missing = set(wanted) - set(vectors)
+        inputs = self.joint.config.inputs if self.joint and JOINT in missing else {}
+        missing |= set(inputs) - set(vectors)
+        if TEXT in missing:
             vectors[TEXT] = self._texts(products)
-        if self.image is not None and (IMAGE in names or IMAGE in inputs):
-            vectors[IMAGE], failures = self._pictures(self.image, products, pictures)
-        if self.joint is not None and JOINT in names:
-            given = {name: vectors[name] for name in inputs}
-            vectors[JOINT] = self.joint.encode([product.text for product in products], given)
-        return EncodedProducts({name: vectors[name] for name in names if name in vectors}, failures)
+        if self.image is not None and IMAGE in missing:
+            known = known or self.picture_hashes(products, pictures)
+            vectors[IMAGE], failures = self._pictures(self.image, products, pictures, known)
+        if self.joint is not None and JOINT in missing:
+            texts = [product.text for product in products]
+            vectors[JOINT] = self.joint.encode(texts, {name: vectors[name] for name in inputs})
+        return EncodedProducts({name: vectors[name] for name in wanted if name in vectors}, failures)
 
-    def picture_hashes(
-        self, products: Sequence[Product], pictures: PictureFolder | None
-    ) -> tuple[list[str | None], dict[int, str]]:
-        """The hash of each product's picture, None where there is none to use, and which cannot be used, and why."""
+    def picture_hashes(self, products: Sequence[Product], pictures: PictureFolder | None) -> PictureHashes:
+        """Read the pictures of n products, to see which are the same and which cannot be read."""
         hashes, failures = list[str | None]([None] * len(products)), dict[int, str]()
         for row, product in enumerate(products if pictures and self.image else ()):
             path = pictures.find(product.id) if pictures else None
@@ -89,7 +112,7 @@ class Encoders:
                 hashes[row] = picture_hash(path) if path else None
             except PictureError as error:
                 failures[row] = str(error)
-        return hashes, failures
+        return PictureHashes(hashes, failures)
 
     def encode_title(self, title: str, vector: str) -> FloatArray:
         """The vector of a product of which only a title is known, (size,)."""
@@ -115,13 +138,17 @@ class Encoders:
         return cached_encode(self._text_cache, hashes, lambda rows: self.text.encode([texts[row] for row in rows]))
 
     def _pictures(
-        self, encoder: PictureEncoder, products: Sequence[Product], pictures: PictureFolder | None
+        self,
+        encoder: PictureEncoder,
+        products: Sequence[Product],
+        pictures: PictureFolder | None,
+        known: PictureHashes,
     ) -> tuple[FloatArray, dict[int, str]]:
-        hashes, failures = self.picture_hashes(products, pictures)
-        paths = [pictures.find(product.id) if pictures else None for product in products]
+        failures = dict(known.failures)
         vectors = np.zeros((len(products), encoder.size), np.float32)
-        if self._picture_cache is not None and any(hashes):
-            encoded = cached_pictures(encoder, paths, hashes, self._picture_cache)
+        if self._picture_cache is not None and any(known.hashes):
+            paths = [pictures.find(product.id) if pictures else None for product in products]
+            encoded = cached_pictures(encoder, paths, known.hashes, self._picture_cache)
             vectors[encoded.rows] = encoded.vectors
             failures |= dict(encoded.failures)
         return vectors, failures

@@ -11,12 +11,12 @@ from rubrika.encode.learned import LearnedEncoder
 from rubrika.encode.specs import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError
 from rubrika.index.encoders import Encoders
-from rubrika.index.manifest import FILE, IMAGE, JOINT, TEXT, Manifest, VectorSpec, folder_hash
+from rubrika.index.layout import MANIFEST, encoder_folder
+from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest, VectorSpec, folder_hash
 from rubrika.store.connection import Connection
 from rubrika.store.place import open_store
 from rubrika.store.store import Store
 
-ENCODERS = "encoders"
 LEARNED = "learned"
 
 
@@ -55,9 +55,9 @@ class Index:
         manifest = Manifest.read(folder)
         for name, spec in manifest.vectors.items():
             if spec.encoder == LEARNED:
-                _check(encoder_folder(folder, name), spec)
+                _check(encoder_folder(folder, name, manifest.generation), spec)
         place = server or manifest.place(folder, api_key)
-        store = open_store(place, manifest.sizes)
+        store = open_store(place, manifest.sizes, manifest.search)
         return cls(folder, manifest, store, cache, place if isinstance(place, Connection) else None)
 
     @cached_property
@@ -69,7 +69,7 @@ class Index:
             IndexFolderError: a pretrained one is not the one that the index was made with.
         """
         specs = self.manifest.vectors
-        joint = LearnedEncoder.load(encoder_folder(self.folder, JOINT)) if JOINT in specs else None
+        joint = self._learned(JOINT) if JOINT in specs else None
         image = picture_encoder(specs[IMAGE].encoder) if IMAGE in specs else None
         if image is not None:
             _check_identity(IMAGE, specs[IMAGE], image.identity)
@@ -98,9 +98,12 @@ class Index:
         """Close the store."""
         self.store.close()
 
+    def _learned(self, vector: str) -> LearnedEncoder:
+        return LearnedEncoder.load(encoder_folder(self.folder, vector, self.manifest.generation))
+
     def _text(self, spec: VectorSpec) -> Encoder:
         if spec.encoder == LEARNED:
-            return LearnedEncoder.load(encoder_folder(self.folder, TEXT))
+            return self._learned(TEXT)
         encoder = text_encoder(spec.encoder, backend=spec.backend, cache=self.cache)
         _check_identity(TEXT, spec, encoder.identity)
         return encoder
@@ -108,12 +111,7 @@ class Index:
 
 def has_index(folder: Path) -> bool:
     """Whether an index was ever made here."""
-    return (folder / FILE).exists()
-
-
-def encoder_folder(folder: Path, vector: str) -> Path:
-    """Where the learned encoder of a named vector keeps its files."""
-    return folder / ENCODERS / vector
+    return (folder / MANIFEST).exists()
 
 
 def _check(files: Path, spec: VectorSpec) -> None:

@@ -3,17 +3,18 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from rubrika.encode.transformer import Backend
 from rubrika.errors import IndexFolderError
-from rubrika.store.connection import Connection
+from rubrika.index.layout import MANIFEST, edge_folder
+from rubrika.store.connection import Connection, SearchOptions
 from rubrika.store.place import Place
 
 FORMAT = 1
-FILE = "index.json"
 TEXT, IMAGE, JOINT = "text", "image", "joint"
 EDGE: Final = "edge"
 SERVER: Final = "server"
@@ -45,6 +46,25 @@ class VoteSettings:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """What has been ingested.
+
+    Args:
+        products: how many points there were when the last change of the index ended; None while one is under way, or
+            when it was interrupted.
+        sources: the files they came from, the latest last, to learn anew and to repair from.
+    """
+
+    products: int | None = None
+    sources: tuple[str, ...] = ()
+
+    def with_sources(self, files: Sequence[Path]) -> "Contents":
+        """Files ingested now are the latest."""
+        fresh = [str(file.absolute()) for file in files]
+        return replace(self, sources=(*(file for file in self.sources if file not in fresh), *dict.fromkeys(fresh)))
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything that must be known to open an index.
 
@@ -53,7 +73,10 @@ class Manifest:
         store: `edge`, a shard in the index folder, or `server`.
         url: of the server; its key is never written down.
         collection: on the server.
+        search: how the server searches.
         vote: how hits become a category.
+        contents: what has been ingested.
+        generation: which folders of points and learned encoders are the index's; see `layout`.
         format: the version of this file.
     """
 
@@ -61,7 +84,10 @@ class Manifest:
     store: Literal["edge", "server"] = EDGE
     url: str | None = None
     collection: str = "products"
+    search: SearchOptions = field(default_factory=SearchOptions)
     vote: VoteSettings = field(default_factory=VoteSettings)
+    contents: Contents = field(default_factory=Contents)
+    generation: int = 1
     format: int = FORMAT
 
     @property
@@ -69,27 +95,28 @@ class Manifest:
         """The width of each named vector."""
         return {name: spec.size for name, spec in self.vectors.items()}
 
-    def at(self, place: Place) -> "Manifest":
-        """The same index with its points elsewhere."""
+    def at(self, place: Place, search: SearchOptions | None = None) -> "Manifest":
+        """The same index with its points elsewhere, searched as `search` says."""
+        moved = replace(self, search=search or SearchOptions())
         if isinstance(place, Connection):
-            return replace(self, store=SERVER, url=place.url, collection=place.collection)
-        return replace(self, store=EDGE, url=None)
+            return replace(moved, store=SERVER, url=place.url, collection=place.collection)
+        return replace(moved, store=EDGE, url=None)
 
     def place(self, folder: Path, api_key: str | None) -> Place:
         """Where the points are."""
         if self.store == SERVER:
             return Connection(str(self.url), self.collection, api_key)
-        return folder / EDGE
+        return edge_folder(folder, self.generation)
 
     def write(self, folder: Path) -> None:
         """Replace index.json in one step, so that a reader sees the old or the new one, whole."""
         text = json.dumps(asdict(self), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
-        fresh = folder / f"{FILE}.new"
+        fresh = folder / f"{MANIFEST}.new"
         with fresh.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(folder / FILE)
+        fresh.replace(folder / MANIFEST)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -98,7 +125,7 @@ class Manifest:
         Raises:
             IndexFolderError: there is none, it is damaged, or a newer Rubrika wrote it.
         """
-        path = folder / FILE
+        path = folder / MANIFEST
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -122,13 +149,20 @@ class Manifest:
                 store=SERVER if raw["store"] == SERVER else EDGE,
                 url=raw.get("url"),
                 collection=str(raw["collection"]),
+                search=SearchOptions(**raw.get("search", {})),
                 vote=VoteSettings(**raw["vote"]),
+                contents=_contents(raw.get("contents", {})),
+                generation=int(raw.get("generation", 1)),
                 format=int(raw["format"]),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise IndexFolderError(
                 f"{path}: not a manifest ({error}); restore it or ingest into a new folder"
             ) from None
+
+
+def _contents(raw: dict[str, Any]) -> Contents:
+    return Contents(**raw | {"sources": tuple(map(str, raw.get("sources", ())))})
 
 
 def folder_hash(folder: Path) -> str:

@@ -1,14 +1,15 @@
 """Moves points from one store to another, such as an embedded index to a server, taking up where it was interrupted."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rubrika.errors import StoreError
-from rubrika.index.manifest import EDGE, Manifest
+from rubrika.index.layout import edge_folder
+from rubrika.index.manifest import Manifest
 from rubrika.progress import Progress, Silent
-from rubrika.store.connection import Connection, ServerOptions
-from rubrika.store.place import create_store, open_store
+from rubrika.store.connection import Connection, SearchOptions, ServerOptions
+from rubrika.store.place import Place, create_store, open_store
 from rubrika.store.store import Point, Store
 
 # The time of the run that wrote a point: with it, equal payloads mean the same write, hence the same vectors.
@@ -31,6 +32,7 @@ def move_index(
     api_key: str | None,
     progress: Progress | None = None,
     options: ServerOptions | None = None,
+    alias: str | None = None,
 ) -> Moved:
     """Move an index's points to a server, or, when none is given, from its server into its folder.
 
@@ -42,28 +44,33 @@ def move_index(
         server: where the points go; None: into the folder.
         api_key: of the server that the manifest names.
         progress: shown how far it is.
-        options: how a new collection is laid out.
+        options: how a new collection is laid out, and how it is searched from now on.
+        alias: of the server, switched to the collection once all points have arrived; the index then goes by it.
 
     Raises:
-        StoreError: a store failed, or the points are there already.
+        StoreError: a store failed, the points are there already, or the alias is not one that may be switched.
     """
     manifest = Manifest.read(folder)
-    source, target = manifest.place(folder, api_key), server or folder / EDGE
-    if manifest.at(target) == manifest:
+    source, target = manifest.place(folder, api_key), server or edge_folder(folder, manifest.generation)
+    search = options.search if options else SearchOptions()
+    stays = manifest.at(target, manifest.search) == manifest
+    if stays and search == SearchOptions():
+        search = manifest.search
+    if stays and search == manifest.search and alias is None:
         raise StoreError(f"{folder}: its points are in {manifest.collection if server else 'this folder'} already")
+    if server and alias:
+        from rubrika.store.alias import check_alias, switch_alias
+
+        check_alias(server, alias)
     opened = open_store(source, manifest.sizes)
     try:
-        if isinstance(target, Path) and target.exists():
-            arrived = open_store(target, manifest.sizes)
-        else:
-            arrived = create_store(target, manifest.sizes, options)
-        try:
-            moved = push(opened, arrived, progress)
-        finally:
-            arrived.close()
+        moved = _unmoved(opened) if stays else _copy(opened, target, manifest.sizes, options, progress)
     finally:
         opened.close()
-    manifest.at(target).write(folder)
+    if server and alias:
+        switch_alias(server, alias)
+        target = replace(server, collection=alias)
+    manifest.at(target, search).write(folder)
     return moved
 
 
@@ -94,6 +101,25 @@ def push(source: Store, target: Store, progress: Progress | None = None) -> Move
         target.optimise()
     target.flush()
     return moved
+
+
+def _copy(
+    source: Store, target: Place, sizes: Mapping[str, int], options: ServerOptions | None, progress: Progress | None
+) -> Moved:
+    if isinstance(target, Path) and target.exists():
+        arrived = open_store(target, sizes)
+    else:
+        arrived = create_store(target, sizes, options)
+    try:
+        return push(source, arrived, progress)
+    finally:
+        arrived.close()
+
+
+def _unmoved(store: Store) -> Moved:
+    """Of points that stay where they are, while it changes how they are named or searched."""
+    count = store.count()
+    return Moved(copied=0, skipped=count, total=count)
 
 
 def _batches(source: Store) -> Iterator[list[Point]]:

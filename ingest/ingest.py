@@ -4,17 +4,24 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rubrika.errors import IndexFolderError, InputError
+import numpy as np
+from numpy.typing import NDArray
+
+from rubrika.errors import IndexFolderError, InputError, StoppedError
+from rubrika.index.change import changing
 from rubrika.index.create import Choice, check_free, create_index
 from rubrika.index.index import Index, has_index
+from rubrika.index.lock import writing
 from rubrika.index.manifest import IMAGE, TEXT, Manifest
 from rubrika.ingest.late import late_fusion
 from rubrika.ingest.prepare import prepare
 from rubrika.ingest.write import IngestReport, Writer
+from rubrika.interrupt import Interrupt
 from rubrika.products.pictures import PictureFolder
 from rubrika.products.selection import Products
 from rubrika.progress import Progress, Silent
 from rubrika.store.connection import Connection
+from rubrika.store.store import Point
 
 LATE = "late"
 
@@ -30,6 +37,7 @@ def ingest(
     server: Connection | None = None,
     api_key: str | None = None,
     strict: bool = False,
+    delete_missing: bool = False,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Bring every labelled product into the index, making the index when there is none.
@@ -44,43 +52,83 @@ def ingest(
         server: where the points of a new index go, or those of this one are, when not in the index folder.
         api_key: of the server that the manifest names.
         strict: fail at the first row that would be set aside.
+        delete_missing: remove stored products of which the files have no row, good or bad.
         progress: where to show how far it is.
 
     Raises:
         InputError: a file cannot be read, or `strict` met a bad row.
         EncoderError: an encoder cannot be loaded, or there is too little to learn from.
-        IndexFolderError: the index was made with other encoders than those chosen.
+        IndexFolderError: the index was made with other encoders than those chosen, or another process changes it.
+        StoppedError: Ctrl-C or SIGTERM; what was written until then is safe, and the same call goes on from there.
     """
     started, progress = time.monotonic(), progress or Silent()
     products.check()
-    if has_index(folder):
-        _check_choice(folder, choice)
-    else:
-        check_free(folder)
-        choice = choice or Choice()
-        vote = choice.settings
-        if choice.vote == LATE:
-            vote = late_fusion(products, pictures, choice, cache, progress)
-        create_index(folder, choice, prepare(products, pictures, choice, cache, progress), vote, server)
     report = IngestReport()
-    with Index.open(folder, cache, server, api_key) as index:
-        if IMAGE in index.manifest.vectors and pictures is None:
-            raise InputError(f"{folder}: this index has picture vectors; say with --images where the pictures are")
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        writer = Writer(index.store, index.encoders, pictures, report, now, image_url)
-        with progress.stage("writing products", len(products)) as advance:
-            for batch in products:
-                writer.write(batch)
-                if strict and report.rejects:
-                    first = report.rejects[0]
-                    raise InputError(f"{first.file} row {first.row}: {first.reason}; mend it, or run without --strict")
-                advance(batch.rows)
-        with progress.stage("optimising the store", 1) as advance:
-            index.store.optimise()
-            index.store.flush()
-            advance(1)
+    with writing(folder, "ingest"):
+        if has_index(folder):
+            _check_choice(folder, choice)
+        else:
+            _create(folder, products, pictures, choice or Choice(), cache, server, progress)
+        with changing(folder, cache, server, api_key, products.files) as index:
+            writer = Writer(index, pictures, report, datetime.now(UTC).isoformat(timespec="seconds"), image_url)
+            _write(index, writer, products, report, strict, progress)
+            if delete_missing:
+                report.deleted = _delete_missing(index, writer, report)
+            with progress.stage("optimising the store", 1) as advance:
+                index.store.optimise()
+                advance(1)
     report.seconds = round(time.monotonic() - started, 3)
     return report
+
+
+def _create(
+    folder: Path,
+    products: Products,
+    pictures: PictureFolder | None,
+    choice: Choice,
+    cache: Path,
+    server: Connection | None,
+    progress: Progress,
+) -> None:
+    check_free(folder)
+    vote = choice.settings
+    if choice.vote == LATE:
+        vote = late_fusion(products, pictures, choice, cache, progress)
+    create_index(folder, choice, prepare(products, pictures, choice, cache, progress), vote, server)
+
+
+def _write(
+    index: Index, writer: Writer, products: Products, report: IngestReport, strict: bool, progress: Progress
+) -> None:
+    rows = len(products)
+    with Interrupt() as interrupt, progress.stage("writing products", rows) as advance:
+        for batch in products:
+            writer.write(batch)
+            if strict and report.rejects:
+                first = report.rejects[0]
+                raise InputError(f"{first.file} row {first.row}: {first.reason}; mend it, or run without --strict")
+            advance(batch.rows)
+            if interrupt.asked and report.read < rows:
+                index.store.flush()
+                raise StoppedError(
+                    f"stopped as asked: {report.read:,} of {rows:,} rows are in {index.folder}; "
+                    f"run the same command again to go on"
+                )
+
+
+def _delete_missing(index: Index, writer: Writer, report: IngestReport) -> int:
+    """Delete what no row stands for; a row that was set aside still stands for its product."""
+    stored = np.concatenate([np.zeros(0, np.uint64), *(_ids(page) for page in index.store.scroll(payload=False))])
+    aside = (int(reject.product_id) for reject in report.rejects if reject.product_id.isdecimal())
+    kept = np.fromiter((id for id in (*writer.seen, *aside) if id < 2**64), np.uint64)
+    missing = np.setdiff1d(stored, kept).tolist()
+    if missing:
+        index.store.delete(missing)
+    return len(missing)
+
+
+def _ids(page: list[Point]) -> NDArray[np.uint64]:
+    return np.array([point.id for point in page], np.uint64)
 
 
 def _check_choice(folder: Path, choice: Choice | None) -> None:

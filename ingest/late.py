@@ -32,7 +32,7 @@ def late_fusion(
         encoders = prepare(rest, pictures, choice, cache, progress)
         create_index(Path(folder), choice, encoders, both)
         with Index.open(Path(folder), cache) as index:
-            writer = Writer(index.store, index.encoders, pictures, IngestReport(), "")
+            writer = Writer(index, pictures, IngestReport(), "")
             for batch in rest:
                 writer.write(batch)
             found = list(classify(index, Selection(products, held_back), pictures))

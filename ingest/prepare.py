@@ -11,15 +11,22 @@ from rubrika.index.create import Choice
 from rubrika.index.encoders import Encoders
 from rubrika.index.index import LEARNED
 from rubrika.index.manifest import IMAGE, TEXT
+from rubrika.ingest.stored import stored_vectors
 from rubrika.products.pictures import PictureFolder
 from rubrika.products.selection import Products
 from rubrika.progress import Progress
+from rubrika.store.store import Store
 
 Vectors = Mapping[str, NDArray[np.float16]]
 
 
 def prepare(
-    products: Products, pictures: PictureFolder | None, choice: Choice, cache: Path, progress: Progress
+    products: Products,
+    pictures: PictureFolder | None,
+    choice: Choice,
+    cache: Path,
+    progress: Progress,
+    store: Store | None = None,
 ) -> Encoders:
     """Load and learn.
 
@@ -29,6 +36,7 @@ def prepare(
         choice: what the user asked for.
         cache: a folder for vectors of pretrained encoders.
         progress: where to show how far it is.
+        store: has these products already, and their vectors by encoders that are not learned.
 
     Raises:
         EncoderError: an encoder cannot be loaded, or there is too little to learn from.
@@ -45,18 +53,28 @@ def prepare(
         return encoders
     # A learned text vector has seen the labels already: among its inputs it would drown out the pictures.
     names = [*([IMAGE] if image else []), *([] if learned else [TEXT])]
-    inputs = {name: Input.of(rows) for name, rows in _encoded(products, pictures, encoders, names, progress).items()}
+    vectors = _vectors(products, pictures, encoders, names, progress, store)
+    inputs = {name: Input.of(rows) for name, rows in vectors.items()}
     return Encoders(text, image, learn(products, progress, inputs=inputs), cache)
 
 
-def _encoded(
-    products: Products, pictures: PictureFolder | None, encoders: Encoders, names: list[str], progress: Progress
+def _vectors(
+    products: Products,
+    pictures: PictureFolder | None,
+    encoders: Encoders,
+    names: list[str],
+    progress: Progress,
+    store: Store | None,
 ) -> Vectors:
     parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in names}
     with progress.stage(f"encoding {' and '.join(names) or 'nothing'}", len(products)) as advance:
         for batch in products if names else ():
-            encoded = encoders.encode(batch.products, pictures, names)
+            if store is None:
+                made = encoders.encode(batch.products, pictures, names).vectors
+            else:
+                sizes = {name: encoders.sizes[name] for name in names}
+                made = stored_vectors(store, [product.id for product in batch.products], sizes)
             for name in names:
-                parts[name].append(encoded.vectors[name].astype(np.float16))
+                parts[name].append(made[name].astype(np.float16))
             advance(batch.rows)
     return {name: np.concatenate(rows) for name, rows in parts.items()}

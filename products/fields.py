@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import warnings
 
 MAX_CHARACTERS = 32_000_000
 MAX_STRUCTURE = 200_000
@@ -10,8 +11,14 @@ MAX_DEPTH = 16
 
 # A string of either notation, possibly left open, so that brackets inside product texts are not counted.
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*+'?|\"(?:[^\"\\]|\\.)*+\"?", re.DOTALL)
+# What a string leaves in the skeleton of a cell.
+_HOLE = '"'
 # All that a literal of dictionaries, lists, strings and numbers needs between its strings.
-_LITERAL = re.compile(r"(?:[\[\]{}(),:\s\d.+-]|[eE]|True|False|None|nan|inf)*")
+_LITERAL = re.compile(r"(?:[\[\]{}(),:\s\d.+\"-]|[eE]|True|False|None|nan|inf)*")
+# What pandas writes for an empty place, though no literal holds it.
+_NAN = re.compile(r"nan|inf")
+# Three quotes would open a string that ends elsewhere than `_STRING` thinks, and hide operators from `_LITERAL`.
+_REFUSED = re.compile(r"[+-]\s*[+-]|\"\"")
 
 
 class FieldsError(ValueError):
@@ -31,7 +38,7 @@ def parse_fields(raw: object) -> dict[str, object]:
         raise FieldsError("is empty")
     if len(raw) > MAX_CHARACTERS:
         raise FieldsError(f"has {len(raw):,} characters, more than the {MAX_CHARACTERS:,} that are read")
-    skeleton = _STRING.sub("", raw)
+    skeleton = _STRING.sub(_HOLE, raw)
     _check_structure(skeleton)
     fields = _load(raw, skeleton)
     if not isinstance(fields, dict):
@@ -55,9 +62,20 @@ def _load(raw: str, skeleton: str) -> object:
     except (ValueError, RecursionError):
         pass
     # literal_eval builds only data, but deep chains of operators can exhaust its parser: so only a literal's own marks.
-    if not _LITERAL.fullmatch(skeleton) or re.search(r"[+-]\s*[+-]", skeleton):
+    if not _LITERAL.fullmatch(skeleton) or _REFUSED.search(skeleton):
         raise FieldsError("is neither JSON nor a Python literal")
     try:
-        return ast.literal_eval(raw.strip())
+        with warnings.catch_warnings():
+            # Python warns of spellings such as "\\d", which its parser then reads as they stand.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(raw.strip(), mode="eval")
+        return ast.literal_eval(_Emptied().visit(tree) if _NAN.search(skeleton) else tree)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise FieldsError("is neither JSON nor a Python literal") from error
+
+
+class _Emptied(ast.NodeTransformer):
+    """Puts None where the names nan and inf stand."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(None) if _NAN.fullmatch(node.id) else node

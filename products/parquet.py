@@ -1,7 +1,7 @@
 """Reads products from parquet in batches: memory is bounded by a batch, and a bad row costs only itself."""
 
-import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
-from rubrika.products.fields import FieldsError, parse_fields
-from rubrika.products.product import SEPARATOR, Batch, Category, Product, Reject
-from rubrika.products.text import product_text, product_title
+from rubrika.products.product import Batch, Product, Reject
+from rubrika.products.row import RowError, product_of, shown_id
+from rubrika.products.text import one_line, shortened
 
 BATCH_ROWS = 2_048
-MAX_ID = 2**64 - 1
-MAX_CATEGORY = 2**63 - 1
+# So many are decoded at once: a cell may be megabytes, and a dictionary writes it once for thousands of rows.
+DECODED_ROWS = 64
+# No file of products holds more rows than this a byte; one that promises more is damaged, or a bomb.
+MAX_ROWS_A_BYTE = 100
+LONGEST_REASON = 200
 
 _REQUIRED = ("product_id", "text_fields")
 _LABEL = ("category_id", "category_name")
 _OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
 _WHOLE_NUMBERS = ("product_id", "category_id")
-
-
-class RowError(ValueError):
-    """Why one row cannot be used."""
+# Arrow's own; ValueError and OverflowError come from turning damaged names and values into Python's.
+_FAULTS = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Reader:
         files: parquet files in the KazanExpress format.
         labelled: whether every row must carry category_id and category_name.
         group_by: a column whose value marks rows that belong together, kept as `Product.group`.
-        batch_rows: how many rows are in memory at once.
+        batch_rows: how many rows make a batch.
     """
 
     files: Sequence[Path]
@@ -46,16 +47,17 @@ class Reader:
 
     def __len__(self) -> int:
         """How many rows the files hold, good and bad, without reading them."""
-        return sum(self._open(file).metadata.num_rows for file in self.files)
+        return sum(_open(file).metadata.num_rows for file in self.files)
 
     def check(self) -> None:
         """Open every file and look at its columns, so that a wrong file is known before any work is done."""
         for file in self.files:
-            self._columns(file, self._open(file).schema_arrow)
+            with _open(file) as parquet:
+                self._columns(file, parquet)
 
     def id_type(self) -> pa.DataType:
         """The integer type of product_id in the first file; int64 where it was written as something else."""
-        kind = self._open(self.files[0]).schema_arrow.field("product_id").type
+        kind = _open(self.files[0]).schema_arrow.field("product_id").type
         return kind if pa.types.is_integer(kind) else pa.int64()
 
     def __iter__(self) -> Iterator[Batch]:
@@ -65,127 +67,107 @@ class Reader:
             InputError: a file is missing, not parquet, damaged, or lacks a column.
         """
         for file in self.files:
-            row = 1
-            with self._open(file) as parquet:
-                columns = self._columns(file, parquet.schema_arrow)
+            products: list[Product] = []
+            rejects: list[Reject] = []
+            for number, row in self._rows(file):
                 try:
-                    for table in parquet.iter_batches(self.batch_rows, columns=columns, use_threads=False):
-                        yield self._batch(file, row, table)
-                        row += table.num_rows
-                except (pa.ArrowException, OSError) as error:
-                    raise InputError(
-                        f"{file}: damaged after row {row - 1} ({_first_line(error)}); export it again"
-                    ) from None
+                    products.append(product_of(row, number, self.labelled, self.group_by))
+                except RowError as error:
+                    rejects.append(Reject(file, number, shown_id(row["product_id"]), str(error)))
+                if number % self.batch_rows == 0:
+                    yield Batch(file, products, rejects)
+                    products, rejects = [], []
+            if products or rejects:
+                yield Batch(file, products, rejects)
 
-    def _open(self, file: Path) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(file)
-        except FileNotFoundError:
-            raise InputError(f"{file}: no such file; check the path") from None
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{file}: not a readable parquet file ({_first_line(error)}); export it again") from None
+    def _rows(self, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Every row, with its number from 1, as cells by column name."""
+        number = 0
+        with _open(file) as parquet:
+            columns, promised = self._columns(file, parquet), parquet.metadata.num_rows
+            tables = parquet.iter_batches(min(DECODED_ROWS, self.batch_rows), columns=columns, use_threads=False)
+            while True:
+                with _explained(file, f"damaged after row {number}"):
+                    table = next(tables, None)
+                    if table is None:
+                        break
+                    cells = [_values(table.column(name)) for name in columns]
+                for row in zip(*cells, strict=True):
+                    number += 1
+                    yield number, dict(zip(columns, row, strict=True))
+        if number != promised:
+            raise InputError(f"{file}: damaged: {number:,} of its {promised:,} rows are left; export it again")
 
-    def _columns(self, file: Path, schema: pa.Schema) -> list[str]:
+    def _columns(self, file: Path, parquet: pq.ParquetFile) -> list[str]:
+        with _explained(file, "not a readable parquet file"):
+            schema = parquet.schema_arrow
+            names: list[str] = schema.names
         wanted = (*_REQUIRED, *(_LABEL if self.labelled else ()), *([self.group_by] if self.group_by else ()))
-        missing = [name for name in wanted if name not in schema.names]
+        missing = [name for name in wanted if name not in names]
         if missing:
             raise InputError(
-                f"{file}: no column {', '.join(missing)} (it has {', '.join(schema.names) or 'none'}); "
+                f"{file}: no column {', '.join(missing)} (it has {_said(', '.join(names)) or 'none'}); "
                 f"rename or add {'it' if len(missing) == 1 else 'them'}"
             )
-        for name in wanted:
+        columns = [*dict.fromkeys(wanted), *(name for name in _OPTIONAL if name in names and name not in wanted)]
+        for name in columns:
+            if names.count(name) > 1:
+                raise InputError(f"{file}: {names.count(name)} columns are called {name}; keep one")
             _check_type(file, name, schema.field(name).type)
-        return [*dict.fromkeys(wanted), *(name for name in _OPTIONAL if name in schema.names and name not in wanted)]
+        return columns
 
-    def _batch(self, file: Path, first_row: int, table: pa.RecordBatch) -> Batch:
-        products, rejects = [], []
-        cells = {name: _values(table.column(name)) for name in table.schema.names}
-        for offset in range(table.num_rows):
-            row = {name: column[offset] for name, column in cells.items()}
-            try:
-                products.append(self._product(row, first_row + offset))
-            except (RowError, FieldsError) as error:
-                rejects.append(Reject(file, first_row + offset, _shown(row["product_id"]), str(error)))
-        return Batch(file, products, rejects)
 
-    def _product(self, row: dict[str, Any], number: int) -> Product:
-        product_id = _whole("product_id", row["product_id"])
-        try:
-            fields = parse_fields(row["text_fields"])
-        except FieldsError as error:
-            raise RowError(f"text_fields {error}") from None
-        title = product_title(fields)
-        if not title:
-            raise RowError("text_fields has no title")
-        category = None
-        if self.labelled:
-            name = row["category_name"]
-            if not isinstance(name, str) or not name.strip(f" {SEPARATOR}"):
-                raise RowError("category_name is empty")
-            category = Category(_whole("category_id", row["category_id"], MAX_CATEGORY), name.strip())
-        return Product(
-            id=product_id,
-            title=title,
-            text=product_text(fields),
-            row=number,
-            category=category,
-            shop_id=_optional_whole(row.get("shop_id")),
-            shop_title=str(row.get("shop_title") or ""),
-            rating=_optional_number(row.get("rating")),
-            sale=None if row.get("sale") is None else bool(row["sale"]),
-            group=str(row[self.group_by]) if self.group_by else "",
-        )
+@contextmanager
+def _explained(file: Path, what: str) -> Iterator[None]:
+    """Say in a sentence what Arrow stumbles over."""
+    try:
+        yield
+    except _FAULTS as error:
+        raise InputError(f"{file}: {what} ({_said(str(error)) or type(error).__name__}); export it again") from None
+
+
+def _open(file: Path) -> pq.ParquetFile:
+    try:
+        # Asked first, because opening a pipe would wait for ever.
+        if not file.is_file():
+            raise InputError(f"{file}: {'not a file' if file.exists() else 'no such file'}; check the path")
+        size = file.stat().st_size
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); check the path and its permissions") from None
+    with _explained(file, "not a readable parquet file"):
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        rows = parquet.metadata.num_rows
+    if not 0 <= rows <= MAX_ROWS_A_BYTE * size:
+        raise InputError(f"{file}: damaged: it promises {rows:,} rows in {size:,} bytes; export it again")
+    return parquet
 
 
 def _check_type(file: Path, name: str, kind: pa.DataType) -> None:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if pa.types.is_null(kind):
-        return
-    if name in _WHOLE_NUMBERS and not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        raise InputError(f"{file}: column {name} is {kind}, not a whole number; convert it first")
-    if name in ("text_fields", "category_name") and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise InputError(f"{file}: column {name} is {kind}, not text; convert it first")
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if name in _WHOLE_NUMBERS and not (number or pa.types.is_null(kind)):
+        raise InputError(f"{file}: column {name} is {_said(str(kind))}, not a whole number; convert it first")
+    if name in ("text_fields", "category_name") and not (text or pa.types.is_null(kind)):
+        raise InputError(f"{file}: column {name} is {_said(str(kind))}, not text; convert it first")
 
 
 def _values(column: pa.Array) -> list[Any]:
     try:
         return list(column.to_pylist())
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError, pa.ArrowException):
         return [_value(cell) for cell in column]
 
 
 def _value(cell: pa.Scalar) -> Any:  # noqa: ANN401 - a cell can hold anything
+    """A cell that Python cannot hold, such as text that is not UTF-8 or a day in the year 200000, is empty."""
     try:
         return cell.as_py()
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError, pa.ArrowException):
         return None
 
 
-def _whole(name: str, value: object, largest: int = MAX_ID) -> int:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        raise RowError(f"{name} is empty")
-    if not isinstance(value, int | float) or (isinstance(value, float) and not value.is_integer()):
-        raise RowError(f"{name} {value} is not a whole number")
-    number = int(value)
-    if not 0 <= number <= largest:
-        raise RowError(f"{name} {number} is outside 0 … {largest}")
-    return number
-
-
-def _shown(value: object) -> str:
-    """An id as its owner wrote it: a column with an empty place holds even whole numbers as 2.0."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _optional_whole(value: object) -> int | None:
-    number = _optional_number(value)
-    return None if number is None else int(number)
-
-
-def _optional_number(value: object) -> float | None:
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+def _said(text: str) -> str:
+    """The first line of what a library says, fit for a terminal: a damaged file's names can hold anything."""
+    return shortened(one_line((text.splitlines() or [""])[0]), LONGEST_REASON).rstrip(".")

@@ -1,7 +1,8 @@
 """A part of a reader's products, such as the rows to learn from or the rows held out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,10 @@ from rubrika.products.product import Batch
 
 class Products(Protocol):
     """Batches of products that can be read as often as needed; its length is the number of rows."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Where they come from."""
 
     def __len__(self) -> int:
         """How many rows will come, good and bad."""
@@ -29,6 +34,11 @@ class Selection:
 
     products: Products
     chosen: NDArray[np.bool_]
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """As in Products."""
+        return self.products.files
 
     def __len__(self) -> int:
         """How many products were chosen."""

@@ -5,37 +5,57 @@ from collections.abc import Iterator
 
 MAX_TEXT = 20_000
 MAX_HTML = 1_000_000
+# Wrongly nested tags take a parser time that grows with the square of their number.
+MAX_TAGS = 4_000
 
-# Control, bidirectional and zero-width marks change how a text looks, not what it says; a lone surrogate says nothing.
+# Control, bidirectional, zero-width and tag marks change how a text looks, not what it says; a lone surrogate says
+# nothing.
 _UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
 )
-_BREAKS = re.compile(r"<\s*/?\s*(?:br|p|li|ul|ol|div|tr|td|th|h[1-6])\b[^>]*>", re.IGNORECASE)
+# A tag ends where the next one starts at the latest, and few spaces begin it: else unclosed tags would be read again
+# and again.
+_BREAKS = re.compile(r"<[\s/]{0,3}(?:br|p|li|ul|ol|div|tr|td|th|h[1-6])\b[^<>]*(?:>|(?=<))", re.IGNORECASE)
 _SPACES = re.compile(r"\s+")
+
+
+def one_line(text: str) -> str:
+    """The words of a text, up to `MAX_HTML` characters of it, on one line and without marks that cannot be seen."""
+    return _SPACES.sub(" ", _UNPRINTABLE.sub("", text[:MAX_HTML])).strip()
+
+
+def shortened(text: str, length: int) -> str:
+    """At most `length` characters of a text, the last of them an ellipsis when there were more."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 def product_title(fields: dict[str, object]) -> str:
     """The title as one clean line, empty when there is none."""
-    return _line(_scalar(fields.get("title")))
+    return one_line(_scalar(fields.get("title")))
 
 
 def product_text(fields: dict[str, object]) -> str:
     """Everything worth reading, one fact a line, at most `MAX_TEXT` characters; a line said before is left out."""
     seen: set[str] = set()
     lines: list[str] = []
+    length = 0
     for line in _facts(fields):
         key = line.casefold()
         if line and key not in seen:
             seen.add(key)
             lines.append(line)
-    return "\n".join(lines)[:MAX_TEXT]
+            length += len(line) + 1
+        if length > MAX_TEXT:
+            break
+    return "\n".join(lines)[:MAX_TEXT].rstrip()
 
 
 def plain_text(html: str) -> str:
     """HTML to the words a reader would see: entities resolved, breaks as spaces, pictures and scripts dropped."""
-    html = html[:MAX_HTML]
+    html = "<".join(html[:MAX_HTML].split("<", MAX_TAGS)[:MAX_TAGS])
     if "<" not in html and "&" not in html:
-        return _line(html)
+        return one_line(html)
     # Imported here: only products with marked-up texts need a parser.
     from selectolax.lexbor import LexborHTMLParser
 
@@ -43,7 +63,7 @@ def plain_text(html: str) -> str:
     tree = LexborHTMLParser(_BREAKS.sub(" ", _UNPRINTABLE.sub("", html)))
     tree.strip_tags(["script", "style", "head", "img"])
     body = tree.body
-    return _line(body.text() if body is not None else "")
+    return one_line(body.text() if body is not None else "")
 
 
 def _facts(fields: dict[str, object]) -> Iterator[str]:
@@ -52,7 +72,7 @@ def _facts(fields: dict[str, object]) -> Iterator[str]:
     for part in ("attributes", "custom_characteristics", "defined_characteristics", "filters"):
         value = fields.get(part)
         if isinstance(value, dict):
-            yield from (_line(f"{name}: {_joined(inner)}") for name, inner in value.items() if _joined(inner))
+            yield from (one_line(f"{name}: {_joined(inner)}") for name, inner in value.items() if _joined(inner))
         elif isinstance(value, list | tuple):
             yield from (plain_text(_joined(item)) for item in value)
         else:
@@ -69,8 +89,5 @@ def _joined(value: object) -> str:
 
 
 def _scalar(value: object) -> str:
-    return "" if value is None or isinstance(value, dict | list | tuple | set) else str(value)
-
-
-def _line(text: str) -> str:
-    return _SPACES.sub(" ", _UNPRINTABLE.sub("", text[:MAX_HTML])).strip()
+    """A single value as text; NaN, alone in not being equal to itself, is an empty place."""
+    return "" if value is None or value != value or isinstance(value, dict | list | tuple | set) else str(value)

@@ -64,8 +64,21 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How a collection on a server is searched, whatever its layout; an index keeps it in its manifest.
+
+    Args:
+        search_effort: candidates kept while walking the graph (hnsw_ef); None leaves it to the server.
+        oversampling: how many times more points than asked for are taken to be rescored, where vectors are quantised.
+    """
+
+    search_effort: int | None = None
+    oversampling: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How a collection is laid out and searched; docs/scaling.md says when to change what.
+    """How a new collection is laid out and searched; docs/scaling.md says when to change what.
 
     By default vectors are scanned in 8 bits and the best rescored by the full ones, as the embedded store does: a graph
     is quicker, but gets lost among near duplicates. Past some 300,000 points a scan becomes slow: set `graph_links`.
@@ -78,8 +91,7 @@ class ServerOptions:
         quantisation: `int8` (a quarter of the memory), `turbo` (TurboQuant in 4 bits, an eighth) or `none`.
         graph_links: links a point has in the HNSW graph (m); 0 makes no graph and scans.
         graph_effort: candidates weighed for each link when the graph is made (ef_construct).
-        search_effort: candidates kept while walking the graph (hnsw_ef); None leaves it to the server.
-        oversampling: how many times more points than asked for are taken to be rescored.
+        search: how it is searched.
     """
 
     shards: int | None = None
@@ -89,8 +101,7 @@ class ServerOptions:
     quantisation: Quantisation = "int8"
     graph_links: int = 0
     graph_effort: int = 100
-    search_effort: int | None = None
-    oversampling: float = 2.0
+    search: SearchOptions = SearchOptions()
 
 
 def _split(url: str) -> SplitResult:

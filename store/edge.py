@@ -9,7 +9,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from rubrika.errors import StoreError
-from rubrika.store.store import INDEXED, FloatArray, Hits, Point
+from rubrika.store.store import INDEXED, FloatArray, Hits, Payload, Point
 
 Result = TypeVar("Result")
 
@@ -59,12 +59,17 @@ class EdgeStore:
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
         self._update(
             edge.UpdateOperation.upsert_points(
-                [
-                    edge.Point(point.id, {name: row.tolist() for name, row in point.vectors.items()}, point.payload)
-                    for point in points
-                ]
+                [edge.Point(point.id, _plain(point.vectors), point.payload) for point in points]
             )
         )
+
+    def delete(self, ids: Sequence[int]) -> None:  # noqa: D102
+        self._update(edge.UpdateOperation.delete_points(list(ids)))
+
+    def replace_payloads(self, payloads: Mapping[int, Payload]) -> None:  # noqa: D102
+        # The engine has no operation for many payloads; one a point takes about as long as writing the points again.
+        for id, payload in payloads.items():
+            self._update(edge.UpdateOperation.overwrite_payload([id], payload))
 
     def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:  # noqa: D102
         found: list[list[tuple[int, float, int]]] = []
@@ -107,7 +112,12 @@ class EdgeStore:
     def optimise(self) -> None:  # noqa: D102
         _call(self._folder, self._shard.optimize)
 
-    def flush(self) -> None:  # noqa: D102
+    def flush(self) -> None:
+        """Return when everything written is on the disk.
+
+        A process that is killed loses nothing that a method had returned from: it is in the shard's log, and done again
+        at the next opening. Only a machine that stops can lose what was not flushed.
+        """
         _call(self._folder, self._shard.flush)
 
     def close(self) -> None:  # noqa: D102
@@ -130,6 +140,10 @@ def _call(folder: Path, work: Callable[[], Result]) -> Result:
 def _id(found: edge.Record | edge.ScoredPoint) -> int:
     """The engine's ids may also be UUIDs; ours never are."""
     return int(found.id)
+
+
+def _plain(vectors: Mapping[str, FloatArray]) -> dict[str, Any]:
+    return {name: row.tolist() for name, row in vectors.items()}
 
 
 def _point(record: edge.Record) -> Point:

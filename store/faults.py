@@ -17,8 +17,8 @@ from rubrika.store.connection import Connection
 
 Result = TypeVar("Result")
 
-# What the client raises: its own, gRPC's, and ValueError from its in-memory mode and its conversions.
-FAULTS = (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse, grpc.RpcError, ValueError)
+# What the client raises: its own, gRPC's, and ValueError and KeyError from its in-memory mode and its conversions.
+FAULTS = (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse, grpc.RpcError, ValueError, KeyError)
 PASSING_STATUS = {408, 429, 500, 502, 503, 504}
 PASSING_CODES: set[object] = {
     grpc.StatusCode.UNAVAILABLE,
@@ -92,7 +92,7 @@ class Caller:
             what = f"no answer within {connection.timeout:g} seconds; see whether the server is overloaded, try again"
         elif _is_network(fault):
             what = f"no server answers ({said}); start it, or correct the url"
-        elif isinstance(fault, ResponseHandlingException) or status == 404:
+        elif isinstance(fault, ResponseHandlingException) or said == "status 404":
             what = "what answers is not a Qdrant server; correct the url"
         else:
             what = f"the server refused ({said})"

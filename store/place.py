@@ -1,9 +1,14 @@
 """Where points live: a folder (Qdrant Edge in this process) or a collection on a server; and how each is reached."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
-from rubrika.store.connection import Connection, ServerOptions
+from rubrika.errors import StoreError
+from rubrika.store.connection import Connection, SearchOptions, ServerOptions
 from rubrika.store.store import Store
 
 Place = Path | Connection
@@ -21,12 +26,40 @@ def create_store(place: Place, sizes: Mapping[str, int], options: ServerOptions 
     return EdgeStore.create(place, sizes)
 
 
-def open_store(place: Place, sizes: Mapping[str, int]) -> Store:
-    """Open an existing store whose named vectors should be as in `sizes`."""
+def open_store(place: Place, sizes: Mapping[str, int], search: SearchOptions | None = None) -> Store:
+    """Open an existing store whose named vectors should be as in `sizes`; `search` is for one on a server."""
     if isinstance(place, Connection):
         from rubrika.store.server import ServerStore
 
-        return ServerStore.open(place, sizes)
+        return ServerStore.open(place, sizes, search)
     from rubrika.store.edge import EdgeStore
 
     return EdgeStore.open(place)
+
+
+def delete_store(place: Place) -> None:
+    """Remove a store with all its points; one that does not exist is no error."""
+    if isinstance(place, Connection):
+        from rubrika.store.collection import delete_collection
+
+        delete_collection(place)
+    else:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def temporary_collection(server: Connection) -> Iterator[Connection]:
+    """Name a collection that nobody has, after the one of `server`; in the end it is deleted, also after a failure.
+
+    Raises:
+        StoreError: it could not be deleted.
+    """
+    place = replace(server, collection=f"{server.collection}-evaluate-{uuid4().hex}")
+    try:
+        yield place
+    finally:
+        try:
+            delete_store(place)
+        except StoreError as error:
+            left = f"the temporary collection «{place.collection}» may be left there, to be deleted by hand"
+            raise StoreError(f"{error}; {left}") from None

@@ -5,7 +5,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from rubrika.store.connection import ServerOptions
+from rubrika.store.connection import SearchOptions, ServerOptions
 from rubrika.store.store import INDEXED
 
 # Written into a collection's metadata, so that Rubrika never writes into one that it did not make.
@@ -39,7 +39,7 @@ def layout(sizes: Mapping[str, int], options: ServerOptions) -> dict[str, Any]:
     }
 
 
-def search_params(options: ServerOptions) -> models.SearchParams:
+def search_params(options: SearchOptions) -> models.SearchParams:
     """How a query looks: rescored by the full vectors, where there are others."""
     rescored = models.QuantizationSearchParams(rescore=True, oversampling=options.oversampling)
     return models.SearchParams(hnsw_ef=options.search_effort, quantization=rescored)

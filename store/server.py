@@ -1,27 +1,24 @@
-"""A collection on a Qdrant server or cluster as a store; it, client.py, faults.py, schema.py import qdrant_client."""
+"""Points of a collection on a Qdrant server or cluster: written in streams, searched and read in batches."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from qdrant_client import QdrantClient, models
 
-from rubrika.errors import StoreError
-from rubrika.store.client import connect, is_local
-from rubrika.store.connection import Connection, ServerOptions
-from rubrika.store.faults import Caller, NoCollectionError, Patience
-from rubrika.store.schema import INDEXING_THRESHOLD, METADATA, difference, is_ours, layout, search_params, sizes_of
-from rubrika.store.store import INDEXED, FloatArray, Hits, Point
+from rubrika.store.client import is_local
+from rubrika.store.collection import Collection
+from rubrika.store.connection import Connection, SearchOptions, ServerOptions
+from rubrika.store.faults import Patience
+from rubrika.store.schema import INDEXING_THRESHOLD, search_params
+from rubrika.store.store import FloatArray, Hits, Payload, Point
 
-Result = TypeVar("Result")
+Item = TypeVar("Item")
 
-UPSERT_BATCH = 128
+WRITE_BATCH = 128
 STREAMS = 3
 QUERY_BATCH = 128
 # A page of vectors is some megabytes of JSON; payloads alone are light.
@@ -38,18 +35,13 @@ class ServerStore:
     A request that fails in passing is made again with growing waits: each is safe to repeat, points having ids of ours.
     """
 
-    def __init__(self, connection: Connection, options: ServerOptions | None, client: QdrantClient | None) -> None:
-        self._connection, self._options = connection, options or ServerOptions()
-        self._lent = client is not None
-        self._client = client or connect(connection)
+    def __init__(self, collection: Collection, search: SearchOptions) -> None:
+        self._collection, self._client = collection, collection.client
+        self._do, self._error = collection.do, collection.error
         # The client's memory mode bears one thread, and says at a search that it has no use for these.
         local = is_local(self._client)
         self._streams = 1 if local else STREAMS
-        self._params = None if local else search_params(self._options)
-        # Until it is open, one try: whoever mistyped the url should not wait.
-        self._call = Caller(connection, Patience(tries=1))
-        self._sizes: dict[str, int] = {}
-        self._ours = False
+        self._params = None if local else search_params(search)
 
     @classmethod
     def create(
@@ -66,64 +58,54 @@ class ServerStore:
         Args:
             connection: server and name of the collection.
             sizes: the width of each named vector.
-            options: how it is laid out; one that exists keeps its layout.
+            options: how it is laid out and searched; one that exists keeps its layout.
             client: a client to use instead of connecting, such as one in memory; it stays open.
             patience: how often a passing fault is tried again.
 
         Raises:
             StoreError: it cannot be reached, exists with other vectors, or holds points that Rubrika did not write.
         """
-        with cls(connection, options, client)._opening(patience) as store:
-            try:
-                info = store._info()
-            except NoCollectionError:
-                store._do(store._client.create_collection, **layout(sizes, store._options))
-                info = store._info()
-            store._take(info, sizes)
-            store._own()
-            store._make_payload_indexes()
-        return store
+        options = options or ServerOptions()
+        return cls(Collection.create(connection, sizes, options, client, patience), options.search)
 
     @classmethod
     def open(
         cls,
         connection: Connection,
         sizes: Mapping[str, int] | None = None,
-        options: ServerOptions | None = None,
+        search: SearchOptions | None = None,
         *,
         client: QdrantClient | None = None,
         patience: Patience | None = None,
     ) -> "ServerStore":
-        """Open an existing collection; with `sizes`, only when its vectors are these.
+        """Open an existing collection, to be searched as `search` says; with `sizes`, only when its vectors are these.
 
         Raises:
             StoreError: it cannot be reached, does not exist, or has other vectors.
         """
-        with cls(connection, options, client)._opening(patience) as store:
-            store._take(store._info(), sizes)
-        return store
+        return cls(Collection.open(connection, sizes, client, patience), search or SearchOptions())
 
     @property
     def sizes(self) -> dict[str, int]:
         """The width of each named vector."""
-        return dict(self._sizes)
+        return dict(self._collection.sizes)
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
-        if not self._ours:
-            raise self._error("it was not made by Rubrika, so nothing is written to it; choose another --collection")
-        structs = [self._struct(point) for point in points]
-        batches = [structs[start : start + UPSERT_BATCH] for start in range(0, len(structs), UPSERT_BATCH)]
-        if self._streams == 1 or len(batches) < 2:
-            for batch in batches:
-                self._send(batch)
-            return
-        pool = ThreadPoolExecutor(self._streams)
-        try:
-            for _ in pool.map(self._send, batches):
-                pass
-        finally:
-            # After a failure the batches still waiting would only be tried in vain, one after another.
-            pool.shutdown(cancel_futures=True)
+        structs = [
+            models.PointStruct(id=point.id, vector=self._plain(point), payload=point.payload) for point in points
+        ]
+        self._write(structs, lambda batch: self._do(self._client.upsert, points=batch, wait=True))
+
+    def delete(self, ids: Sequence[int]) -> None:  # noqa: D102
+        self._write(ids, lambda batch: self._do(self._client.delete, points_selector=list(batch), wait=True))
+
+    def replace_payloads(self, payloads: Mapping[int, Payload]) -> None:  # noqa: D102
+        operations = [
+            models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(payload=payload, points=[id]))
+            for id, payload in payloads.items()
+        ]
+        update = self._client.batch_update_points
+        self._write(operations, lambda batch: self._do(update, update_operations=batch, wait=True))
 
     def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:  # noqa: D102
         self._check_size(vector, queries.shape[1], "a query")
@@ -162,7 +144,7 @@ class ServerStore:
                 return
 
     def count(self) -> int:  # noqa: D102
-        return self._do(self._client.count, exact=True).count
+        return self._collection.count()
 
     def facet(self, key: str) -> dict[str | int, int]:  # noqa: D102
         hits = self._do(self._client.facet, key=key, limit=FACET_LIMIT, exact=True).hits
@@ -179,7 +161,7 @@ class ServerStore:
         while time.monotonic() < end:
             # First a moment, in which the server sees that there is something to do.
             time.sleep(OPTIMISE_POLL_SECONDS)
-            info = self._info()
+            info = self._collection.info()
             if info.status == models.CollectionStatus.GREEN:
                 return
             if info.status == models.CollectionStatus.RED:
@@ -189,33 +171,30 @@ class ServerStore:
         """Nothing to do: what the server has acknowledged is in its log on disk."""
 
     def close(self) -> None:  # noqa: D102
-        # A client that was lent is its owner's to close.
-        if not self._lent:
-            self._client.close()
+        self._collection.close()
 
-    @contextmanager
-    def _opening(self, patience: Patience | None) -> Iterator["ServerStore"]:
+    def _write(self, items: Sequence[Item], send: Callable[[Sequence[Item]], object]) -> None:
+        """Send items in batches, some at a time; `send` waits: what is not waited for may be dropped in silence."""
+        self._collection.check_ours()
+        batches = [items[start : start + WRITE_BATCH] for start in range(0, len(items), WRITE_BATCH)]
+        if self._streams == 1 or len(batches) < 2:
+            for batch in batches:
+                send(batch)
+            return
+        pool = ThreadPoolExecutor(self._streams)
         try:
-            yield self
-        except BaseException:
-            self.close()
-            raise
-        self._call = Caller(self._connection, patience or Patience())
+            for _ in pool.map(send, batches):
+                pass
+        finally:
+            # After a failure the batches still waiting would only be tried in vain, one after another.
+            pool.shutdown(cancel_futures=True)
 
-    def _send(self, batch: list[models.PointStruct]) -> None:
-        # Waiting for each: a server that was not waited for drops in silence what it cannot apply.
-        self._do(self._client.upsert, points=batch, wait=True)
-
-    def _do(self, method: Callable[..., Result], **arguments: Any) -> Result:  # noqa: ANN401 - whatever it takes
-        return self._call(partial(method, self._connection.collection, **arguments))
-
-    def _struct(self, point: Point) -> models.PointStruct:
+    def _plain(self, point: Point) -> Any:  # noqa: ANN401 - of the client's unions of vectors
         for name, row in point.vectors.items():
             self._check_size(name, len(row), f"product {point.id}")
             if not np.isfinite(row).all():
                 raise self._error(f"product {point.id} has a «{name}» vector with numbers that are not finite")
-        vectors: Any = {name: row.tolist() for name, row in point.vectors.items()}
-        return models.PointStruct(id=point.id, vector=vectors, payload=point.payload)
+        return {name: row.tolist() for name, row in point.vectors.items()}
 
     def _hit(self, hit: models.ScoredPoint) -> tuple[int, float, int]:
         try:
@@ -224,53 +203,11 @@ class ServerStore:
             raise self._error(f"point {hit.id} is not a product with a category_id; choose another one") from None
 
     def _check_size(self, vector: str, size: int, whose: str) -> None:
-        if vector not in self._sizes:
-            raise self._error(f"it has no «{vector}» vector; it has {', '.join(self._sizes) or 'none'}")
-        if size != self._sizes[vector]:
-            raise self._error(f"{whose} has {size} numbers in «{vector}», the collection {self._sizes[vector]}")
-
-    def _info(self) -> models.CollectionInfo:
-        return self._do(self._client.get_collection)
-
-    def _take(self, info: models.CollectionInfo, sizes: Mapping[str, int] | None) -> None:
-        differs = difference(info, sizes) if sizes is not None else None
-        if differs:
-            raise self._error(f"its vectors are not the index's: {differs}; choose another --collection")
-        self._sizes, self._ours = sizes_of(info), is_ours(info)
-
-    def _own(self) -> None:
-        if self._ours:
-            return
-        if self.count():
-            raise self._error("it holds points that Rubrika did not write; choose another --collection")
-        self._do(self._client.update_collection, metadata=METADATA)
-        self._ours = True
-
-    def _make_payload_indexes(self) -> None:
-        """Index the payload before there are points, which is quicker than after, and needed for facets."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Payload indexes have no effect", UserWarning)
-            for key, kind in INDEXED.items():
-                schema = models.PayloadSchemaType(kind)
-                self._do(self._client.create_payload_index, field_name=key, field_schema=schema, wait=True)
-
-    def _error(self, what: str) -> StoreError:
-        return StoreError(f"collection «{self._connection.collection}» on {self._connection.server}: {what}")
-
-
-def switch_alias(connection: Connection, alias: str, collection: str, *, client: QdrantClient | None = None) -> None:
-    """Let `alias` name another collection from one request to the next, such as one encoded anew.
-
-    Raises:
-        StoreError: the collection does not exist, or the alias is the name of a collection.
-    """
-    store = ServerStore.open(replace(connection, collection=collection), client=client)
-    forget = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
-    name = models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=collection, alias_name=alias))
-    try:
-        store._call(partial(store._client.update_collection_aliases, [forget, name]))
-    finally:
-        store.close()
+        if vector not in self._collection.sizes:
+            raise self._error(f"it has no «{vector}» vector; it has {', '.join(self._collection.sizes) or 'none'}")
+        wanted = self._collection.sizes[vector]
+        if size != wanted:
+            raise self._error(f"{whose} has {size} numbers in «{vector}», the collection {wanted}")
 
 
 def _point(record: models.Record) -> Point:

@@ -79,6 +79,12 @@ class Store(Protocol):
     def upsert(self, points: Sequence[Point]) -> None:
         """Write whole points; one with a known id is replaced."""
 
+    def delete(self, ids: Sequence[int]) -> None:
+        """Remove the points with these ids; an unknown id is no error."""
+
+    def replace_payloads(self, payloads: Mapping[int, Payload]) -> None:
+        """Give points, by id, another whole payload; their vectors stay, and an unknown id is refused."""
+
     def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:
         """Find the `top_k` nearest points of each query, queries being (n, size)."""
 

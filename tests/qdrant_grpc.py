@@ -13,6 +13,8 @@ import grpc as wire
 from qdrant_client import QdrantClient, grpc, models
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
+DONE = grpc.PointsOperationResponse(result=grpc.UpdateResult(status=grpc.UpdateStatus.Completed))
+
 
 class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsServicer):
     """Collections in memory, served on a local port.
@@ -65,13 +67,32 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
         return grpc.CollectionOperationResponse(result=True)
 
     def CreateFieldIndex(self, request: Any, context: Any) -> Any:
-        return grpc.PointsOperationResponse(result=grpc.UpdateResult(status=grpc.UpdateStatus.Completed))
+        return DONE
 
     def Upsert(self, request: Any, context: Any) -> Any:
         points = [GrpcToRest.convert_point_struct(point) for point in request.points]
         with self.lock:
             self.client.upsert(request.collection_name, points)
-        return grpc.PointsOperationResponse(result=grpc.UpdateResult(status=grpc.UpdateStatus.Completed))
+        return DONE
+
+    def Delete(self, request: Any, context: Any) -> Any:
+        self.client.delete(request.collection_name, GrpcToRest.convert_points_selector(request.points))
+        return DONE
+
+    def UpdateVectors(self, request: Any, context: Any) -> Any:
+        points = [GrpcToRest.convert_point_vectors(point) for point in request.points]
+        self.client.update_vectors(request.collection_name, points)
+        return DONE
+
+    def DeleteVectors(self, request: Any, context: Any) -> Any:
+        selector = GrpcToRest.convert_points_selector(request.points_selector)
+        self.client.delete_vectors(request.collection_name, list(request.vectors.names), selector)
+        return DONE
+
+    def UpdateBatch(self, request: Any, context: Any) -> Any:
+        operations = [GrpcToRest.convert_points_update_operation(operation) for operation in request.operations]
+        self.client.batch_update_points(request.collection_name, operations)
+        return grpc.UpdateBatchResponse(result=[DONE.result] * len(operations))
 
     def QueryBatch(self, request: Any, context: Any) -> Any:
         queries = [GrpcToRest.convert_query_points(query) for query in request.query_points]

@@ -30,6 +30,8 @@ class QdrantOverHttp:
         dropped: how many of the next requests find the connection closed.
         seconds: how long every answer takes.
         answered: method and path of every request that got an answer.
+        created: how each collection was to be laid out, by name.
+        searches: the parameters of every search.
     """
 
     def __init__(self, api_key: str | None = None, read_only_key: str | None = None) -> None:
@@ -37,6 +39,8 @@ class QdrantOverHttp:
         self.api_key, self.read_only_key = api_key, read_only_key
         self.dropped, self.seconds = 0, 0.0
         self.answered: list[tuple[str, str]] = []
+        self.created: dict[str, Json] = {}
+        self.searches: list[Json] = []
         self.lock = threading.Lock()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.http.daemon_threads = True
@@ -56,7 +60,13 @@ class QdrantOverHttp:
         if path == "/collections/aliases":
             actions = models.ChangeAliasesOperation.model_validate(body).actions
             return self.client.update_collection_aliases(actions)
+        if path == "/aliases":
+            return self.client.get_aliases()
+        if path.endswith("/query/batch"):
+            self.searches += [search["params"] for search in body["searches"]]
         name, rest = COLLECTION.fullmatch(path).groups()
+        if (method, rest) == ("PUT", None):
+            self.created[unquote(name)] = body
         return ANSWERS[method, rest or ""](self.client, unquote(name), body)
 
 
@@ -67,6 +77,10 @@ def create(client: QdrantClient, name: str, body: Json) -> object:
 
 def upsert(client: QdrantClient, name: str, body: Json) -> object:
     return client.upsert(name, models.PointsList.model_validate(body).points)
+
+
+def update(client: QdrantClient, name: str, body: Json) -> object:
+    return client.batch_update_points(name, models.UpdateOperations.model_validate(body).operations)
 
 
 def query(client: QdrantClient, name: str, body: Json) -> object:
@@ -89,10 +103,19 @@ def scroll(client: QdrantClient, name: str, body: Json) -> object:
 ANSWERS: dict[tuple[str, str], Callable[[QdrantClient, str, Json], object]] = {
     ("PUT", ""): create,
     ("GET", ""): lambda client, name, body: client.get_collection(name),
+    ("DELETE", ""): lambda client, name, body: client.delete_collection(name),
     ("PATCH", ""): lambda client, name, body: client.update_collection(name, metadata=body.get("metadata")),
     # The memory mode has no payload indexes.
     ("PUT", "/index"): lambda client, name, body: {"operation_id": 0, "status": "completed"},
     ("PUT", "/points"): upsert,
+    ("PUT", "/points/vectors"): lambda client, name, body: client.update_vectors(
+        name, models.UpdateVectors.model_validate(body).points
+    ),
+    ("POST", "/points/batch"): update,
+    ("POST", "/points/delete"): lambda client, name, body: client.delete(name, body["points"]),
+    ("POST", "/points/vectors/delete"): lambda client, name, body: client.delete_vectors(
+        name, body["vector"], body["points"]
+    ),
     ("POST", "/points"): lambda client, name, body: client.retrieve(
         name, body["ids"], body["with_payload"], body["with_vector"]
     ),
@@ -136,8 +159,8 @@ def _handler(server: QdrantOverHttp) -> type[BaseHTTPRequestHandler]:
                 server.answered.append((self.command, path))
                 try:
                     result = server.answer(self.command, path, json.loads(body or b"{}"))
-                except ValueError as error:
-                    missing = "not found" in str(error)
+                except (ValueError, KeyError) as error:
+                    missing = isinstance(error, KeyError) or "not found" in str(error)
                     said = f"Not found: {error}" if missing else f"Wrong input: {error}"
                     self.say(404 if missing else 400, {"status": {"error": said}})
                     return

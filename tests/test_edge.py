@@ -1,5 +1,6 @@
 """Qdrant Edge as a store: what is written is found, kept, and not shared with a second process by accident."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,17 @@ def unit(random: np.random.Generator, count: int) -> np.ndarray:
 def points(count: int, seed: int = 0) -> list[Point]:
     rows = unit(np.random.default_rng(seed), count)
     return [Point(i, {"text": rows[i]}, {"category_id": i % 3, "title": f"товар {i}"}) for i in range(count)]
+
+
+def vectors(store: EdgeStore) -> dict[int, bytes]:
+    return {point.id: point.vectors["text"].tobytes() for batch in store.scroll(False, vectors=True) for point in batch}
+
+
+def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run lines in a process of their own, with what this module has and `folder`."""
+    head = "import sys; sys.path.insert(0, sys.argv[2]); from test_edge import *; folder = Path(sys.argv[1])\n"
+    command = [sys.executable, "-c", head + script, folder, Path(__file__).parent]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -90,18 +102,56 @@ def test_the_largest_id_fits(store: EdgeStore) -> None:
 
 
 def test_points_outlive_the_process_that_wrote_them(tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); from test_edge import *\n"
-        "store = EdgeStore.create(Path(sys.argv[1]), {'text': SIZE})\n"
-        "store.upsert(points(50)); store.flush(); store.close()"
-    )
-    subprocess.run([sys.executable, "-c", script, tmp_path / "edge", Path(__file__).parent], check=True)
+    script = "store = EdgeStore.create(folder, {'text': SIZE}); store.upsert(points(50)); store.flush(); store.close()"
+    assert run(script, tmp_path / "edge").returncode == 0
     again = EdgeStore.open(tmp_path / "edge")
     assert again.count() == 50
     again.close()
 
 
-def test_a_folder_held_by_another_is_said(store: EdgeStore, tmp_path: Path) -> None:
+def test_another_payload_changes_no_byte_of_the_vectors_and_outlives_closing(store: EdgeStore, tmp_path: Path) -> None:
+    store.upsert(points(2_000))
+    store.optimise()
+    before = vectors(store)
+    store.replace_payloads({id: {"category_id": 8} for id in range(1_500)})
+    assert vectors(store) == before
+    store.close()
+    again = EdgeStore.open(tmp_path / "edge")
+    assert again.facet("category_id")[8] == 1_500
+    again.optimise()
+    assert vectors(again) == before
+    again.close()
+
+
+def test_a_killed_process_loses_nothing_it_had_written(tmp_path: Path) -> None:
+    killed = run(
+        "store = EdgeStore.create(folder, {'text': SIZE}); store.upsert(points(3_000))\n"
+        "store.replace_payloads({id: {'category_id': 8} for id in range(1_000)})\n"
+        "store.delete(range(2_000, 3_000)); store.upsert([Point(5), points(8, seed=9)[7]])\n"
+        "signal.raise_signal(signal.SIGKILL)",
+        tmp_path / "edge",
+    )
+    assert killed.returncode == -signal.SIGKILL
+    again = EdgeStore.open(tmp_path / "edge")
+    found = again.fetch([5, 6, 7], vectors=True)
+    assert (again.count(), again.facet("category_id")[8]) == (2_000, 998)
+    assert [list(point.vectors) for point in found.values()] == [[], ["text"], ["text"]]
+    assert np.array_equal(found[7].vectors["text"], points(8, seed=9)[7].vectors["text"])
+    again.close()
+
+
+def test_a_folder_held_by_another_process_is_said_and_not_harmed(store: EdgeStore, tmp_path: Path) -> None:
+    store.upsert(points(5))
+    second = run("EdgeStore.open(folder)", tmp_path / "edge")
+    assert "StoreError" in second.stderr
+    assert second.stderr.endswith("another process is using this index; wait for it to end, or stop it\n")
+    store.upsert(points(9))
+    assert store.count() == 9
+    store.close()
+    assert run("assert EdgeStore.open(folder).count() == 9", tmp_path / "edge").returncode == 0
+
+
+def test_a_folder_open_twice_in_one_process_is_said(store: EdgeStore, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="another process is using this index"):
         EdgeStore.open(tmp_path / "edge")
 

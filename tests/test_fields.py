@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -27,10 +28,33 @@ def test_python_literal_gives_back_what_was_written(written: dict[str, object]) 
     assert parse_fields(repr(written)) == written
 
 
-@given(st.text())
+# What literals are made of, so that chance comes near to them more often than by any characters.
+MARKS = st.sampled_from(
+    ["{", "}", "[", "]", "(", ")", ":", ",", "'", '"', "\\", "-", "+", "1", "e", "nan", "None", "\n"]
+)
+
+
+@given(st.text() | st.lists(MARKS).map("".join) | st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")))
 def test_any_text_parses_or_says_why(raw: str) -> None:
     with contextlib.suppress(FieldsError):
         assert isinstance(parse_fields(raw), dict)
+
+
+@given(fields, st.sampled_from([json.dumps, repr]), st.data())
+def test_a_damaged_cell_parses_or_says_why(
+    written: dict[str, object], notation: Callable[[object], str], data: st.DataObject
+) -> None:
+    raw = notation(written)
+    place = data.draw(st.integers(0, len(raw)))
+    raw = raw[:place] + data.draw(MARKS | st.text(max_size=3)) + raw[place + data.draw(st.integers(0, 3)) :]
+    with contextlib.suppress(FieldsError):
+        assert isinstance(parse_fields(raw), dict)
+
+
+@given(st.none() | st.integers() | st.floats() | st.binary() | st.lists(st.text()))
+def test_what_is_not_text_is_refused(raw: object) -> None:
+    with pytest.raises(FieldsError):
+        parse_fields(raw)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +71,8 @@ def test_any_text_parses_or_says_why(raw: str) -> None:
         ("{'title': " + "-" * 100_000 + "1}", "neither JSON nor a Python literal"),
         ("{'a': " + "1+" * 90_000 + "1}", "neither JSON nor a Python literal"),
         ('{"title": "' + "я" * 33_000_000 + '"}', "more than the 32,000,000"),
+        ("{'a': ''' ' ''' + " + "1+" * 1_000_000 + "1 + ''' ' '''}", "neither JSON nor a Python literal"),
+        ("{'a': nan()}", "neither JSON nor a Python literal"),
         ("{'title': 'кот", "neither JSON nor a Python literal"),
     ],
 )
@@ -59,3 +85,13 @@ def test_quotes_and_brackets_inside_texts_are_only_text() -> None:
     title = "Рамка [\"{'10x15'}\"] " + "[" * 100
     assert parse_fields(repr({"title": title}))["title"] == title
     assert parse_fields(json.dumps({"title": title}))["title"] == title
+
+
+def test_empty_places_as_pandas_writes_them_are_none() -> None:
+    written = {"title": "nan", "brand": float("nan"), "sizes": [float("inf"), 1.5]}
+    assert parse_fields(repr(written)) == {"title": "nan", "brand": None, "sizes": [None, 1.5]}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_backslash_that_python_would_warn_of_is_read_as_it_stands() -> None:
+    assert parse_fields(r"{'title': 'C:\дом'}") == {"title": r"C:\дом"}

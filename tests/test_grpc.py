@@ -40,6 +40,20 @@ def test_products_are_written_found_and_fetched(served: tuple[QdrantOverGrpc, Co
     store.close()
 
 
+def test_products_are_changed_and_deleted(served: tuple[QdrantOverGrpc, Connection]) -> None:
+    store = ServerStore.create(served[1], SIZES)
+    points = shelf(300)
+    store.upsert(points)
+    store.replace_payloads({id: {"category_id": 7, "title": f"ваза {id}"} for id in range(1, 201)})
+    store.delete(range(4, 201))
+    found = store.fetch([1, 300], vectors=True)
+    assert store.count() == 103
+    assert found[1].payload == {"category_id": 7, "title": "ваза 1"}
+    assert np.abs(found[1].vectors["text"] - points[0].vectors["text"]).max() < 1e-6
+    assert found[300].payload == points[299].payload
+    store.close()
+
+
 def test_a_server_that_is_away_for_a_moment_is_tried_again(served: tuple[QdrantOverGrpc, Connection]) -> None:
     server, connection = served
     store = ServerStore.create(connection, SIZES, patience=BRIEF)

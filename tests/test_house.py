@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "progress"},
+    {"errors", "interrupt", "progress"},
     {"products", "sample"},
     {"encode", "store"},
     {"index", "train"},
@@ -19,7 +19,10 @@ FLOORS = [
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-ENGINES = {"qdrant_edge": {"edge.py"}, "qdrant_client": {"client.py", "faults.py", "schema.py", "server.py"}}
+ENGINES = {
+    "qdrant_edge": {"edge.py"},
+    "qdrant_client": {"client.py", "collection.py", "faults.py", "schema.py", "server.py"},
+}
 MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0].removesuffix(".py") in FLOOR]
 
 

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import Run
@@ -12,6 +13,8 @@ from models import save_bert
 from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from rubrika.index.index import Index
+from rubrika.products.parquet import Reader
+from rubrika.products.pictures import PictureFolder
 from rubrika.sample import write_sample
 
 Rubrika = Callable[..., Run]
@@ -67,6 +70,22 @@ def test_one_index_has_text_image_and_joint_vectors(ingested: Run, pictured: Pat
     assert {tuple(sorted(point.vectors)) for point in points} == {("image", "joint", "text"), ("joint", "text")}
     assert with_picture[0].payload["image_url"] == f"http://127.0.0.1:8080/train/{with_picture[0].id}.jpg"
     assert len(with_picture) == ingested.json["pictures"]
+
+
+def test_vectors_that_are_stored_are_taken_as_they_are(ingested: Run, pictured: Path) -> None:
+    (batch,) = Reader([pictured / "train.parquet"], labelled=True)
+    products = batch.products
+    pictures = PictureFolder.scan(pictured / "images" / "train")
+    with Index.open(pictured / "index", pictured / "cache") as index:
+        made = index.encoders.encode(products, pictures, known=index.encoders.picture_hashes(products, pictures))
+        image = made.vectors["image"]
+        again = index.encoders.encode(products, None, given={"image": image})
+        assert {name: rows.tobytes() for name, rows in again.vectors.items()} == {
+            name: rows.tobytes() for name, rows in made.vectors.items()
+        }
+        assert (made.failures != {}, again.failures) == (True, {})
+        without = index.encoders.encode(products, pictures, given={"image": np.zeros_like(image)})
+        assert all(set(without.of(row)) == {"text", "joint"} for row in range(len(products)))
 
 
 def test_a_second_run_encodes_and_writes_nothing(rubrika: Rubrika, ingested: Run, pictured: Path) -> None:

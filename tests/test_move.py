@@ -1,5 +1,6 @@
 """Moving an index to a server and back: everything arrives, an interrupted move goes on, nothing is doubled."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from qdrant_http import QdrantOverHttp, serve
 from shelf import SIZE, product, shelf, unit
 
 from rubrika.errors import StoreError
+from rubrika.index.manifest import Manifest, VectorSpec
 from rubrika.index.move import Moved, push
-from rubrika.store.connection import Connection
+from rubrika.store.connection import Connection, SearchOptions
 from rubrika.store.edge import EdgeStore
 from rubrika.store.faults import Patience
 from rubrika.store.server import ServerStore
@@ -133,6 +135,16 @@ def test_a_point_that_does_not_say_when_it_was_written_is_always_copied(tmp_path
     assert_equal(source, target)
     source.close()
     target.close()
+
+
+def test_an_older_index_that_says_nothing_of_searching_opens(tmp_path: Path) -> None:
+    server = Connection("http://127.0.0.1:6333", "products")
+    written = Manifest({"text": VectorSpec("learned", SIZE, "ab" * 32)}).at(server, SearchOptions(64, 4.0))
+    written.write(tmp_path)
+    assert Manifest.read(tmp_path) == written
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "search"}))
+    assert Manifest.read(tmp_path) == written.at(server)
 
 
 def test_products_of_another_index_in_the_target_are_said(embedded: EdgeStore, tmp_path: Path) -> None:

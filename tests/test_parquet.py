@@ -93,7 +93,7 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not a readable parquet file"):
+    with pytest.raises(InputError, match="not a file; check the path"):
         read(tmp_path)
 
 

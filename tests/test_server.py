@@ -17,11 +17,14 @@ from qdrant_http import QdrantOverHttp, serve
 from shelf import SIZE, shelf, unit
 
 from rubrika.errors import StoreError
+from rubrika.store.alias import switch_alias
 from rubrika.store.client import connect
+from rubrika.store.collection import delete_collection
 from rubrika.store.connection import Connection, ServerOptions
 from rubrika.store.faults import Caller, Patience
+from rubrika.store.place import temporary_collection
 from rubrika.store.schema import layout
-from rubrika.store.server import ServerStore, switch_alias
+from rubrika.store.server import ServerStore
 from rubrika.store.store import Point
 
 KEY = "tiN8-secret-oL3vq"
@@ -258,16 +261,82 @@ def test_a_key_with_a_line_break_is_refused_and_not_repeated() -> None:
 
 
 def test_an_alias_switches_to_a_collection_encoded_anew(server: QdrantOverHttp) -> None:
-    for name, count in (("products-1", 2), ("products-2", 5)):
-        ServerStore.create(Connection(server.url, name), SIZES).upsert(shelf(count))
-    live = Connection(server.url, "products")
-    switch_alias(live, "products", "products-1")
-    store = ServerStore.open(live, SIZES)
+    first, second = (Connection(server.url, name) for name in ("products-1", "products-2"))
+    for connection, count in ((first, 2), (second, 5)):
+        ServerStore.create(connection, SIZES).upsert(shelf(count))
+    switch_alias(first, "products")
+    store = ServerStore.open(Connection(server.url, "products"), SIZES)
     assert store.count() == 2
-    switch_alias(live, "products", "products-2")
+    switch_alias(second, "products")
     assert store.count() == 5
-    assert "no collection «products-3»" in sentence(lambda: switch_alias(live, "products", "products-3"))
+    missing = Connection(server.url, "products-3")
+    assert "no collection «products-3»" in sentence(lambda: switch_alias(missing, "products"))
     assert store.count() == 5
+
+
+def test_a_name_that_is_taken_is_no_alias(server: QdrantOverHttp) -> None:
+    products = Connection(server.url, "products")
+    ServerStore.create(products, SIZES).close()
+    server.client.create_collection("recipes", {"text": models.VectorParams(size=SIZE, distance="Dot")})
+    named = models.CreateAlias(collection_name="recipes", alias_name="food")
+    server.client.update_collection_aliases([models.CreateAliasOperation(create_alias=named)])
+    assert "an alias cannot be called as its collection" in sentence(lambda: switch_alias(products, "products"))
+    assert "«recipes»" in sentence(lambda: switch_alias(products, "recipes"))
+    assert "a collection that Rubrika did not make" in sentence(lambda: switch_alias(products, "food"))
+    assert server.client.get_collection_aliases("recipes").aliases[0].alias_name == "food"
+
+
+def test_only_our_collections_are_deleted(server: QdrantOverHttp) -> None:
+    ServerStore.create(Connection(server.url, "products"), SIZES).close()
+    server.client.create_collection("recipes", {"text": models.VectorParams(size=SIZE, distance="Dot")})
+    for _ in range(2):
+        delete_collection(Connection(server.url, "products"))
+    assert "it was not made by Rubrika" in sentence(lambda: delete_collection(Connection(server.url, "recipes")))
+    assert [each.name for each in server.client.get_collections().collections] == ["recipes"]
+
+
+def test_a_temporary_collection_that_could_not_be_deleted_is_named(server: QdrantOverHttp) -> None:
+    def work() -> None:
+        with temporary_collection(Connection(server.url, "products")) as place:
+            ServerStore.create(place, SIZES).close()
+            server.dropped = 10**6
+
+    assert re.search("the temporary collection «products-evaluate-[0-9a-f]{32}» may be left there", sentence(work))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.delete([1]),
+        lambda store: store.replace_payloads({1: {"category_id": 7}}),
+    ],
+    ids=["delete", "payload"],
+)
+def test_products_of_somebody_else_are_not_changed(
+    server: QdrantOverHttp, change: Callable[[ServerStore], None]
+) -> None:
+    server.client.create_collection("recipes", {"text": models.VectorParams(size=SIZE, distance="Dot")})
+    server.client.upsert("recipes", [models.PointStruct(id=1, vector={"text": unit(1)[0].tolist()}, payload={})])
+    store = ServerStore.open(Connection(server.url, "recipes"), SIZES)
+    assert "it was not made by Rubrika" in sentence(lambda: change(store))
+    assert store.fetch([1])[1].payload == {}
+
+
+def test_changes_are_tried_again_when_the_connection_drops(server: QdrantOverHttp) -> None:
+    store = ServerStore.create(Connection(server.url, "products"), SIZES, patience=BRIEF)
+    store.upsert(shelf(400))
+    server.dropped = 4
+    store.replace_payloads({id: {"category_id": 7} for id in range(1, 401)})
+    assert store.facet("category_id") == {7: 400}
+    server.dropped = 2
+    store.delete(range(1, 301))
+    assert (server.dropped, store.count()) == (0, 100)
+
+
+def test_a_product_that_is_not_there_is_said(server: QdrantOverHttp) -> None:
+    store = ServerStore.create(Connection(server.url, "products"), SIZES)
+    said = sentence(lambda: store.replace_payloads({5: {"category_id": 1}}))
+    assert "the server refused (Not found: 5" in said
 
 
 def test_options_become_the_layout_of_the_collection() -> None:
@@ -288,7 +357,7 @@ def test_options_become_the_layout_of_the_collection() -> None:
 def test_nothing_else_imports_the_client() -> None:
     rooms = [path for path in Path(__file__).parent.parent.glob("[a-z]*/*.py") if path.parent.name != "tests"]
     importing = {path.name for path in rooms if re.search("^(import|from) qdrant_client", path.read_text(), re.M)}
-    assert importing == {"client.py", "faults.py", "schema.py", "server.py"}
+    assert importing == {"client.py", "collection.py", "faults.py", "schema.py", "server.py"}
 
 
 class Proxy:

@@ -1,5 +1,7 @@
 """The command line against a server: the same answers as from the folder, and no key in anything it says."""
 
+import json
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import Run
 from qdrant_http import QdrantOverHttp, serve
+from rows import CASES, row
+
+from rubrika.index.lock import writing
 
 Rubrika = Callable[..., Run]
 KEY = "ключ-не-для-чужих".encode().hex()
@@ -85,6 +90,86 @@ def test_a_server_that_goes_away_stops_the_run_and_the_next_run_completes_it(
         completed = rubrika(*arguments).json
         assert (completed["unchanged"], completed["added"]) == (there, completed["read"] - there)
         assert points_of(broken) == points_of(whole)
+
+
+def test_an_index_pushed_with_a_search_effort_is_searched_with_it_from_then_on(
+    rubrika: Rubrika, moved: tuple[Path, Path]
+) -> None:
+    _, goes = moved
+    with serve() as server:
+        push = ("push", "--url", server.url, "--index", goes, "--json")
+        first = rubrika(*push, "--graph-links", "16", "--graph-effort", "200", "--search-effort", "64")
+        assert first.code == 0, first.err
+        assert rubrika("neighbours", "--title", "кеды", "--index", goes).code == 0
+        assert [search["hnsw_ef"] for search in server.searches] == [64]
+        assert server.created["products"]["hnsw_config"] == {"m": 16, "ef_construct": 200}
+        server.searches.clear()
+        again = rubrika(*push, "--search-effort", "128")
+        assert (again.json["copied"], again.json["total"]) == (0, first.json["total"])
+        assert rubrika("neighbours", "--title", "кеды", "--index", goes).code == 0
+        assert [search["hnsw_ef"] for search in server.searches] == [128]
+        nothing = rubrika(*push)
+        assert (nothing.code, "its points are in products already" in nothing.err) == (1, True)
+
+
+def test_an_index_laid_out_anew_takes_over_the_name_in_one_step(
+    rubrika: Rubrika, market: Path, moved: tuple[Path, Path], tmp_path: Path
+) -> None:
+    stays, goes = moved
+    expected = classify(rubrika, market, stays, tmp_path / "folder.parquet")
+    with serve() as server:
+        for version in ("1", "2", "1"):
+            pushed = rubrika(
+                *("push", "--url", server.url, "--index", goes),
+                *("--collection", f"products_v{version}", "--alias", "products", "--quantisation", "none"),
+            )
+            assert pushed.code == 0, pushed.err
+            assert "products names now" in pushed.out
+            named = [(each.alias_name, each.collection_name) for each in server.client.get_aliases().aliases]
+            assert named == [("products", f"products_v{version}")]
+        assert json.loads((goes / "index.json").read_text())["collection"] == "products"
+        server.client.delete_collection("products_v2")
+        assert classify(rubrika, market, goes, tmp_path / "served.parquet") == expected
+        taken = rubrika("push", "--url", server.url, "--index", stays, "--collection", "new", "--alias", "products_v1")
+        assert (taken.code, "choose another --alias" in taken.err) == (1, True)
+        assert [each.name for each in server.client.get_collections().collections] == ["products_v1"]
+
+
+def test_an_index_that_is_being_changed_is_not_moved(rubrika: Rubrika, moved: tuple[Path, Path]) -> None:
+    _, goes = moved
+    with serve() as server, writing(goes, "ingest"):
+        done = rubrika("push", "--url", server.url, "--index", goes)
+    assert (done.code, done.out) == (1, "")
+    assert "`rubrika ingest`" in done.err
+    assert server.answered == []
+
+
+def test_evaluating_through_a_server_gives_the_same_figures_and_leaves_nothing(rubrika: Rubrika, market: Path) -> None:
+    asked = ("evaluate", market / "train.parquet", "--holdout", "0.2", "--json")
+    embedded = rubrika(*asked)
+    with serve() as server:
+        served = rubrika(*asked, "--url", server.url)
+        assert served.code == 0, served.err
+        assert any(re.fullmatch("rubrika-evaluate-[0-9a-f]{32}", name) for name in server.created)
+        assert server.client.get_collections().collections == []
+    assert [figures.json | {"seconds": {}} for figures in (embedded, served)] == [embedded.json | {"seconds": {}}] * 2
+
+
+def test_a_failed_evaluation_leaves_nothing_on_the_server(rubrika: Rubrika, write: Callable[..., Path]) -> None:
+    path = write([row(id, f"кеды {id}") if id % 2 else row(id, f"чехол {id}", CASES) for id in range(40)])
+    with serve() as server:
+        answer = server.answer
+
+        def full(method: str, path: str, body: dict[str, object]) -> object:
+            if (method, path[-7:]) == ("PUT", "/points"):
+                raise ValueError("no space left")
+            return answer(method, path, body)
+
+        server.answer = full
+        failed = rubrika("evaluate", path, "--url", server.url, "--collection", "products")
+        assert (failed.code, failed.out, "no space left" in failed.err) == (1, "", True)
+        assert [name.startswith("products-evaluate-") for name in server.created] == [True]
+        assert server.client.get_collections().collections == []
 
 
 @contextmanager

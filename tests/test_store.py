@@ -12,6 +12,7 @@ from qdrant_http import serve
 from shelf import SIZE, nearest, product, shelf, unit
 
 from rubrika.errors import StoreError
+from rubrika.store.collection import delete_collection
 from rubrika.store.connection import Connection
 from rubrika.store.edge import EdgeStore
 from rubrika.store.server import ServerStore
@@ -52,8 +53,8 @@ def real(folder: Path) -> Iterator[Store]:
     try:
         yield store
     finally:
-        store._client.delete_collection(name)
         store.close()
+        delete_collection(connection)
 
 
 @pytest.fixture(params=[edge, memory, over_http, real], ids=lambda kind: kind.__name__)
@@ -103,6 +104,51 @@ def test_writing_a_product_again_replaces_all_of_it(store: Store) -> None:
     assert store.count() == 1
     assert point.payload == {"category_id": 7}
     assert list(point.vectors) == ["text"]
+
+
+def pictured(count: int) -> list[Point]:
+    """The shelf's products, each with a picture."""
+    rows = unit(count, seed=4, size=4)
+    return [Point(point.id, {**point.vectors, "image": rows[i]}, point.payload) for i, point in enumerate(shelf(count))]
+
+
+def same_vectors(point: Point, expected: Point) -> bool:
+    return point.vectors.keys() == expected.vectors.keys() and all(
+        np.abs(row - expected.vectors[name]).max() < 1e-6 for name, row in point.vectors.items()
+    )
+
+
+def test_deleted_products_are_found_no_more_and_unknown_ids_are_no_error(store: Store) -> None:
+    points = shelf(400)
+    store.upsert(points)
+    store.delete([*range(1, 301), 10**6])
+    store.delete([])
+    assert store.count() == 100
+    assert store.fetch([300, 301]).keys() == {301}
+    queries = unit(20, seed=1)
+    assert np.array_equal(store.search("text", queries, 5).ids, nearest(points[300:], queries, 5)[0])
+
+
+def test_another_payload_replaces_the_whole_one_and_leaves_the_vectors(store: Store) -> None:
+    points = pictured(400)
+    store.upsert(points)
+    store.optimise()
+    store.replace_payloads({id: {"category_id": 99, "title": f"ваза {id}"} for id in range(2, 301)})
+    store.replace_payloads({})
+    found = store.fetch([1, 2, 300, 301], vectors=True)
+    assert found[1].payload == points[0].payload
+    assert found[2].payload == {"category_id": 99, "title": "ваза 2"}
+    assert found[300].payload["title"] == "ваза 300"
+    assert all(same_vectors(point, points[id - 1]) for id, point in found.items())
+    assert (store.count(), store.facet("category_id")[99]) == (400, 299)
+    assert store.search("text", points[1].vectors["text"][None], 1).categories.tolist() == [[99]]
+
+
+def test_a_product_that_is_not_there_is_not_changed(store: Store) -> None:
+    store.upsert(shelf(2))
+    with pytest.raises(StoreError):
+        store.replace_payloads({9: {"category_id": 1}})
+    assert store.count() == 2
 
 
 def test_a_product_without_a_picture_is_found_by_its_text_only(store: Store) -> None:

@@ -27,6 +27,7 @@ class Bags:
         weights: float32, one a feature.
         offsets: int64 (n + 1,).
         labels: int64 (n,), categories numbered from 0.
+        categories: int64, the id of each category, ascending.
     """
 
     bits: int
@@ -34,6 +35,7 @@ class Bags:
     weights: NDArray[np.float32]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int64]
+    categories: NDArray[np.int64]
 
     def __len__(self) -> int:
         """How many products there are."""
@@ -81,13 +83,15 @@ def read_bags(products: Products, bits: int | None, progress: Progress) -> Bags:
     if not labels:
         raise EncoderError("there is no readable labelled product to learn from; see the rows set aside")
     flat = np.concatenate(rows)
+    categories, codes = np.unique(np.array(labels, np.int64), return_inverse=True)
     bits = bits or _bits_for(flat)
     return Bags(
         bits=bits,
         rows=flat & np.int32(2**bits - 1),
         weights=np.concatenate(weights),
         offsets=np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
-        labels=np.unique(np.array(labels), return_inverse=True)[1],
+        labels=codes,
+        categories=categories,
     )
 
 

@@ -87,12 +87,12 @@ def learn(
     """
     settings = settings or LearnSettings()
     bags = read_bags(products, settings.bits, progress)
-    categories = int(bags.labels.max()) + 1
+    categories = len(bags.categories)
     if categories < 2:
         raise EncoderError(
             f"an encoder is learned from at least 2 categories, the products have {categories}; add products of others"
         )
-    run = _Run(bags, inputs or {}, categories, settings, loss or cosine_softmax(settings.scale))
+    run = _Run(bags, inputs or {}, settings, loss or cosine_softmax(settings.scale))
     epochs, batch = settings.pace(len(bags))
     steps = epochs * -(-len(bags) // batch)
     title = "learning the joint encoder" if inputs else "learning the text encoder"
@@ -114,15 +114,15 @@ def _batches(count: int, epochs: int, batch: int, seed: int) -> Iterator[NDArray
 class _Run:
     """The parameters while they are learned."""
 
-    def __init__(
-        self, bags: Bags, inputs: Mapping[str, Input], categories: int, settings: LearnSettings, loss: Loss
-    ) -> None:
+    def __init__(self, bags: Bags, inputs: Mapping[str, Input], settings: LearnSettings, loss: Loss) -> None:
         self._bags, self._inputs, self._settings, self._loss = bags, inputs, settings, loss
         generator = torch.Generator().manual_seed(settings.seed)
         bound = settings.size**-0.5
         self._table = torch.empty(2**bags.bits, settings.size).uniform_(-bound, bound, generator=generator)
         self._squares = torch.zeros(len(self._table))
-        self._category = torch.nn.Parameter(torch.randn(categories, settings.size, generator=generator) * bound)
+        self._category = torch.nn.Parameter(
+            torch.randn(len(bags.categories), settings.size, generator=generator) * bound
+        )
         self._projections = Projections(inputs, settings.size, generator)
         self._labels = torch.from_numpy(bags.labels)
         self._random = np.random.default_rng(settings.seed + 1)
@@ -151,7 +151,10 @@ class _Run:
     def encoder(self) -> LearnedEncoder:
         """What has been learned."""
         widths = {name: given.vectors.shape[1] for name, given in self._inputs.items()}
-        config = LearnedConfig(self._settings.size, self._bags.bits, widths)
+        categories = tuple(self._bags.categories.tolist())
+        config = LearnedConfig(
+            self._settings.size, self._bags.bits, widths, products=len(self._bags), categories=categories
+        )
         return LearnedEncoder(config, self._table.to(torch.float16).numpy(), self._projections.folded())
 
     def _with_inputs(self, mean: torch.Tensor, chosen: NDArray[np.int64]) -> torch.Tensor:

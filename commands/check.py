@@ -1,0 +1,76 @@
+"""`rubrika check` reads a whole index and says what is wrong with it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rubrika.commands.options import (
+    CACHE,
+    INDEX,
+    AsJson,
+    Cache,
+    Collection,
+    Images,
+    IndexFolder,
+    Url,
+    answer,
+    api_key,
+    pictures_of,
+    server_of,
+)
+
+
+def check(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE...]", help="Files to compare with; by default those that were ingested."),
+    ] = None,
+    index: IndexFolder = INDEX,
+    url: Url = None,
+    collection: Collection = None,
+    images: Images = None,
+    cache: Cache = CACHE,
+    repair: Annotated[bool, typer.Option("--repair", help="Write what is damaged anew from those files.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read the whole index and say what is wrong; exit 1 when something is."""
+    from rubrika.errors import RubrikaError
+    from rubrika.index.change import changing
+    from rubrika.index.check import Checked
+    from rubrika.index.check import check as read
+    from rubrika.index.index import Index
+    from rubrika.index.lock import writing
+    from rubrika.ingest.repair import compare, source_files
+    from rubrika.ingest.repair import repair as run
+
+    place = (index, cache.expanduser(), server_of(url, collection), api_key())
+    repaired = 0
+    try:
+        with Index.open(*place) as opened:
+            found = read(opened)
+            compare(opened, source_files(opened, files or ()), found)
+        if repair and found.problems:
+            with writing(index, "check --repair"), changing(*place) as opened:
+                repaired = run(opened, source_files(opened, files or ()), pictures_of(images), found.damaged)
+            with Index.open(*place) as opened:
+                found = read(opened)
+    except RubrikaError as error:
+        found = Checked()
+        found.problems[str(error)] += 1
+    _say(index, found, repaired, as_json)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _say(index: Path, found: Any, repaired: int, as_json: bool) -> None:  # noqa: ANN401 - Checked, imported later
+    problems = dict(sorted(found.problems.items()))
+    lines = [f"{index}: {found.products:,} products read"] + ([f"{repaired:,} written anew"] if repaired else [])
+    lines += [f"{count:,} × {what}" for what, count in problems.items()] or ["nothing is wrong"]
+    examples = sorted(found.damaged)[:10]
+    lines += [f"such as {', '.join(map(str, examples))}"] if examples else []
+    answer(
+        {"products": found.products, "problems": problems, "examples": examples, "repaired": repaired},
+        as_json,
+        "\n".join(lines),
+    )

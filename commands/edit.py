@@ -1,0 +1,81 @@
+"""`rubrika delete` and `rubrika relabel`: changes to an index that encode nothing."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rubrika.commands.options import (
+    CACHE,
+    INDEX,
+    AsJson,
+    Cache,
+    Collection,
+    IndexFolder,
+    Url,
+    answer,
+    api_key,
+    server_of,
+)
+
+
+def delete(
+    products: Annotated[
+        list[str], typer.Argument(metavar="ID...|FILE", help="Ids of products, or a parquet file with product_id.")
+    ],
+    index: IndexFolder = INDEX,
+    url: Url = None,
+    collection: Collection = None,
+    cache: Cache = CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """Delete products from the index."""
+    from rubrika.index.change import changing
+    from rubrika.index.lock import writing
+    from rubrika.ingest.edit import delete as run
+
+    ids = _ids(products)
+    with (
+        writing(index, "delete"),
+        changing(index, cache.expanduser(), server_of(url, collection), api_key()) as opened,
+    ):
+        deleted = run(opened, ids)
+    unknown = len(ids) - deleted
+    answer(
+        {"deleted": deleted, "unknown": unknown},
+        as_json,
+        f"{index}: {deleted:,} products deleted" + (f", {unknown:,} were not there" if unknown else ""),
+    )
+
+
+def relabel(
+    source: Annotated[int, typer.Option("--from", metavar="ID", help="The category that products leave.")],
+    target: Annotated[int, typer.Option("--to", metavar="ID", help="The category they get.")],
+    path: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The full path of --to, when it is new or gets another name.")
+    ] = None,
+    index: IndexFolder = INDEX,
+    url: Url = None,
+    collection: Collection = None,
+    cache: Cache = CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """Move all products of a category to another one, or rename a category (--from and --to the same)."""
+    from rubrika.index.change import changing
+    from rubrika.index.lock import writing
+    from rubrika.ingest.edit import relabel as run
+
+    with (
+        writing(index, "relabel"),
+        changing(index, cache.expanduser(), server_of(url, collection), api_key()) as opened,
+    ):
+        moved = run(opened, source, target, path)
+    answer({"relabelled": moved}, as_json, f"{index}: {moved:,} products moved from category {source} to {target}")
+
+
+def _ids(products: list[str]) -> list[int]:
+    from rubrika.products.ids import read_ids
+
+    if all(each.isdecimal() for each in products):
+        return list(map(int, products))
+    return [id for each in products for id in ([int(each)] if each.isdecimal() else read_ids(Path(each)))]

@@ -1,0 +1,34 @@
+"""Opens an index to change it; while a change lasts, or when it was cut short, the manifest says so."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from rubrika.index.index import Index
+from rubrika.store.connection import Connection
+
+
+@contextmanager
+def changing(
+    folder: Path,
+    cache: Path,
+    server: Connection | None = None,
+    api_key: str | None = None,
+    sources: Sequence[Path] = (),
+) -> Iterator[Index]:
+    """Open an index for a change; hold it with `lock.writing` meanwhile.
+
+    Args:
+        folder: the index folder.
+        cache: as for `Index.open`, and so are `server` and `api_key`.
+        server: where its points are, when not where the manifest says.
+        api_key: of the server that the manifest names.
+        sources: files that products come from now.
+    """
+    with Index.open(folder, cache, server, api_key) as index:
+        manifest, contents = index.manifest, index.manifest.contents.with_sources(sources)
+        replace(manifest, contents=replace(contents, products=None)).write(folder)
+        yield index
+        index.store.flush()
+        replace(manifest, contents=replace(contents, products=index.store.count())).write(folder)

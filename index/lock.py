@@ -1,0 +1,53 @@
+"""One writer at a time: a lock in the index folder, which says who holds it and goes when its process does."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import portalocker
+
+from rubrika.errors import IndexFolderError
+from rubrika.index.layout import LOCK
+
+
+@contextmanager
+def writing(folder: Path, what: str) -> Iterator[None]:
+    """Hold the index for a change to it.
+
+    Args:
+        folder: the index folder; made when there is none, and removed again when nothing was put into it.
+        what: the command, as another one would be told.
+
+    Raises:
+        IndexFolderError: another process is changing the index.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            portalocker.lock(file, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+        except portalocker.LockException:
+            raise IndexFolderError(f"{folder}: {holder(folder)} is changing this index; wait for it to end") from None
+        file.truncate(0)
+        since = datetime.now().astimezone().isoformat(timespec="seconds")
+        file.write(json.dumps({"what": what, "process": os.getpid(), "since": since}))
+        file.flush()
+        try:
+            yield
+        finally:
+            # A folder that was made for nothing goes again.
+            if [each.name for each in folder.iterdir()] == [LOCK]:
+                path.unlink()
+                folder.rmdir()
+
+
+def holder(folder: Path) -> str:
+    """Who changes the index, or was the last to."""
+    try:
+        found = json.loads((folder / LOCK).read_text(encoding="utf-8"))
+        return f"`rubrika {found['what']}` (process {found['process']}, since {found['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

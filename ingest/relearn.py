@@ -1,0 +1,110 @@
+"""Learns an index's encoders anew, from all products it has now, beside the old ones; then switches over at once."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rubrika.errors import EncoderError
+from rubrika.index.create import Choice, lay_out
+from rubrika.index.index import LEARNED, Index
+from rubrika.index.layout import other_generations
+from rubrika.index.lock import writing
+from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest
+from rubrika.ingest.change import Hasher
+from rubrika.ingest.prepare import prepare
+from rubrika.ingest.stored import StoredProducts, stored_vectors
+from rubrika.progress import Progress, Silent
+from rubrika.store.place import delete_store, open_store
+from rubrika.store.store import Point
+
+
+@dataclass(frozen=True, slots=True)
+class Relearned:
+    """From how many products and categories was learned."""
+
+    products: int
+    categories: int
+
+
+def relearn(
+    folder: Path,
+    files: Sequence[Path] = (),
+    *,
+    cache: Path,
+    api_key: str | None = None,
+    progress: Progress | None = None,
+) -> Relearned:
+    """Learn again; until the last moment the index is what it was, and a run cut short leaves it so.
+
+    Args:
+        folder: the index folder.
+        files: where the texts of its products are; by default the files that were ingested.
+        cache: a folder for vectors of pretrained encoders.
+        api_key: of the server that has its points, if one has.
+        progress: where to show how far it is.
+
+    Raises:
+        InputError: some product is in none of the files.
+        EncoderError: no encoder of this index is learned, or there is too little to learn from.
+    """
+    progress = progress or Silent()
+    with writing(folder, "learn"):
+        with Index.open(folder, cache, api_key=api_key) as index:
+            manifest = index.manifest
+            learned = {name for name, spec in manifest.vectors.items() if spec.encoder == LEARNED}
+            if not learned:
+                raise EncoderError(f"{folder}: none of its encoders is learned, so there is nothing to learn again")
+            products = StoredProducts.of(index, files)
+            products.check()
+            choice = _choice(manifest)
+            encoders = prepare(products, None, choice, cache, progress, index.store)
+            generation = manifest.generation + 1
+            server = replace(index.server, collection=_next(manifest)) if index.server else None
+            if server:
+                delete_store(server)
+            fresh = lay_out(folder, choice, encoders, manifest.vote, server, generation)
+            fresh = replace(fresh, search=manifest.search)
+            store = open_store(fresh.place(folder, api_key), fresh.sizes, fresh.search)
+            with Index(folder, fresh, store, cache) as target:
+                _fill(index, target, products, learned, progress)
+                target.store.optimise()
+                target.store.flush()
+                contents = replace(manifest.contents, products=target.store.count())
+        replace(fresh, contents=contents).write(folder)
+        for leftover in other_generations(folder, generation):
+            shutil.rmtree(leftover, ignore_errors=True)
+        if index.server:
+            delete_store(index.server)
+    return Relearned(len(products), len({category.id for _, category in products.known.values()}))
+
+
+def _fill(source: Index, target: Index, products: StoredProducts, learned: set[str], progress: Progress) -> None:
+    """Write every point anew: learned vectors made again, the others and the payload as they are stored."""
+    sizes = {name: size for name, size in source.manifest.sizes.items() if name not in learned}
+    hasher = Hasher.of(target.manifest)
+    with progress.stage("writing products", len(products)) as advance:
+        for batch in products:
+            ids = [product.id for product in batch.products]
+            given = stored_vectors(source.store, ids, sizes)
+            encoded = target.encoders.encode(batch.products, None, given=given)
+            known = source.store.fetch(ids)
+            target.store.upsert(
+                [
+                    Point(id, encoded.of(row), known[id].payload | {"text_hash": hasher.text(product.text)})
+                    for row, (id, product) in enumerate(zip(ids, batch.products, strict=True))
+                ]
+            )
+            advance(len(ids))
+
+
+def _choice(manifest: Manifest) -> Choice:
+    """What was chosen when the index was made."""
+    text, image = manifest.vectors[TEXT], manifest.vectors.get(IMAGE)
+    vote = JOINT if JOINT in manifest.vectors else TEXT
+    return Choice(text.encoder, image.encoder if image else None, text.backend, vote)
+
+
+def _next(manifest: Manifest) -> str:
+    """The collection of the next generation is called as the first one, with a number."""
+    return f"{manifest.collection.removesuffix(f'-{manifest.generation}')}-{manifest.generation + 1}"

@@ -1,0 +1,115 @@
+"""Turns the cells of one row into a product, or says why it is none; a cell that is not needed never costs its row."""
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+
+from rubrika.products.fields import FieldsError, parse_fields
+from rubrika.products.product import Category, Product
+from rubrika.products.text import one_line, product_text, product_title, shortened
+
+MAX_ID = 2**64 - 1
+MAX_SIGNED = 2**63 - 1
+# Beyond this a float no longer tells neighbouring whole numbers apart.
+MAX_EXACT = 2**53
+# What a person sees of a product, and what its payload holds: see docs/data.md.
+MAX_TITLE = 1_000
+MAX_SHOP_TITLE = 200
+MAX_PATH = 2_000
+MAX_LEVELS = 32
+
+Row = Mapping[str, object]
+
+
+class RowError(ValueError):
+    """Why one row cannot be used."""
+
+
+def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> Product:
+    """Build a product.
+
+    Args:
+        row: cells by column name.
+        number: its place in the file, from 1.
+        labelled: whether it must carry a category.
+        group_by: the column whose value becomes `Product.group`.
+
+    Raises:
+        RowError: the id, the title or the category is missing or cannot be one.
+    """
+    product_id = _whole("product_id", row["product_id"], MAX_ID)
+    try:
+        fields = parse_fields(row["text_fields"])
+    except FieldsError as error:
+        raise RowError(f"text_fields {error}") from None
+    title = product_title(fields)
+    if not title:
+        raise RowError("text_fields has no title")
+    rating = _finite(row.get("rating"))
+    return Product(
+        id=product_id,
+        title=shortened(title, MAX_TITLE),
+        text=product_text(fields),
+        row=number,
+        category=_category(row["category_id"], row["category_name"]) if labelled else None,
+        shop_id=_shop_id(row.get("shop_id")),
+        shop_title=_shop_title(row.get("shop_title")),
+        rating=None if rating is None else float(rating),
+        sale=_flag(row.get("sale")),
+        group=str(row[group_by]) if group_by else "",
+    )
+
+
+def shown_id(value: object) -> str:
+    """An id as its owner wrote it: a column with an empty place holds even whole numbers as 2.0."""
+    exact = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT
+    return f"{value:.0f}" if exact else str(value)
+
+
+def _whole(name: str, value: object, largest: int) -> int:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise RowError(f"{name} is empty")
+    if not isinstance(value, int | float) or (isinstance(value, float) and not value.is_integer()):
+        raise RowError(f"{name} {value} is not a whole number")
+    if not 0 <= value <= largest:
+        raise RowError(f"{name} {shown_id(value)} is outside 0 … {largest}")
+    if isinstance(value, float) and value > MAX_EXACT:
+        raise RowError(f"{name} {value} may have been rounded, as its column holds fractions; write whole numbers")
+    return int(value)
+
+
+def _category(number: object, name: object) -> Category:
+    path = name if isinstance(name, str) else ""
+    if len(path) > MAX_PATH:
+        raise RowError(f"category_name has {len(path):,} characters, more than the {MAX_PATH:,} that a path may have")
+    # A path that a person can see stays as it is, to be found again where it came from.
+    category = Category(
+        _whole("category_id", number, MAX_SIGNED), path.strip() if path.isprintable() else one_line(path)
+    )
+    levels = len(category.levels)
+    if not levels:
+        raise RowError("category_name is empty")
+    if levels > MAX_LEVELS:
+        raise RowError(f"category_name has {levels} levels, more than the {MAX_LEVELS} that it may have")
+    return category
+
+
+def _shop_id(value: object) -> int | None:
+    """A shop's number, where the store can index it: whole, and signed in 64 bits."""
+    number = _finite(value)
+    fits = number is not None and number == int(number) and -MAX_SIGNED - 1 <= number <= MAX_SIGNED
+    return int(number) if number is not None and fits else None
+
+
+def _shop_title(value: object) -> str:
+    return shortened(one_line(value), MAX_SHOP_TITLE) if isinstance(value, str) else ""
+
+
+def _flag(value: object) -> bool | None:
+    number = _finite(value)
+    return value if isinstance(value, bool) else None if number is None else bool(number)
+
+
+def _finite(value: object) -> int | float | Decimal | None:
+    known = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
+    return value if known and isinstance(value, int | float | Decimal) else None
