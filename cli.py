@@ -9,6 +9,7 @@ from rubrika.commands import (
     audit,
     check,
     classify,
+    decide,
     edit,
     evaluate,
     explain,
@@ -19,6 +20,7 @@ from rubrika.commands import (
     neighbours,
     sample,
     train,
+    tune,
 )
 from rubrika.errors import RubrikaError
 
@@ -32,7 +34,9 @@ app = typer.Typer(
 app.command()(sample.sample)
 app.command()(ingest.ingest)
 app.command()(classify.classify)
+app.command()(decide.decide)
 app.command()(evaluate.evaluate)
+app.command()(tune.tune)
 app.command()(neighbours.neighbours)
 app.command()(explain.explain)
 app.command()(audit.audit)

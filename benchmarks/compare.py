@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rubrika.eval.evaluate import read_labels
-from rubrika.eval.metrics import metrics_of, paired_difference, weighted_f1_interval
+from rubrika.eval.heldout import read_labels
 from rubrika.eval.split import group_split, plain_split
+from rubrika.metrics import metrics_of, paired_difference, weighted_f1_interval
 from rubrika.products.parquet import Reader
 from rubrika.products.selection import Selection
 from rubrika.progress import Silent

@@ -17,9 +17,9 @@ import torch
 from torch.nn import functional as F
 
 from rubrika.encode import features
-from rubrika.eval.evaluate import read_labels
-from rubrika.eval.metrics import metrics_of
+from rubrika.eval.heldout import read_labels
 from rubrika.eval.split import group_split
+from rubrika.metrics import metrics_of
 from rubrika.products.parquet import Reader
 from rubrika.products.selection import Selection
 from rubrika.progress import Silent

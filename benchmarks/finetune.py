@@ -16,8 +16,8 @@ import numpy as np
 from rubrika.encode.recipe import Recipe
 from rubrika.encode.specs import text_encoder
 from rubrika.encode.transformer import TransformerEncoder, TransformerSettings
-from rubrika.eval.metrics import metrics_of, paired_difference, weighted_f1_interval
 from rubrika.eval.split import group_split
+from rubrika.metrics import metrics_of, paired_difference, weighted_f1_interval
 from rubrika.products.parquet import Reader
 from rubrika.products.selection import Selection
 from rubrika.progress import Progress

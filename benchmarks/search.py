@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import qdrant_edge as edge
 
-from rubrika.eval.evaluate import read_labels
-from rubrika.eval.metrics import metrics_of
+from rubrika.eval.heldout import read_labels
 from rubrika.eval.split import group_split
+from rubrika.metrics import metrics_of
 from rubrika.products.parquet import Reader
 from rubrika.products.selection import Selection
 from rubrika.progress import Silent

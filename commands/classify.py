@@ -9,12 +9,14 @@ import typer
 from rubrika.commands.options import (
     CACHE,
     INDEX,
+    MAX_ERROR,
     AsJson,
     Cache,
     Collection,
     File,
     Images,
     IndexFolder,
+    MaxError,
     TopK,
     Url,
     answer,
@@ -36,6 +38,10 @@ def classify(
     images: Images = None,
     cache: Cache = CACHE,
     top_k: TopK = None,
+    max_error: MaxError = MAX_ERROR,
+    level: Annotated[
+        int | None, typer.Option(min=1, help="Predict at this level of the tree, 1 being the top, not the leaf.")
+    ] = None,
     rejects: Annotated[
         Path | None, typer.Option(help="Where unreadable rows go, beside the output by default.")
     ] = None,
@@ -48,7 +54,6 @@ def classify(
     from rubrika.ingest.rejects import write_rejects
     from rubrika.products.parquet import Reader
     from rubrika.retrieve.classify import classify as run
-    from rubrika.retrieve.names import CategoryNames
     from rubrika.retrieve.output import Output
     from rubrika.terminal import Terminal
 
@@ -58,10 +63,10 @@ def classify(
     unreadable, rows, unusable = [], 0, Counter[str]()
     with (
         Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened,
-        Output(output, details, CategoryNames(opened.store), reader.id_type()) as out,
+        Output(output, details, reader.id_type(), opened.manifest.calibration) as out,
         Terminal().stage("classifying", len(reader)) as advance,
     ):
-        for classified in run(opened, reader, pictures_of(images), top_k):
+        for classified in run(opened, reader, pictures_of(images), top_k, max_error, level):
             out.write(classified)
             unreadable += classified.batch.rejects
             unusable.update(classified.failures)

@@ -62,14 +62,17 @@ def relabel(
 ) -> None:
     """Move all products of a category to another one, or rename a category (--from and --to the same)."""
     from rubrika.index.change import changing
+    from rubrika.index.index import Index
     from rubrika.index.lock import writing
+    from rubrika.ingest.edit import named
     from rubrika.ingest.edit import relabel as run
 
-    with (
-        writing(index, "relabel"),
-        changing(index, cache.expanduser(), server_of(url, collection), api_key()) as opened,
-    ):
-        moved = run(opened, source, target, path)
+    place = (index, cache.expanduser(), server_of(url, collection), api_key())
+    with writing(index, "relabel"):
+        with Index.open(*place) as opened:
+            category = named(opened, source, target, path)
+        with changing(*place) as opened:
+            moved = run(opened, source, category)
     answer({"relabelled": moved}, as_json, f"{index}: {moved:,} products moved from category {source} to {target}")
 
 

@@ -6,12 +6,16 @@ import typer
 
 from rubrika.commands.options import (
     CACHE,
+    MAX_ERROR,
     AsJson,
     Backend,
     Cache,
     Files,
+    GroupBy,
+    Holdout,
     Images,
     ImageSpec,
+    MaxError,
     Seed,
     TextSpec,
     TopK,
@@ -32,12 +36,11 @@ def evaluate(
     backend: Backend = "torch",
     vote: Vote = None,
     cache: Cache = CACHE,
-    holdout: Annotated[float, typer.Option(help="The part of the products held out.")] = 0.1,
-    group_by: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Hold out whole groups: rows alike in this column.")
-    ] = None,
+    holdout: Holdout = 0.1,
+    group_by: GroupBy = None,
     stratify: Annotated[bool, typer.Option("--stratify", help="Hold out the same part of every category.")] = False,
     top_k: TopK = None,
+    max_error: MaxError = MAX_ERROR,
     url: Url = None,
     collection: Annotated[
         str | None, typer.Option(help="What the name of the server's temporary collection begins with.")
@@ -46,9 +49,10 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Say how good the predictions are, on products held out from the file."""
+    from rubrika.commands.tables import evaluation_table
     from rubrika.eval.evaluate import evaluate as run
     from rubrika.products.parquet import Reader
-    from rubrika.terminal import Terminal, evaluation_table
+    from rubrika.terminal import Terminal
 
     reader = Reader(file, labelled=True, group_by=group_by)
     terminal = Terminal()
@@ -61,6 +65,7 @@ def evaluate(
         seed=seed,
         stratify=stratify,
         top_k=top_k,
+        max_error=max_error,
         # Never the collection of an index: `evaluate` adds a name of its own, and deletes what it made.
         server=server_of(url, collection or ("rubrika" if url else None)),
         progress=terminal,

@@ -30,15 +30,15 @@ def _prediction(found: Explanation) -> Text:
     path = _shown(found.predicted.category_path)
     lines.append(f"predicted as  {path}, confidence {found.confidence:.2f} ({found.decision})")
     if found.sure and found.sure != found.levels[-1].path:
-        share = next(level.share for level in found.levels if level.path == found.sure)
-        lines.append(f"surely        somewhere under {_shown(found.sure)} ({share:.2f})")
+        confidence = next(level.confidence for level in found.levels if level.path == found.sure)
+        lines.append(f"surely        somewhere under {_shown(found.sure)}, confidence {confidence:.2f}")
     return Text("\n".join(lines))
 
 
 def _vote(found: Explanation) -> Group:
     shares = ((each.share, _shown(each.category_path)) for each in found.alternatives)
-    levels = ((level.share, _shown(level.path)) for level in found.levels)
-    return Group(_bars("the vote", shares), "", _bars("the vote, level by level", levels))
+    levels = ((level.confidence, _shown(level.path)) for level in found.levels)
+    return Group(_bars("the vote", shares), "", _bars("confidence, level by level", levels))
 
 
 def _words(found: Explanation) -> Group:

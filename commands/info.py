@@ -27,9 +27,9 @@ def info(
     """Say what is in the index: products, categories, vectors and how they vote."""
     from dataclasses import asdict
 
+    from rubrika.commands.tables import info_table
     from rubrika.index.growth import growth
     from rubrika.index.index import Index
-    from rubrika.terminal import info_table
 
     with Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened:
         grown = growth(opened)

@@ -37,9 +37,9 @@ def neighbours(
     """Show the labelled products most like one, given by its id, a title, or a picture."""
     from dataclasses import asdict
 
+    from rubrika.commands.tables import neighbours_table
     from rubrika.index.index import Index
     from rubrika.retrieve.neighbours import neighbours_of_picture, neighbours_of_product, neighbours_of_title
-    from rubrika.terminal import neighbours_table
 
     if [product_id, title, image].count(None) != 2:
         raise typer.BadParameter("give one of PRODUCT_ID, --title and --image")

@@ -35,9 +35,18 @@ Vote = Annotated[
     Literal["joint", "text", "image", "late"] | None,
     typer.Option(help="Whose neighbours vote; late fuses the votes by text and by image."),
 ]
+MaxError = Annotated[
+    float, typer.Option("--max-error", min=0, max=1, help="The part of automatic answers that may be wrong.")
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option("--group-by", metavar="COLUMN", help="Hold out whole groups: rows alike in this column."),
+]
+Holdout = Annotated[float, typer.Option("--holdout", help="The part of the products held out.")]
 Seed = Annotated[int, typer.Option("--seed", help="Chooses what is drawn at random.")]
 
 INDEX = Path("rubrika-index")
+MAX_ERROR = 0.02
 CACHE = Path("~/.cache/rubrika")
 
 

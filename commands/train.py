@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rubrika.commands.options import AsJson, Files, Seed, answer
+from rubrika.commands.options import AsJson, Files, GroupBy, Seed, answer
 
 if TYPE_CHECKING:
     from rubrika.train.finetune import Finetuned
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 app = typer.Typer(name="train", no_args_is_help=True, help="Fine-tune transformers for your categories.")
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="A new folder for the model.")]
-GroupBy = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="Hold out whole groups: rows alike in this column.")
-]
 Epochs = Annotated[int, typer.Option(min=1, help="How often every product is seen.")]
 Minutes = Annotated[float | None, typer.Option(help="Stop after so long, with the best model so far.")]
 Frozen = Annotated[int | None, typer.Option(help="Leave the first N layers as they are: much faster on a CPU.")]

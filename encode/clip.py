@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,7 +30,7 @@ class ClipEncoder:
         """
         import open_clip
 
-        from rubrika.encode.device import best_device
+        from rubrika.encode.device import best_device, placed
 
         file = Path(weights).expanduser()
         if not file.is_file():
@@ -38,7 +39,7 @@ class ClipEncoder:
         whole, _, self._prepare = open_clip.create_model_and_transforms(model, str(file) if file.is_file() else weights)
         self._device = best_device()
         # The half that reads texts is dropped.
-        self._model = whole.visual.to(self._device).eval()
+        self._model = placed(whole.visual, self._device)
         self.size: int = self._vectors([Image.new("RGB", (32, 32))]).shape[1]
 
     def encode(self, pictures: Sequence[Image.Image]) -> FloatArray:
@@ -46,15 +47,14 @@ class ClipEncoder:
         return unit_vectors(self._vectors(pictures)) if len(pictures) else np.empty((0, self.size), np.float32)
 
     def _vectors(self, pictures: Sequence[Image.Image]) -> FloatArray:
+        from rubrika.encode.device import run_pictures
+
+        return run_pictures(self._look, pictures, self._device)
+
+    def _look(self, pictures: Sequence[Image.Image]) -> Any:  # noqa: ANN401 - a tensor; torch is imported where used
         import torch
 
-        from rubrika.encode.device import inference
-
-        pixels = torch.stack([self._prepare(picture) for picture in pictures]).to(self._device)
-        with inference(self._device):
-            pooled = self._model(pixels)
-        vectors: FloatArray = pooled.float().cpu().numpy()
-        return vectors
+        return self._model(torch.stack([self._prepare(picture) for picture in pictures]).to(self._device))
 
 
 def _check_names(model: str, weights: str) -> None:

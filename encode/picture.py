@@ -120,8 +120,6 @@ def _opened(paths: Sequence[Path | None], ahead: int) -> Iterator[tuple[int, Ima
 
 def _open(path: Path) -> Image.Image | PictureError:
     try:
-        picture = open_picture(path)
+        return open_picture(path, MAX_SIDE)
     except PictureError as error:
         return error
-    picture.thumbnail((MAX_SIDE, MAX_SIDE))
-    return picture

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rubrika.encode.batching import IntArray, Run
-from rubrika.encode.device import inference
+from rubrika.encode.device import inference, placed
 from rubrika.encode.encoder import FloatArray
 from rubrika.encode.hub import quiet_transformers
 from rubrika.encode.recipe import Pooling
@@ -75,8 +75,8 @@ def check_weights(missing: set[str], *, needs_pooler: bool) -> None:
 
 
 def run_with_torch(module: nn.Module, device: torch.device) -> Run:
-    """Run a module like `Pooled`."""
-    module.to(device)
+    """Run a module like `Pooled`, which is given up to it."""
+    placed(module, device)
 
     def run(ids: IntArray, mask: IntArray) -> FloatArray:
         with inference(device):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rubrika.encode.batching import CPU_TOKENS, encode_batches
+from rubrika.encode.batching import INT8_TOKENS, encode_batches
 from rubrika.encode.encoder import FloatArray
 from rubrika.encode.hub import model_folder, quiet_transformers
 from rubrika.encode.pretrained import fingerprint, identity_of, unit_vectors
@@ -42,7 +42,7 @@ class SentenceEncoder:
         """
         from sentence_transformers import SentenceTransformer
 
-        from rubrika.encode.device import best_device
+        from rubrika.encode.device import best_device, placed
 
         quiet_transformers()
         folder = model_folder(model)
@@ -62,6 +62,8 @@ class SentenceEncoder:
             from rubrika.encode.quantised import SentenceGraph, run_with_onnx
 
             self._run = run_with_onnx(self.identity, cache, lambda: SentenceGraph(self._model))
+        else:
+            placed(self._model, self._device)
         self.size: int = self._vectors([""]).shape[1]
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
@@ -71,7 +73,7 @@ class SentenceEncoder:
     def _vectors(self, texts: Sequence[str]) -> FloatArray:
         if self._run is not None:
             pad = self._model.tokenizer.pad_token_id or 0
-            return encode_batches(texts, self._tokenise, self._run, pad, CPU_TOKENS)
+            return encode_batches(texts, self._tokenise, self._run, pad, INT8_TOKENS)
         from rubrika.encode.device import inference
 
         with inference(self._device):

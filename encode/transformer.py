@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from rubrika.encode.batching import CPU_TOKENS, GPU_TOKENS, Run, encode_batches
+from rubrika.encode.batching import CPU_TOKENS, GPU_TOKENS, INT8_TOKENS, Run, encode_batches
 from rubrika.encode.encoder import FloatArray
 from rubrika.encode.hub import model_folder, quiet_transformers
 from rubrika.encode.pretrained import fingerprint, identity_of, unit_vectors
@@ -51,7 +51,7 @@ class TransformerEncoder:
         self.identity = identity_of("transformer", fingerprint(folder), settings.backend, *astuple(settings.recipe))
         self._settings = settings
         self._load_tokenizer(folder)
-        self._budget = settings.batch_tokens or CPU_TOKENS
+        self._budget = settings.batch_tokens or (CPU_TOKENS if settings.backend == "torch" else INT8_TOKENS)
         self._run = self._load_model(folder, cache)
         self.size: int = self._vectors([""]).shape[1]
 

@@ -7,17 +7,12 @@ import numpy as np
 from PIL import Image
 
 from rubrika.encode.encoder import FloatArray
-from rubrika.encode.hub import model_folder, quiet_transformers
+from rubrika.encode.hub import model_folder
 from rubrika.encode.pretrained import fingerprint, identity_of, unit_vectors
-from rubrika.errors import EncoderError
 
 
 class VisionEncoder:
-    """A transformers vision model as a `PictureEncoder`.
-
-    The vector is the projected picture of a CLIP-like model, else the first token of a model that has one for the whole
-    picture, else its pooled output, else the mean over its places.
-    """
+    """A transformers vision model as a `PictureEncoder`; `Sight` says which vector it takes."""
 
     def __init__(self, model: str) -> None:
         """Load a model by its name on the hub, or from a folder.
@@ -25,25 +20,13 @@ class VisionEncoder:
         Raises:
             EncoderError: it cannot be found, or cannot be used so.
         """
-        import torch
-        from transformers import AutoImageProcessor, AutoModel
+        from rubrika.encode.device import best_device, placed
+        from rubrika.encode.sight import load_sight
 
-        from rubrika.encode.device import best_device
-        from rubrika.encode.pooling import check_weights
-
-        quiet_transformers()
         folder = model_folder(model)
-        # Pillow's processors: torchvision's give slightly other pixels, and it need not be installed.
-        self._processor = AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, backend="pil"
-        )
-        self._model, report = AutoModel.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
-        )
-        self._has_token = any(name.endswith("cls_token") for name, _ in self._model.named_parameters())
-        check_weights(report["missing_keys"], needs_pooler=not self._has_token)
+        sight, self._processor = load_sight(folder)
         self._device = best_device()
-        self._model.to(self._device).eval()
+        self._sight = placed(sight, self._device)
         self.identity = identity_of("vision", fingerprint(folder))
         self.size: int = self._vectors([Image.new("RGB", (32, 32))]).shape[1]
 
@@ -52,25 +35,10 @@ class VisionEncoder:
         return unit_vectors(self._vectors(pictures)) if len(pictures) else np.empty((0, self.size), np.float32)
 
     def _vectors(self, pictures: Sequence[Image.Image]) -> FloatArray:
-        from rubrika.encode.device import inference
+        from rubrika.encode.device import run_pictures
 
-        pixels = self._processor(images=list(pictures), return_tensors="pt")["pixel_values"].to(self._device)
-        with inference(self._device):
-            pooled = self._pooled(pixels)
-        vectors: FloatArray = pooled.float().cpu().numpy()
-        return vectors
+        return run_pictures(self._look, pictures, self._device)
 
-    def _pooled(self, pixels: Any) -> Any:  # noqa: ANN401 - tensors; torch is imported where used
-        if hasattr(self._model, "get_image_features"):
-            features = self._model.get_image_features(pixel_values=pixels)
-            # A tensor until transformers 5, which wraps it.
-            return getattr(features, "pooler_output", features)
-        output = self._model(pixel_values=pixels)
-        if self._has_token:
-            return output.last_hidden_state[:, 0]
-        pooled = getattr(output, "pooler_output", None)
-        if pooled is not None:
-            return pooled.flatten(1)
-        if output.last_hidden_state.ndim != 3:
-            raise EncoderError(f"it is of a kind whose vectors are unknown ({self._model.config.model_type})")
-        return output.last_hidden_state.mean(1)
+    def _look(self, pictures: Sequence[Image.Image]) -> Any:  # noqa: ANN401 - a tensor; torch is imported where used
+        pixels = self._processor(images=list(pictures), return_tensors="pt")["pixel_values"]
+        return self._sight(pixels.to(self._device))

@@ -1,1 +1,1 @@
-"""How good it is: splits, metrics, and baselines on rows that were never learned from."""
+"""How good it is: splits and baselines on rows that were never learned from."""

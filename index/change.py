@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from rubrika.index.disk import check_room
 from rubrika.index.index import Index
+from rubrika.index.manifest import Manifest
 from rubrika.store.connection import Connection
 
 
@@ -25,7 +27,12 @@ def changing(
         server: where its points are, when not where the manifest says.
         api_key: of the server that the manifest names.
         sources: files that products come from now.
+
+    Raises:
+        IndexFolderError: there is no such index, or too little room on its disk.
     """
+    place = server or Manifest.read(folder).place(folder, api_key)
+    check_room(folder, place if isinstance(place, Connection) else None)
     with Index.open(folder, cache, server, api_key) as index:
         manifest, contents = index.manifest, index.manifest.contents.with_sources(sources)
         replace(manifest, contents=replace(contents, products=None)).write(folder)

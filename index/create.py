@@ -1,19 +1,23 @@
 """Makes a new index folder around its encoders, empty but ready for points."""
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from rubrika.encode.learned import LearnedEncoder
 from rubrika.encode.transformer import Backend
 from rubrika.errors import IndexFolderError
+from rubrika.index.disk import sync, unwritable
 from rubrika.index.encoders import Encoders
 from rubrika.index.index import LEARNED
 from rubrika.index.layout import edge_folder, encoder_folder, is_ours
 from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest, VectorSpec, VoteSettings, folder_hash
 from rubrika.store.connection import Connection
 from rubrika.store.place import create_store, delete_store
+
+LATE = "late"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,13 @@ class Choice:
     image: str | None = None
     backend: Backend = "torch"
     vote: str | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Choice":
+        """What was chosen when an index was made."""
+        text, image = manifest.vectors[TEXT], manifest.vectors.get(IMAGE)
+        vote = LATE if len(manifest.vote.weights) > 1 else next(iter(manifest.vote.weights))
+        return cls(text.encoder, image.encoder if image else None, text.backend, vote)
 
     @property
     def learns_joint(self) -> bool:
@@ -95,17 +106,12 @@ def _spec(files: Path, encoder: object, name: str, backend: Backend) -> VectorSp
     fresh = files.with_name(files.name + ".new")
     for leftover in (files, fresh):
         shutil.rmtree(leftover, ignore_errors=True)
-    encoder.save(fresh)
+    try:
+        encoder.save(fresh)
+    except SafetensorError as error:
+        raise unwritable(fresh, str(error)) from None
+    # The manifest will rely on them.
     for path in (*fresh.iterdir(), fresh):
-        _sync(path)
+        sync(path)
     fresh.replace(files)
     return VectorSpec(name, encoder.size, folder_hash(files))
-
-
-def _sync(path: Path) -> None:
-    """Have a file or folder on the disk, not only on its way there: the manifest will rely on it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 import portalocker
 
-from rubrika.errors import IndexFolderError
-from rubrika.index.layout import LOCK
+from rubrika.errors import IndexFolderError, StoppedError
+from rubrika.index.disk import writable
+from rubrika.index.layout import LOCK, MANIFEST
 
 
 @contextmanager
@@ -22,11 +24,11 @@ def writing(folder: Path, what: str) -> Iterator[None]:
         what: the command, as another one would be told.
 
     Raises:
-        IndexFolderError: another process is changing the index.
+        IndexFolderError: another process is changing the index, or its disk refuses to be written.
+        StoppedError: Ctrl-C.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
-    with path.open("a+", encoding="utf-8") as file:
+    with writable(folder), _opened(path) as file:
         try:
             portalocker.lock(file, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
         except portalocker.LockException:
@@ -37,11 +39,19 @@ def writing(folder: Path, what: str) -> Iterator[None]:
         file.flush()
         try:
             yield
+        except KeyboardInterrupt:
+            raise StoppedError(f"{folder}: stopped as asked; nothing is lost, run the same command again") from None
         finally:
-            # A folder that was made for nothing goes again.
-            if [each.name for each in folder.iterdir()] == [LOCK]:
+            # What was made for nothing goes again.
+            if not (folder / MANIFEST).exists():
                 path.unlink()
-                folder.rmdir()
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+
+
+def _opened(path: Path) -> TextIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("a+", encoding="utf-8")
 
 
 def holder(folder: Path) -> str:

@@ -10,6 +10,8 @@ from typing import Any, Final, Literal
 
 from rubrika.encode.transformer import Backend
 from rubrika.errors import IndexFolderError
+from rubrika.index.calibration import BUILT_IN, Calibration
+from rubrika.index.disk import sync
 from rubrika.index.layout import MANIFEST, edge_folder
 from rubrika.store.connection import Connection, SearchOptions
 from rubrika.store.place import Place
@@ -75,6 +77,7 @@ class Manifest:
         collection: on the server.
         search: how the server searches.
         vote: how hits become a category.
+        calibration: how far its predictions can be relied on.
         contents: what has been ingested.
         generation: which folders of points and learned encoders are the index's; see `layout`.
         format: the version of this file.
@@ -86,6 +89,7 @@ class Manifest:
     collection: str = "products"
     search: SearchOptions = field(default_factory=SearchOptions)
     vote: VoteSettings = field(default_factory=VoteSettings)
+    calibration: Calibration = BUILT_IN
     contents: Contents = field(default_factory=Contents)
     generation: int = 1
     format: int = FORMAT
@@ -117,6 +121,8 @@ class Manifest:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(folder / MANIFEST)
+        # What it supersedes may be deleted next.
+        sync(folder)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -151,6 +157,7 @@ class Manifest:
                 collection=str(raw["collection"]),
                 search=SearchOptions(**raw.get("search", {})),
                 vote=VoteSettings(**raw["vote"]),
+                calibration=Calibration.of(raw["calibration"]) if "calibration" in raw else BUILT_IN,
                 contents=_contents(raw.get("contents", {})),
                 generation=int(raw.get("generation", 1)),
                 format=int(raw["format"]),

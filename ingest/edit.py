@@ -26,11 +26,11 @@ def delete(index: Index, ids: Sequence[int]) -> int:
     return found
 
 
-def relabel(index: Index, source: int, target: int, path: str | None = None) -> int:
-    """Move all products of one category to another, or give a category another path; return how many there were.
+def named(index: Index, source: int, target: int, path: str | None = None) -> Category:
+    """The category that `relabel` gives, found out before anything is changed.
 
     Args:
-        index: open for a change.
+        index: open.
         source: the id of the category that products leave.
         target: the id of the one they get; the same as `source`, to rename it.
         path: the full path of the target; by default as its products say.
@@ -38,18 +38,29 @@ def relabel(index: Index, source: int, target: int, path: str | None = None) -> 
     Raises:
         RubrikaError: no product is in the source, or nothing says what the target is called.
     """
-    if path is None:
-        if source == target:
-            raise RubrikaError(f"category {source} cannot move to itself; give it another name with --path")
-        path = _path(index, target)
-    payload = category_payload(Category(target, path))
+    interrupted = index.manifest.contents.products is None
+    # After an interrupted run there may be none left to move.
+    if not interrupted and source not in index.store.facet("category_id"):
+        raise RubrikaError(f"{index.folder}: no product is in category {source}; see `rubrika info` for what there is")
+    if path is None and source == target:
+        raise RubrikaError(f"category {source} cannot move to itself; give it another name with --path")
+    return Category(target, path or _path(index, target))
+
+
+def relabel(index: Index, source: int, target: Category) -> int:
+    """Move all products of one category to another, or give a category another path; return how many there were.
+
+    Args:
+        index: open for a change.
+        source: the id of the category that products leave.
+        target: the one they get, see `named`.
+    """
+    payload = category_payload(target)
     moved = 0
     for ids in _parts(list(_of_category(index.store, source))):
         points = index.store.fetch(ids)
         index.store.replace_payloads({id: point.payload | payload for id, point in points.items()})
         moved += len(points)
-    if not moved:
-        raise RubrikaError(f"{index.folder}: no product is in category {source}; see `rubrika info` for what there is")
     return moved
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from rubrika.errors import IndexFolderError, InputError, StoppedError
 from rubrika.index.change import changing
-from rubrika.index.create import Choice, check_free, create_index
+from rubrika.index.create import LATE, Choice, check_free, create_index
+from rubrika.index.disk import check_room
 from rubrika.index.index import Index, has_index
 from rubrika.index.lock import writing
 from rubrika.index.manifest import IMAGE, TEXT, Manifest
@@ -22,8 +23,6 @@ from rubrika.products.selection import Products
 from rubrika.progress import Progress, Silent
 from rubrika.store.connection import Connection
 from rubrika.store.store import Point
-
-LATE = "late"
 
 
 def ingest(
@@ -68,6 +67,7 @@ def ingest(
         if has_index(folder):
             _check_choice(folder, choice)
         else:
+            check_room(folder, server)
             _create(folder, products, pictures, choice or Choice(), cache, server, progress)
         with changing(folder, cache, server, api_key, products.files) as index:
             writer = Writer(index, pictures, report, datetime.now(UTC).isoformat(timespec="seconds"), image_url)
@@ -108,6 +108,7 @@ def _write(
                 first = report.rejects[0]
                 raise InputError(f"{first.file} row {first.row}: {first.reason}; mend it, or run without --strict")
             advance(batch.rows)
+            check_room(index.folder, index.server)
             if interrupt.asked and report.read < rows:
                 index.store.flush()
                 raise StoppedError(

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rubrika.errors import EncoderError
 from rubrika.index.create import Choice, lay_out
+from rubrika.index.disk import check_room
 from rubrika.index.index import LEARNED, Index
 from rubrika.index.layout import other_generations
 from rubrika.index.lock import writing
-from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest
+from rubrika.index.manifest import Manifest
 from rubrika.ingest.change import Hasher
 from rubrika.ingest.prepare import prepare
 from rubrika.ingest.stored import StoredProducts, stored_vectors
@@ -57,7 +58,7 @@ def relearn(
                 raise EncoderError(f"{folder}: none of its encoders is learned, so there is nothing to learn again")
             products = StoredProducts.of(index, files)
             products.check()
-            choice = _choice(manifest)
+            choice = Choice.of(manifest)
             encoders = prepare(products, None, choice, cache, progress, index.store)
             generation = manifest.generation + 1
             server = replace(index.server, collection=_next(manifest)) if index.server else None
@@ -66,7 +67,7 @@ def relearn(
             fresh = lay_out(folder, choice, encoders, manifest.vote, server, generation)
             fresh = replace(fresh, search=manifest.search)
             store = open_store(fresh.place(folder, api_key), fresh.sizes, fresh.search)
-            with Index(folder, fresh, store, cache) as target:
+            with Index(folder, fresh, store, cache, server) as target:
                 _fill(index, target, products, learned, progress)
                 target.store.optimise()
                 target.store.flush()
@@ -96,13 +97,7 @@ def _fill(source: Index, target: Index, products: StoredProducts, learned: set[s
                 ]
             )
             advance(len(ids))
-
-
-def _choice(manifest: Manifest) -> Choice:
-    """What was chosen when the index was made."""
-    text, image = manifest.vectors[TEXT], manifest.vectors.get(IMAGE)
-    vote = JOINT if JOINT in manifest.vectors else TEXT
-    return Choice(text.encoder, image.encoder if image else None, text.backend, vote)
+            check_room(target.folder, target.server)
 
 
 def _next(manifest: Manifest) -> str:

@@ -64,21 +64,28 @@ class Reader:
         """Yield the rows in file order, `batch_rows` at a time.
 
         Raises:
-            InputError: a file is missing, not parquet, damaged, or lacks a column.
+            InputError: a file is missing, not parquet, lacks a column, or is damaged, after the rows before the damage.
         """
         for file in self.files:
             products: list[Product] = []
             rejects: list[Reject] = []
-            for number, row in self._rows(file):
-                try:
-                    products.append(product_of(row, number, self.labelled, self.group_by))
-                except RowError as error:
-                    rejects.append(Reject(file, number, shown_id(row["product_id"]), str(error)))
-                if number % self.batch_rows == 0:
-                    yield Batch(file, products, rejects)
-                    products, rejects = [], []
+            damage = None
+            try:
+                for number, row in self._rows(file):
+                    try:
+                        products.append(product_of(row, number, self.labelled, self.group_by))
+                    except RowError as error:
+                        rejects.append(Reject(file, number, shown_id(row["product_id"]), str(error)))
+                    if number % self.batch_rows == 0:
+                        yield Batch(file, products, rejects)
+                        products, rejects = [], []
+            except InputError as error:
+                damage = error
+            # What was read before the damage is as good as any other.
             if products or rejects:
                 yield Batch(file, products, rejects)
+            if damage:
+                raise damage
 
     def _rows(self, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         """Every row, with its number from 1, as cells by column name."""

@@ -69,8 +69,12 @@ class PictureFolder:
         return None if name is None else self.folder / name
 
 
-def open_picture(path: Path) -> Image.Image:
+def open_picture(path: Path, side: int | None = None) -> Image.Image:
     """Decode a picture as upright RGB on white; of an animation the first frame.
+
+    Args:
+        path: of the picture.
+        side: how many pixels wide and high it may be; a larger one is made smaller.
 
     Raises:
         PictureError: it is missing, not a picture, too large, truncated or damaged.
@@ -82,8 +86,14 @@ def open_picture(path: Path) -> Image.Image:
     try:
         picture = reader(BytesIO(data))
         _check_size(picture)
+        if side:
+            # A JPEG is decoded at a half, a quarter or an eighth of its size, which takes a third of the time.
+            picture.draft(None, (side, side))
         picture.load()
-        return _rgb(_upright(picture))
+        opened = _rgb(_upright(picture))
+        if side:
+            opened.thumbnail((side, side))
+        return opened
     except PictureError:
         raise
     except Exception as error:  # Pillow's readers raise whatever their parsing stumbles over.

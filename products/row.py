@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from rubrika.products.fields import FieldsError, parse_fields
-from rubrika.products.product import Category, Product
+from rubrika.products.product import SEPARATOR, Category, Product
 from rubrika.products.text import one_line, product_text, product_title, shortened
 
 MAX_ID = 2**64 - 1
@@ -83,12 +83,11 @@ def _category(number: object, name: object) -> Category:
     if len(path) > MAX_PATH:
         raise RowError(f"category_name has {len(path):,} characters, more than the {MAX_PATH:,} that a path may have")
     # A path that a person can see stays as it is, to be found again where it came from.
-    category = Category(
-        _whole("category_id", number, MAX_SIGNED), path.strip() if path.isprintable() else one_line(path)
-    )
-    levels = len(category.levels)
-    if not levels:
+    path = path.strip() if path.isprintable() else one_line(path)
+    category = Category(_whole("category_id", number, MAX_SIGNED), path)
+    if not path.strip(f" {SEPARATOR}"):
         raise RowError("category_name is empty")
+    levels = len(category.levels)
     if levels > MAX_LEVELS:
         raise RowError(f"category_name has {levels} levels, more than the {MAX_LEVELS} that it may have")
     return category

@@ -1,5 +1,6 @@
 """Writes predictions as parquet: one row an input row, in its order, a batch at a time."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -9,13 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from rubrika.index.calibration import Calibration
 from rubrika.products.product import Reject
 from rubrika.retrieve.classify import Classified
-from rubrika.retrieve.decide import confidence, decide
-from rubrika.retrieve.names import CategoryNames
+from rubrika.retrieve.decide import REVIEW
+from rubrika.retrieve.tree import NO_NODE
 from rubrika.store.store import Hits
 
-UNREADABLE = "review"
+# In the metadata of details.parquet: how often predictions of each confidence are wrong.
+RISK = "rubrika.risk"
 
 
 class Output:
@@ -26,12 +29,18 @@ class Output:
     Args:
         result: where the two columns product_id and predicted_category_id go.
         details: where the rest goes, if anywhere.
-        names: where the names of categories come from.
         id_type: the type of product_id in the input, which the output keeps.
+        calibration: of the index, which the details keep for `redecide`.
     """
 
-    def __init__(self, result: Path, details: Path | None, names: CategoryNames, id_type: pa.DataType) -> None:
-        self._names, self._id_type = names, id_type
+    def __init__(
+        self,
+        result: Path,
+        details: Path | None,
+        id_type: pa.DataType,
+        calibration: Calibration,
+    ) -> None:
+        self._id_type, self._calibration = id_type, calibration
         self._paths = [path for path in (result, details) if path is not None]
         self._writers: list[pq.ParquetWriter] = []
 
@@ -63,6 +72,7 @@ class Output:
                 _unfinished(path).unlink()
 
     def _schemas(self) -> tuple[pa.Schema, pa.Schema]:
+        level = pa.struct([("path", pa.string()), ("share", pa.float32()), ("confidence", pa.float32())])
         alternative = pa.struct([("category_id", pa.int64()), ("share", pa.float32())])
         neighbour = pa.struct(
             [("product_id", pa.uint64()), ("category_id", pa.int64()), ("score", pa.float32()), ("vector", pa.string())]
@@ -73,13 +83,20 @@ class Output:
             pa.field("predicted_category_name", pa.string()),
             pa.field("confidence", pa.float32()),
             pa.field("decision", pa.string()),
+            pa.field("levels", pa.list_(level)),
             pa.field("alternatives", pa.list_(alternative)),
             pa.field("neighbours", pa.list_(neighbour)),
         ]
-        return result, pa.schema(details)
+        return result, pa.schema(details, {RISK: json.dumps(self._calibration.risk)})
 
     def _readable(self, classified: Classified) -> pa.Table:
-        votes, hits = classified.votes, next(iter(classified.hits.values()))
+        votes, decided, tree, levels = classified.votes, classified.decided, classified.tree, classified.levels
+        reached = levels.nodes != NO_NODE
+        names = tree.names(levels.nodes[reached])
+        along = [
+            pa.array(names, pa.string()),
+            *(pa.array(each[reached]) for each in (levels.shares, levels.confidences)),
+        ]
         winners = pa.array(votes.winners, mask=votes.shares[:, 0] <= 0)
         voted = votes.shares > 0
         alternatives = [pa.array(votes.categories[voted]), pa.array(votes.shares[voted])]
@@ -87,9 +104,10 @@ class Output:
             [
                 pa.array([product.id for product in classified.batch.products], self._id_type),
                 winners,
-                pa.array(self._names.of(classified.hits, votes), pa.string()),
-                pa.array(confidence(hits, votes)),
-                pa.array(decide(hits, votes).tolist(), pa.string()),
+                pa.array([tree.path(id) for id in votes.winners.tolist()], pa.string()),
+                pa.array(decided.confidences),
+                pa.array(decided.decisions.tolist(), pa.string()),
+                _lists(reached, along, ["path", "share", "confidence"]),
                 _lists(voted, alternatives, ["category_id", "share"]),
                 _neighbours(classified.hits),
             ],
@@ -100,9 +118,7 @@ class Output:
         empty: list[None] = [None] * len(rejects)
         columns = {name: empty for name in self._schemas()[1].names}
         ids = [_id(reject.product_id, self._id_type) for reject in rejects]
-        return pa.table(
-            columns | {"product_id": ids, "decision": [UNREADABLE] * len(rejects)}, schema=self._schemas()[1]
-        )
+        return pa.table(columns | {"product_id": ids, "decision": [REVIEW] * len(rejects)}, schema=self._schemas()[1])
 
 
 def _neighbours(hits: Mapping[str, Hits]) -> pa.Array:

@@ -65,6 +65,10 @@ class Hits:
         ids, scores, categories = ([getattr(part, name) for part in parts] for name in ("ids", "scores", "categories"))
         return cls(np.concatenate(ids), np.concatenate(scores), np.concatenate(categories))
 
+    def rows(self, chosen: NDArray[np.bool_]) -> "Hits":
+        """The hits of some of the queries, those marked in `chosen` (n,)."""
+        return Hits(self.ids[chosen], self.scores[chosen], self.categories[chosen])
+
     def first(self, top_k: int) -> "Hits":
         """The best `top_k` of each query."""
         return Hits(self.ids[:, :top_k], self.scores[:, :top_k], self.categories[:, :top_k])

@@ -1,9 +1,9 @@
-"""The broken-input zoo: parquet files damaged by seed, and a keeper that reads them in a process of its own."""
+"""Broken input: parquet files damaged by seed, cells of garbage, and a keeper that reads in a process of its own."""
 
 import multiprocessing
 import resource
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +22,37 @@ COMPRESSIONS = ("snappy", "zstd", "gzip", "none")
 CLEAN, REJECTS, SENTENCE = "clean", "rejects", "sentence"
 CRASH, HANG, TRACEBACK = "crash", "hang", "traceback"
 
+SHELF = [row(1, "кот"), row(2, "пёс"), row(3, "ёж")]
+# Cells of text_fields that are no product.
+GARBAGE = {
+    "a bomb of brackets": '{"title": ' + "[" * 1_000_000,
+    "brackets in turn": "{'a': [" * 100_000,
+    "a number of a million digits": '{"title": ' + "9" * 1_000_000 + "}",
+    "a sum without end": "{'title': 1" + "+1" * 90_000 + "}",
+    "a sum hidden in three quotes": "{'title': ''' ' ''' + " + "1+" * 1_000_000 + "''' ' '''}",
+    "code": "{'title': __import__('os').getcwd()}",
+    "marks that cannot be seen": '{"title": "\u202e\u200b\\u0000\\ud800"}',
+    "a title in a title": '{"title": {"title": "кот"}}',
+    "a list": "[1, 2, 3]",
+    "an open string": "{'title': 'кот",
+    "nothing but a name": "nan",
+    "zeros": "\0" * 100,
+    "a cell of 33 million": '{"title": "' + "я" * 33_000_000 + '"}',
+}
+# And those that are, for all their weight.
+LAUGHS = "".join(f"<!ENTITY l{n} '{f'&l{n - 1};' * 10}'>" for n in range(1, 10))
+HEAVY: dict[str, dict[str, object]] = {
+    "a long title": {"title": "кот " + "cat " * 2_500_000},
+    "a long description": {"title": "кот", "description": "red " * 2_500_000},
+    "deep tags": {"title": "кот", "description": "<div>" * 100_000 + "рыжий" + "</div>" * 100_000 + "!" * 10**7},
+    "tags that never close": {"title": "кот", "description": "<br" * 3_000_000},
+    "tags of spaces": {"title": "кот", "description": "<" + " " * 10_000_000},
+    "tags wrongly nested": {"title": "кот", "description": "<a><b><font>" * 50_000 + "</a>" * 50_000},
+    "tags in attributes": {"title": "кот", "attributes": ["<b>рыжий"] * 30_000},
+    "a billion laughs": {"title": "кот &l9;", "description": f"<!DOCTYPE l [<!ENTITY l0 'ха'>{LAUGHS}]><p>&l9;</p>"},
+    "strange keys": {"title": "кот", "filters": {"\ud800": "\udfff", "\x1b[2J": ["\u202e", None, {"": []}]}},
+}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -31,6 +62,14 @@ class Outcome:
     said: str = ""
     good: int = 0
     bad: int = 0
+
+
+def write_animal(path: Path, rows: Sequence[dict[str, object]] = SHELF, **columns: pa.Array) -> Path:
+    """Rows as a file, some of its columns replaced by others."""
+    table = pa.Table.from_pylist(list(rows))
+    arrays = {name: table[name] for name in table.schema.names} | columns
+    pq.write_table(pa.table(arrays), path)
+    return path
 
 
 def healthy(path: Path, seed: int) -> bytes:
@@ -87,8 +126,8 @@ DAMAGES: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {"flip": fli
 class Keeper:
     """Reads files in another process, so that a native crash or a hang is an outcome like any other."""
 
-    def __init__(self) -> None:
-        self._context = multiprocessing.get_context("spawn")
+    def __init__(self, memory: int = MEMORY) -> None:
+        self._context, self._memory = multiprocessing.get_context("spawn"), memory
         self._start()
 
     def read(self, file: Path, labelled: bool = True, seconds: float = SECONDS) -> Outcome:
@@ -111,14 +150,14 @@ class Keeper:
 
     def _start(self) -> None:
         self._line, theirs = self._context.Pipe()
-        self._worker = self._context.Process(target=_work, args=(theirs,), daemon=True)
+        self._worker = self._context.Process(target=_work, args=(theirs, self._memory), daemon=True)
         self._worker.start()
         theirs.close()
 
 
-def _work(line: Connection) -> None:
+def _work(line: Connection, memory: int) -> None:
     # Whoever asks for more memory than this gets an error rather than the machine.
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     while True:
         try:
             file, labelled = line.recv()

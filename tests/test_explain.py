@@ -79,8 +79,9 @@ def test_all_parts_add_up(opened: Index) -> None:
         for share in found.alternatives:
             weights = [voter.weight for voter in found.neighbours if voter.category_id == share.category_id]
             assert sum(weights) == pytest.approx(share.share, abs=1e-5)
-        shares = [level.share for level in found.levels]
-        assert shares == sorted(shares, reverse=True)
+        shares, confidences = ([getattr(level, name) for level in found.levels] for name in ("share", "confidence"))
+        assert (shares, confidences) == (sorted(shares, reverse=True), sorted(confidences, reverse=True))
+        assert confidences[-1] == pytest.approx(found.confidence)
         assert shares[-1] == pytest.approx(found.predicted.share)
         assert {voter.vector for voter in found.neighbours} == set(index.manifest.vote.weights)
 
@@ -89,7 +90,10 @@ def test_a_parent_may_be_sure_when_the_leaf_is_not(opened: Index) -> None:
     index = by(opened, text=1)
     found = explain(index, Query.described(index, "обувь женская чёрная"), top_k=8)
     assert {share.category_path for share in found.alternatives[:2]} == {BOOTS[1], SHOES[1]}
-    assert found.sure in ("Обувь", "Обувь->Женская обувь")
+    shoes, women, boots = found.levels
+    assert (shoes.path, women.path) == ("Обувь", "Обувь->Женская обувь")
+    assert women.share > 0.9 > boots.share
+    assert women.confidence > boots.confidence
 
 
 def test_the_word_that_decides_is_first(opened: Index) -> None:
@@ -110,7 +114,8 @@ def test_where_the_vote_is_clear_similarity_ranks_the_words(opened: Index) -> No
 
 
 def test_a_stored_product_does_not_vote_for_itself(opened: Index) -> None:
-    found = explain(by(opened, text=1), Query.of_product(opened, 10), top_k=100)
+    index = by(opened, text=1)
+    found = explain(index, Query.of_product(index, 10), top_k=100)
     assert len(found.neighbours) == len(ROWS) - 1
     assert 10 not in {voter.product_id for voter in found.neighbours}
     assert found.labelled == BOOTS[1]
@@ -149,7 +154,9 @@ def test_what_cannot_be_asked_is_said(
 
 def test_a_product_among_no_others_has_no_vote(rubrika: Rubrika, write: Callable[..., Path], tmp_path: Path) -> None:
     folder = tmp_path / "index"
-    assert rubrika("ingest", write([row(1, "кеды")]), "--index", folder).code == 0
+    assert rubrika("ingest", write([row(1, "кеды"), row(2, "чехол", CASES)]), "--index", folder).code == 0
+    with Index.open(folder, tmp_path) as index:
+        index.store.delete([2])
     done = rubrika("explain", "1", "--index", folder)
     assert (done.code, done.out) == (1, "")
     assert "has no other product that could vote" in done.err

@@ -20,9 +20,10 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from rubrika.encode.encoder import FloatArray
-from rubrika.encode.learned import projected, unit_rows
+from rubrika.encode.learned import unit_rows
 from rubrika.encode.specs import picture_encoder, text_encoder
 from rubrika.errors import EncoderError
+from rubrika.metrics import metrics_of
 from rubrika.products.pictures import PictureFolder
 from rubrika.products.product import Batch, Category, Product
 from rubrika.progress import Advance, Silent
@@ -32,7 +33,7 @@ from rubrika.train.loss import supervised_contrast
 from rubrika.train.schedule import batches_of_epochs, rate_at
 from rubrika.train.settings import FinetuneSettings
 from rubrika.train.together import JointSettings, finetune_joint
-from rubrika.train.validation import hold_out, nearest_categories, weighted_f1
+from rubrika.train.validation import hold_out, nearest_categories
 
 KINDS = ["кроссовки беговые", "чехол силиконовый", "корм для кошек", "шапка зимняя", "платье летнее"]
 EXTRAS = ["женские", "прозрачный", "сухой", "из хлопка", "с рисунком", "длинное", "2 кг"]
@@ -267,13 +268,6 @@ def test_contrast_is_small_when_alike_products_are_near() -> None:
     assert torch.isfinite(vectors.grad).all()
 
 
-def test_weighted_f1_is_scikit_learns() -> None:
-    from sklearn.metrics import f1_score
-
-    truth, predicted = np.random.default_rng(2).integers(0, 7, (2, 50))
-    assert weighted_f1(truth, predicted) == pytest.approx(f1_score(truth, predicted, average="weighted"))
-
-
 @pytest.mark.parametrize(
     ("base", "reason"),
     [
@@ -342,11 +336,9 @@ def test_pictures_tell_apart_what_titles_do_not(bert: Path, eye: Path, tmp_path:
     texts = text_encoder(str(tmp_path / "both" / "text")).encode([product.text for product in chosen])
     opened = [Image.open(pictures.find(product.id) or "").convert("RGB") for product in chosen]
     looks = picture_encoder(str(tmp_path / "both" / "image")).encode(opened)
-    head = load_file(tmp_path / "both" / "head.safetensors")
     labels = np.array([product.category.id for product in chosen if product.category])
 
     def f1(vectors: FloatArray) -> float:
-        return weighted_f1(labels[:60], nearest_categories(vectors[60:], labels[60:], vectors[:60]))
+        return metrics_of(labels[:60], nearest_categories(vectors[60:], labels[60:], vectors[:60])).weighted_f1
 
-    both = projected(texts, head["text"]) + projected(looks, head["image"])
-    assert f1(texts) < 0.7 < 0.95 < f1(unit_rows(both))
+    assert f1(texts) < 0.7 < 0.95 < f1(unit_rows(np.hstack([texts, looks])))

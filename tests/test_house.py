@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "interrupt", "progress"},
+    {"errors", "interrupt", "metrics", "progress"},
     {"products", "sample"},
     {"encode", "store"},
     {"index", "train"},

@@ -145,6 +145,25 @@ def test_a_transformer_can_make_the_text_vectors(rubrika: Rubrika, pictured: Pat
     assert done.json["rows"] == len(pd.read_parquet(pictured / "test.parquet"))
 
 
+def test_int8_makes_the_text_vectors_and_classify_uses_it_again(
+    rubrika: Rubrika, pictured: Path, tmp_path: Path
+) -> None:
+    model, index = save_bert(tmp_path / "bert"), tmp_path / "index"
+    chosen = ("--text-encoder", model, "--backend", "onnx-int8")
+    environment = offline(pictured) | {"RUBRIKA_CACHE": str(tmp_path / "cache")}
+    done = rubrika("ingest", pictured / "train.parquet", "--index", index, *chosen, "--json", **environment)
+    assert done.code == 0, done.err
+    (exported,) = (tmp_path / "cache").rglob("*.onnx")
+    made = exported.stat().st_mtime_ns
+    outputs = ("-o", tmp_path / "result.parquet", "--json")
+    done = rubrika("classify", pictured / "test.parquet", "--index", index, *outputs, **environment)
+    assert done.code == 0, done.err
+    test, found = pd.read_parquet(pictured / "test.parquet"), pd.read_parquet(tmp_path / "result.parquet")
+    assert found["product_id"].tolist() == test["product_id"].tolist()
+    assert found["predicted_category_id"].notna().all()
+    assert exported.stat().st_mtime_ns == made
+
+
 def test_late_fusion_tunes_its_weights(rubrika: Rubrika, pictured: Path, tmp_path: Path) -> None:
     done = rubrika(
         *("ingest", pictured / "train.parquet", "--index", tmp_path / "late", "--vote", "late"),

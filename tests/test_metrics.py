@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from rubrika.eval.metrics import metrics_of, weighted_f1_interval
+from rubrika.metrics import metrics_of, weighted_f1_interval
 
 pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60)
 

@@ -82,6 +82,15 @@ def test_a_picture_taken_sideways_is_turned_upright(save: Callable[..., Path]) -
     assert open_picture(save(Image.new("RGB", (20, 10), RED), "1.jpg", exif=exif)).size == (10, 20)
 
 
+@pytest.mark.parametrize("name", ["1.jpg", "1.png"])
+def test_a_large_picture_is_made_smaller_and_looks_the_same(save: Callable[..., Path], name: str) -> None:
+    picture = Image.radial_gradient("L").resize((2_400, 1_200)).convert("RGB")
+    small = open_picture(save(picture, name), 300)
+    assert small.size == (300, 150)
+    assert np.abs(np.subtract(small, picture.resize((300, 150)), dtype=int)).max() < 8
+    assert open_picture(save(Image.new("RGB", (20, 10)), "2.jpg"), 300).size == (20, 10)
+
+
 def test_of_an_animation_the_first_frame_is_taken(save: Callable[..., Path]) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, (0, 0, 255))]
     for name in ("1.webp", "2.png"):

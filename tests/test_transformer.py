@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from models import TITLES, as_downloaded, save_bert
+from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
 from rubrika.encode.batching import batches_of
 from rubrika.encode.encoder import FloatArray
 from rubrika.encode.hub import needed_files
+from rubrika.encode.packed import PackedLinear, pack
 from rubrika.encode.recipe import Pooling, Recipe
 from rubrika.encode.sentence import SentenceEncoder
 from rubrika.encode.specs import text_encoder
@@ -48,6 +50,18 @@ def test_a_vector_is_what_the_model_itself_says(bert: Path, pooling: Pooling) ->
     assert (vectors.dtype, vectors.shape, encoder.size) == (np.float32, (len(TITLES), 32), 32)
     for title, vector in zip(TITLES, vectors, strict=True):
         np.testing.assert_allclose(vector, directly(bert, title, pooling), atol=1e-5)
+
+
+def test_a_packed_layer_gives_the_same_and_still_shows_its_weights() -> None:
+    torch.manual_seed(5)
+    layers = nn.Sequential(nn.Linear(6, 5), nn.GELU(), nn.Sequential(nn.Linear(5, 4, bias=False)))
+    values, weights = torch.randn(2, 3, 6), layers[0].weight.detach().clone()
+    with torch.no_grad():
+        expected = layers(values)
+        pack(layers)
+        np.testing.assert_allclose(layers(values), expected, atol=1e-6)
+    assert {type(layers[0]), type(layers[2][0])} == {PackedLinear}
+    np.testing.assert_array_equal(layers[0].weight, weights)
 
 
 def test_batches_change_neither_vectors_nor_order(bert: Path) -> None:

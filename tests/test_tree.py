@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from rows import row
 
 from rubrika.eval.hierarchy import Hierarchy, hierarchy_of
-from rubrika.eval.metrics import metrics_of
+from rubrika.index.calibration import BUILT_IN
 from rubrika.index.index import Index
+from rubrika.metrics import metrics_of
 from rubrika.products.product import Category
+from rubrika.retrieve.levels import levels_of
 from rubrika.retrieve.tree import NO_NODE, Tree
-from rubrika.retrieve.vote import NO_CATEGORY, Votes
+from rubrika.retrieve.vote import NO_CATEGORY, Votes, weighted_vote
+from rubrika.store.store import Hits
 
 BOOTS, SHOES, TRAINERS, CASES, WATER = 1, 2, 3, 4, 2**63 - 1
 CATEGORIES = [
@@ -45,18 +48,31 @@ def ids(*categories: int) -> np.ndarray:
 
 
 def test_a_parent_is_sure_when_the_leaf_is_not(tree: Tree) -> None:
-    levels = tree.along(votes({BOOTS: 0.5, SHOES: 0.47, TRAINERS: 0.03}))
-    assert tree.names(levels.nodes)[0].tolist() == ["Обувь", "Обувь->Женская обувь", "Обувь->Женская обувь->Сапоги"]
-    assert levels.shares[0].tolist() == pytest.approx([1.0, 0.97, 0.5])
-    assert levels.sure().tolist() == [2]
-    assert levels.sure(0.99).tolist() == [1]
+    asked = votes({BOOTS: 0.5, SHOES: 0.47, TRAINERS: 0.03})
+    path = tree.names(tree.paths(asked.winners))
+    assert path.tolist() == [["Обувь", "Обувь->Женская обувь", "Обувь->Женская обувь->Сапоги"]]
+    assert tree.shares(asked)[0].tolist() == pytest.approx([1.0, 0.97, 0.5])
+
+
+def test_confidence_falls_from_the_top_to_the_leaf(tree: Tree) -> None:
+    found: list[list[tuple[int, float, int]]] = [
+        [(1, 0.95, BOOTS), (2, 0.95, SHOES), (3, 0.94, BOOTS), (4, 0.94, SHOES)],
+        [(1, 0.95, CASES)],
+    ]
+    hits = {"text": Hits.of(found, 4)}
+    levels = levels_of(tree, hits, weighted_vote(hits["text"], 20), {"text": 1.0}, BUILT_IN)
+    boots, cases = levels.confidences.tolist()
+    assert boots[0] == boots[1] > 0.9 > boots[2]
+    assert (cases[0], cases[2]) == (cases[1], 0)
+    assert levels.sure().tolist() == [2, 2]
+    assert levels.sure(1.1).tolist() == [0, 0]
 
 
 def test_short_paths_end_where_they_end(tree: Tree) -> None:
-    levels = tree.along(votes({CASES: 0.6, WATER: 0.4}, {WATER: 1.0}, {}))
-    assert tree.names(levels.nodes[:2]).tolist() == [["Электроника", "Электроника->Чехлы", None], ["Вода", None, None]]
-    assert levels.shares.tolist() == pytest.approx(np.array([[0.6, 0.6, 0], [1, 0, 0], [0, 0, 0]]))
-    assert levels.sure().tolist() == [0, 1, 0]
+    asked = votes({CASES: 0.6, WATER: 0.4}, {WATER: 1.0}, {})
+    paths = tree.names(tree.paths(asked.winners)).tolist()
+    assert paths == [["Электроника", "Электроника->Чехлы", None], ["Вода", None, None], [None, None, None]]
+    assert tree.shares(asked).tolist() == pytest.approx(np.array([[0.6, 0.6, 0], [1, 0, 0], [0, 0, 0]]))
 
 
 def test_a_branch_can_win_against_the_first_leaf(tree: Tree) -> None:
@@ -78,7 +94,7 @@ def test_what_is_not_known_has_no_node(tree: Tree) -> None:
     assert tree.nodes(ids(BOOTS, 77, NO_CATEGORY), 1).tolist() == [0, NO_NODE, NO_NODE]
     assert tree.depths(ids(BOOTS, 77, WATER)).tolist() == [3, 0, 1]
     assert (tree.path(WATER), tree.path(77)) == ("Все категории->Вода", None)
-    assert Tree().along(votes({BOOTS: 1.0})).shares.tolist() == [[0]]
+    assert Tree().shares(votes({BOOTS: 1.0})).tolist() == [[0]]
 
 
 @given(
@@ -88,8 +104,7 @@ def test_arrays_agree_with_the_definition(drawn: list[dict[int, float]]) -> None
     rows = [dict(sorted(one.items(), key=lambda pair: -pair[1])) for one in drawn]
     shares = [{category: share / sum(one.values()) for category, share in one.items()} for one in rows]
     tree, paths = Tree(CATEGORIES), {category.id: category.levels for category in CATEGORIES}
-    levels = tree.along(votes(*shares))
-    for found, one in zip(levels.shares, shares, strict=True):
+    for found, one in zip(tree.shares(votes(*shares)), shares, strict=True):
         own = paths[next(iter(one))]
         under = [
             sum(s for c, s in one.items() if paths[c][: level + 1] == own[: level + 1]) for level in range(len(own))

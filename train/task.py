@@ -15,8 +15,9 @@ from rubrika.encode.batching import CPU_TOKENS, batches_of
 from rubrika.encode.device import best_device, inference
 from rubrika.encode.encoder import FloatArray
 from rubrika.encode.learned import unit_rows
+from rubrika.metrics import metrics_of
 from rubrika.train.schedule import IntArray
-from rubrika.train.validation import nearest_categories, weighted_f1
+from rubrika.train.validation import nearest_categories
 
 # Products learnt from that the held-out ones look for neighbours among.
 KNOWN = 20_000
@@ -47,14 +48,14 @@ class Task:
     def head_f1(self) -> float:
         """Weighted F1 of the held-out products by the head."""
         rows = np.flatnonzero(self.held_out)
-        return weighted_f1(self.labels[rows], self._predict(rows)[1])
+        return metrics_of(self.labels[rows], self._predict(rows)[1]).weighted_f1
 
     def neighbours_f1(self) -> float:
         """Weighted F1 of the held-out products by a vote of their neighbours among those learnt from."""
         known, asked = np.flatnonzero(~self.held_out)[:KNOWN], np.flatnonzero(self.held_out)
         vectors, _ = self._predict(np.concatenate([known, asked]))
         found = nearest_categories(vectors[: len(known)], self.labels[known], vectors[len(known) :])
-        return weighted_f1(self.labels[asked], found)
+        return metrics_of(self.labels[asked], found).weighted_f1
 
     def _predict(self, rows: IntArray) -> tuple[FloatArray, IntArray]:
         """Unit vectors of some rows and the categories that the head gives them."""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -32,7 +31,7 @@ from rubrika.train.standard import StandardisedLinear
 from rubrika.train.task import Task
 from rubrika.train.validation import hold_out
 
-TEXT, IMAGE, HEAD, CONFIG = "text", "image", "head.safetensors", "config.json"
+TEXT, IMAGE, CONFIG = "text", "image", "config.json"
 FORMAT = 1
 
 
@@ -117,8 +116,7 @@ def finetune_joint(
         pictures: theirs; a product without a usable one is trained on its text.
         text_base: `rubert`, or the name or folder of a transformers encoder.
         image_base: `vit`, or the name or folder of a transformers vision model.
-        output: gets `text/` for `--text-encoder`, `image/` for `--image-encoder`, and the projections of their vectors
-            in `head.safetensors`: matrices (width + 1, size) whose last row is added.
+        output: gets `text/` for `--text-encoder` and `image/` for `--image-encoder`.
         settings: how.
         progress: where to show how far it is.
 
@@ -128,15 +126,12 @@ def finetune_joint(
     check_free(output, CONFIG)
     text, sight = load_text_base(text_base, settings), load_picture_base(image_base, settings)
     labelled = read_labelled(products, progress)
-    task, module = _task(labelled, pictures, text, sight, settings)
+    task = _task(labelled, pictures, text, sight, settings)
     output.mkdir(parents=True, exist_ok=True)
     state = fit(task, settings, output, progress)
     text.save(output / TEXT)
     sight.save(output / IMAGE)
-    matrices = {TEXT: module.text_projection.folded(), IMAGE: module.picture_projection.folded()}
-    save_file(matrices, output / HEAD)
-    widths = {name: len(matrix) - 1 for name, matrix in matrices.items()}
-    config = {"format": FORMAT, "size": settings.size, "inputs": widths, "settings": asdict(settings)}
+    config = {"format": FORMAT, "settings": asdict(settings)}
     (output / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (output / CHECKPOINT).unlink(missing_ok=True)
     return replace(result(output, task, state), failures=len(sight.failures))
@@ -144,7 +139,7 @@ def finetune_joint(
 
 def _task(
     labelled: Labelled, pictures: PictureFolder, text: TextBase, sight: PictureBase, settings: JointSettings
-) -> tuple[Task, JointClassifier]:
+) -> Task:
     device = best_device()
     tokens = text.tokenise(labelled.texts)
     paths = [pictures.find(product) for product in labelled.ids]
@@ -172,4 +167,4 @@ def _task(
         identity=identity_of(
             "together", text.identity, sight.identity, labelled.identity, paths, json.dumps(settings.training())
         ),
-    ), module
+    )

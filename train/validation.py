@@ -1,4 +1,4 @@
-"""Measures during fine-tuning: which products are held out, and weighted F1 on them."""
+"""Measures during fine-tuning: which products are held out, and what their neighbours vote for."""
 
 from collections.abc import Sequence
 
@@ -33,14 +33,6 @@ def hold_out(groups: Sequence[str], part: float, seed: int) -> Mask:
     if chosen.all():
         raise EncoderError(f"holding out {part:g} of {len(groups)} products leaves none to learn from; give more")
     return chosen[code]
-
-
-def weighted_f1(truth: Labels, predicted: Labels) -> float:
-    """F1 of each category, averaged by its number of products; labels count from 0."""
-    size = int(max(truth.max(), predicted.max())) + 1
-    right = np.bincount(truth[truth == predicted], minlength=size)
-    true, found = np.bincount(truth, minlength=size), np.bincount(predicted, minlength=size)
-    return float((2 * right / np.maximum(true + found, 1)) @ true / len(truth))
 
 
 def nearest_categories(known: FloatArray, labels: Labels, asked: FloatArray) -> Labels:

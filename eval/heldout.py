@@ -1,0 +1,177 @@
+"""Holds products out, learns from the others, and finds neighbours of those held out: what all measuring rests on."""
+
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rubrika.errors import InputError
+from rubrika.eval.split import Split, group_split, plain_split, stratified_split
+from rubrika.index.calibration import Calibration
+from rubrika.index.create import Choice
+from rubrika.index.index import Index
+from rubrika.index.manifest import VoteSettings
+from rubrika.ingest.ingest import ingest
+from rubrika.products.parquet import Reader
+from rubrika.products.pictures import PictureFolder
+from rubrika.products.product import Category
+from rubrika.products.selection import Products, Selection
+from rubrika.progress import Progress
+from rubrika.retrieve.classify import classify
+from rubrika.retrieve.tree import Tree
+from rubrika.store.connection import Connection
+from rubrika.store.place import temporary_collection
+from rubrika.store.store import Hits
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What measuring needs to know of all good rows: ids (n,), categories (n,), groups (n), and the tree."""
+
+    ids: NDArray[np.uint64]
+    categories: NDArray[np.int64]
+    groups: list[str]
+    tree: Tree
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Products that were held out, and the hits of each.
+
+    Args:
+        split: which they are.
+        truth: their categories, int64 (n,).
+        groups: rows with the same number belong together, int64 (n,).
+        hits: by named vector that votes.
+        vote: how the index would vote.
+        calibration: of the index.
+        tree: of all categories.
+        classes: how many categories there are in all.
+        seconds: how long each stage took.
+    """
+
+    split: Split
+    truth: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    hits: Mapping[str, Hits]
+    vote: VoteSettings
+    calibration: Calibration
+    tree: Tree
+    classes: int
+    seconds: dict[str, float]
+
+    def first(self, top_k: int) -> dict[str, Hits]:
+        """The best `top_k` hits of each vector."""
+        return {name: found.first(top_k) for name, found in self.hits.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """Which products to hold out: what part, chosen by which seed, and whether the same part of every category."""
+
+    part: float = 0.1
+    seed: int = 0
+    stratify: bool = False
+
+
+def hold_out(
+    reader: Reader,
+    holdout: Holdout,
+    top_k: int,
+    *,
+    cache: Path,
+    pictures: PictureFolder | None,
+    choice: Choice | None,
+    server: Connection | None,
+    progress: Progress,
+) -> HeldOut:
+    """Hold products out, make an index of the others that lasts as long as this call, and search it.
+
+    Args:
+        reader: labelled products; when it has `group_by`, whole groups are held out.
+        holdout: which products.
+        top_k: how many hits to find.
+        cache: a folder for vectors of pretrained encoders.
+        pictures: where the products' pictures are, if anywhere.
+        choice: the encoders and the vote.
+        server: where the index has its points meanwhile, in a collection of its own named after this one, when not in
+            a folder.
+        progress: where to show how far it is.
+
+    Raises:
+        InputError: a file cannot be read, or has too few good rows.
+        StoreError: the server fails.
+    """
+    reader.check()
+    labels = read_labels(reader, progress)
+    split = _split(labels, reader.group_by, holdout)
+    started = time.monotonic()
+    own = temporary_collection(server) if server else nullcontext()
+    with TemporaryDirectory(prefix="rubrika-evaluate-") as name, own as place:
+        folder, rest = Path(name), Selection(reader, ~split.held_out)
+        ingest(folder, rest, pictures=pictures, choice=choice, cache=cache, server=place, progress=progress)
+        ingested = time.monotonic()
+        with Index.open(folder, cache, place) as index:
+            hits = _hits(index, Selection(reader, split.held_out), pictures, top_k, progress)
+            manifest = index.manifest
+    classified = time.monotonic()
+    return HeldOut(
+        split=split,
+        truth=labels.categories[split.held_out],
+        groups=_codes(labels, reader.group_by)[split.held_out],
+        hits=hits,
+        vote=manifest.vote,
+        calibration=manifest.calibration,
+        tree=labels.tree,
+        classes=len(np.unique(labels.categories)),
+        seconds={"learn and ingest": round(ingested - started, 1), "classify": round(classified - ingested, 1)},
+    )
+
+
+def read_labels(reader: Reader, progress: Progress) -> Labels:
+    """Read the labels alone, keeping no text."""
+    ids: list[int] = []
+    categories: list[Category] = []
+    groups: list[str] = []
+    with progress.stage("reading labels", len(reader)) as advance:
+        for batch in reader:
+            ids += [product.id for product in batch.products]
+            categories += [product.category for product in batch.products if product.category]
+            groups += [product.group for product in batch.products]
+            advance(batch.rows)
+    if len(ids) < 2:
+        raise InputError(f"{reader.files[0]}: {len(ids)} readable rows; at least 2 are needed to hold one out")
+    numbers = np.array([category.id for category in categories], np.int64)
+    return Labels(np.array(ids, np.uint64), numbers, groups, Tree(categories))
+
+
+def _codes(labels: Labels, group_by: str | None) -> NDArray[np.int64]:
+    """Groups as numbers; when nothing groups the rows, each is a group of its own."""
+    if group_by is None:
+        return np.arange(len(labels.ids))
+    return np.unique(np.array(labels.groups, object).astype(str), return_inverse=True)[1]
+
+
+def _split(labels: Labels, group_by: str | None, holdout: Holdout) -> Split:
+    if group_by:
+        return group_split(labels.ids, labels.groups, holdout.part, holdout.seed, group_by)
+    if holdout.stratify:
+        return stratified_split(labels.ids, labels.categories, holdout.part, holdout.seed)
+    return plain_split(labels.ids, holdout.part, holdout.seed)
+
+
+def _hits(
+    index: Index, products: Products, pictures: PictureFolder | None, top_k: int, progress: Progress
+) -> dict[str, Hits]:
+    found: dict[str, list[Hits]] = {name: [] for name in index.manifest.vote.weights}
+    with progress.stage("classifying held-out products", len(products)) as advance:
+        for classified in classify(index, products, pictures, top_k):
+            for name, hits in classified.hits.items():
+                found[name].append(hits)
+            advance(classified.batch.rows)
+    return {name: Hits.joined(parts) for name, parts in found.items()}

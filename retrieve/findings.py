@@ -1,0 +1,126 @@
+"""Writes what an audit found as parquet: suspects with the neighbours that contradict them, and near duplicates."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rubrika.errors import InputError
+from rubrika.retrieve.audit import Suspects
+from rubrika.retrieve.duplicates import Duplicates
+from rubrika.store.store import Hits, Store
+
+Paths = Mapping[int, str]
+
+ROWS = 2_048
+
+_NEIGHBOUR = pa.struct(
+    [("product_id", pa.uint64()), ("category_id", pa.int64()), ("score", pa.float32()), ("vector", pa.string())]
+)
+SUSPECTS = pa.schema(
+    [
+        ("product_id", pa.uint64()),
+        ("title", pa.string()),
+        ("category_id", pa.int64()),
+        ("category_name", pa.string()),
+        ("suggested_category_id", pa.int64()),
+        ("suggested_category_name", pa.string()),
+        ("confidence", pa.float32()),
+        ("neighbours", pa.list_(_NEIGHBOUR)),
+    ]
+)
+_HALVES = ("", "other_")
+DUPLICATES = pa.schema(
+    [
+        *(
+            (half + name, kind)
+            for half in _HALVES
+            for name, kind in (
+                ("product_id", pa.uint64()),
+                ("title", pa.string()),
+                ("category_id", pa.int64()),
+                ("category_name", pa.string()),
+            )
+        ),
+        ("similarity", pa.float32()),
+    ]
+)
+
+
+@contextmanager
+def parquet(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Open a file for writing; it appears under its name only when complete.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = pq.ParquetWriter(unfinished, schema)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
+    try:
+        with writer:
+            yield writer
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def suspect_tables(store: Store, suspects: Suspects, paths: Paths) -> Iterator[pa.Table]:
+    """The suspects in their order, some at a time, with the columns of `SUSPECTS`; titles come from the store."""
+    for start in range(0, len(suspects), ROWS):
+        yield _suspects(store, suspects.take(slice(start, start + ROWS)), paths)
+
+
+def duplicate_tables(store: Store, pairs: Duplicates, paths: Paths) -> Iterator[pa.Table]:
+    """The pairs in their order, some at a time, with the columns of `DUPLICATES`; titles come from the store."""
+    for start in range(0, len(pairs), ROWS):
+        yield _duplicates(store, pairs.take(slice(start, start + ROWS)), paths)
+
+
+def _suspects(store: Store, suspects: Suspects, paths: Paths) -> pa.Table:
+    titles = _titles(store, suspects.ids.tolist())
+    columns = [
+        suspects.ids,
+        [titles.get(id) for id in suspects.ids.tolist()],
+        suspects.categories,
+        [paths[category] for category in suspects.categories.tolist()],
+        suspects.suggested,
+        [paths[category] for category in suspects.suggested.tolist()],
+        suspects.confidence,
+        _neighbours(suspects.hits),
+    ]
+    return pa.table(columns, schema=SUSPECTS)
+
+
+def _duplicates(store: Store, pairs: Duplicates, paths: Paths) -> pa.Table:
+    titles = _titles(store, np.unique(pairs.ids).tolist())
+    columns: list[object] = []
+    for half in range(len(_HALVES)):
+        ids, categories = pairs.ids[:, half], pairs.categories[:, half]
+        columns += [
+            ids,
+            [titles.get(id) for id in ids.tolist()],
+            categories,
+            [paths[one] for one in categories.tolist()],
+        ]
+    return pa.table([*columns, pairs.similarity], schema=DUPLICATES)
+
+
+def _neighbours(hits: Mapping[str, Hits]) -> list[list[dict[str, object]]]:
+    """Those that voted, of each product, the main vector's first."""
+    rows: list[list[dict[str, object]]] = [[] for _ in range(len(next(iter(hits.values())).ids))]
+    for name, found in hits.items():
+        for row, column in zip(*np.nonzero(np.isfinite(found.scores)), strict=True):
+            hit = (found.ids[row, column], found.categories[row, column], found.scores[row, column], name)
+            rows[row].append(dict(zip(_NEIGHBOUR.names, hit, strict=True)))
+    return rows
+
+
+def _titles(store: Store, ids: list[int]) -> dict[int, str]:
+    return {id: point.payload["title"] for id, point in store.fetch(ids).items()}

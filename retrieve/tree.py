@@ -1,0 +1,135 @@
+"""The tree of categories: what part of a vote is under every prefix of a path; arrays throughout.
+
+A node is a prefix of a path, such as `Обувь->Женская обувь`; categories of one and the same path share their last node.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rubrika.products.product import SEPARATOR, Category
+from rubrika.retrieve.vote import Votes, fused_vote
+from rubrika.store.store import FloatArray, Hits, Store
+
+NO_NODE = -1
+
+Ids = NDArray[np.int64]
+
+
+class Tree:
+    """The categories that are known so far, and their nodes.
+
+    Args:
+        categories: what is known from the start; of two that have the same id, the first counts.
+    """
+
+    def __init__(self, categories: Iterable[Category] = ()) -> None:
+        self._categories: dict[int, Category] = {}
+        self._numbers: dict[str, int] = {}
+        self._number()
+        self.add(categories)
+
+    def add(self, categories: Iterable[Category]) -> None:
+        """Learn categories; those whose id is known stay as they are."""
+        known = len(self._categories)
+        for category in categories:
+            self._categories.setdefault(category.id, category)
+        if len(self._categories) > known:
+            self._number()
+
+    def learn(self, store: Store, hits: Mapping[str, Hits]) -> None:
+        """Ask the store for the paths of the hits' categories, those not known yet, by one product of each."""
+        ids = np.concatenate([found.ids.ravel() for found in hits.values()])
+        categories, witnesses = np.unique(
+            np.concatenate([found.categories.ravel() for found in hits.values()]), return_index=True
+        )
+        new = (categories >= 0) & (self.depths(categories) == 0)
+        if new.any():
+            points = store.fetch(ids[witnesses[new]].tolist()).values()
+            self.add(Category(point.payload["category_id"], point.payload["category_path"]) for point in points)
+
+    @property
+    def depth(self) -> int:
+        """The number of levels of the longest path, at least 1."""
+        return self._table.shape[1]
+
+    def depths(self, categories: Ids) -> Ids:
+        """How many levels the path of each category has, 0 for one that is not known."""
+        depths: Ids = self._depths[self._rows(categories)]
+        return depths
+
+    def nodes(self, categories: Ids, level: int) -> Ids:
+        """The nodes of categories at a level, counted from 1; a category that ends above is at its own last node.
+
+        The node of a category that is not known is NO_NODE.
+        """
+        nodes: Ids = self._table[self._rows(categories), min(level, self.depth) - 1]
+        return nodes
+
+    def names(self, nodes: Ids) -> NDArray[np.object_]:
+        """The prefixes of nodes, such as `Обувь->Женская обувь`, in an array of the same shape; None for NO_NODE."""
+        names: NDArray[np.object_] = np.array([*self._numbers, None], object)[nodes]
+        return names
+
+    def path(self, category: int) -> str | None:
+        """The path of a category as its products have it, None when it is not known."""
+        known = self._categories.get(category)
+        return known.path if known else None
+
+    def paths(self, categories: Ids) -> Ids:
+        """The nodes of categories (n,) at every level from the top, (n, depth), NO_NODE below a category's last."""
+        rows = self._rows(categories)
+        below = np.arange(self.depth) >= self._depths[rows][:, None]
+        return np.where(below, NO_NODE, self._table[rows])
+
+    def shares(self, votes: Votes) -> FloatArray:
+        """What part of each vote is under the winner's node at every level, float32 (n, depth), 0 below its last."""
+        rows = self._rows(votes.categories)
+        shares = np.zeros((len(rows), self.depth), np.float32)
+        for level in range(self.depth):
+            nodes = self._table[rows, level]
+            under = (nodes == nodes[:, :1]) & (self._depths[rows[:, :1]] > level)
+            shares[:, level] = np.where(under, votes.shares, 0).sum(axis=1)
+        # Many parts of a whole, added up, may come to a hair more than it.
+        return np.minimum(shares, 1)
+
+    def at(self, votes: Votes, level: int) -> Votes:
+        """The votes at a level, counted from 1: each node has the shares of all categories under it.
+
+        Only leaves have ids, so a node goes by the id of the category under it that has the largest share.
+        """
+        nodes = self.nodes(votes.categories, level)
+        # Categories come best first, so the first one of a node in its row speaks for it.
+        order = np.argsort(nodes, axis=1, kind="stable")
+        ordered = np.take_along_axis(nodes, order, axis=1)
+        starts = np.diff(ordered, axis=1, prepend=NO_NODE - 1) != 0
+        first = np.maximum.accumulate(np.where(starts, np.arange(nodes.shape[1]), 0), axis=1)
+        leading = np.empty_like(nodes)
+        speakers = np.take_along_axis(order, first, axis=1)
+        np.put_along_axis(leading, order, np.take_along_axis(votes.categories, speakers, axis=1), axis=1)
+        leading = np.where(nodes == NO_NODE, votes.categories, leading)
+        return fused_vote([(Votes(leading, votes.shares), 1.0)])
+
+    def raised(self, hits: Mapping[str, Hits], votes: Votes, level: int) -> tuple[dict[str, Hits], Votes]:
+        """Hits and votes with nodes at a level in place of categories, to ask of a node what is asked of a category."""
+        raised = {name: replace(found, categories=self.nodes(found.categories, level)) for name, found in hits.items()}
+        return raised, replace(votes, categories=self.nodes(votes.categories, level))
+
+    def _number(self) -> None:
+        """Lay out the nodes of all categories as a table: a row a category, in the order of ids, a column a level."""
+        levels = {id: self._categories[id].levels for id in sorted(self._categories)}
+        depth = max(map(len, levels.values()), default=1)
+        # The last row stands for all that is not known; the largest possible id keeps every search within the rows.
+        self._ids = np.array([*levels, np.iinfo(np.int64).max], np.int64)
+        self._depths = np.array([*map(len, levels.values()), 0], np.int64)
+        self._table = np.full((len(self._ids), depth), NO_NODE, np.int64)
+        for row, names in enumerate(levels.values()):
+            prefixes = [SEPARATOR.join(names[: level + 1]) for level in range(len(names))]
+            numbers = [self._numbers.setdefault(prefix, len(self._numbers)) for prefix in prefixes]
+            self._table[row] = numbers + numbers[-1:] * (depth - len(numbers))
+
+    def _rows(self, categories: Ids) -> Ids:
+        place = np.searchsorted(self._ids, categories)
+        return np.where(self._ids[place] == categories, place, len(self._ids) - 1)

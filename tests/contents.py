@@ -1,0 +1,17 @@
+"""Everything that an index holds, to compare two of them to the last byte; only the time of writing is left out."""
+
+from pathlib import Path
+
+from rubrika.index.index import Index
+from rubrika.store.store import Payload
+
+Contents = dict[int, tuple[Payload, dict[str, bytes]]]
+
+
+def contents(folder: Path) -> Contents:
+    with Index.open(folder, folder) as index:
+        points = [point for page in index.store.scroll(payload=True, vectors=True) for point in page]
+        assert index.store.count() == len(points)
+    for point in points:
+        del point.payload["ingested_at"]
+    return {each.id: (each.payload, {name: row.tobytes() for name, row in each.vectors.items()}) for each in points}
