@@ -19,6 +19,7 @@ from rubrika.commands import (
     move,
     neighbours,
     sample,
+    stats,
     train,
     tune,
 )
@@ -40,6 +41,7 @@ app.command()(tune.tune)
 app.command()(neighbours.neighbours)
 app.command()(explain.explain)
 app.command()(audit.audit)
+app.command()(stats.stats)
 app.command()(info.info)
 app.command()(edit.delete)
 app.command()(edit.relabel)

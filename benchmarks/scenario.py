@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rubrika.index.index import Index
+from rubrika.sample import write_sample
 from rubrika.store.store import Payload
 
 RUBRIKA = Path(sys.executable).with_name("rubrika")
@@ -72,7 +73,7 @@ class Damage:
 
 def prepare(folder: Path, products: int, seed: int) -> list[Step]:
     """Write the files of three weeks, and say which commands follow one another."""
-    subprocess.run([RUBRIKA, "sample", folder, "--products", str(products), "--seed", str(seed)], check=True)
+    write_sample(folder, seed=seed, products=products)
     rows = pd.read_parquet(folder / "train.parquet")
     count, quarter = len(rows), len(rows) // 8
     first = rows[: 6 * count // 10]

@@ -1,5 +1,6 @@
 """`rubrika evaluate` says how good the predictions are."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -46,20 +47,29 @@ def evaluate(
         str | None, typer.Option(help="What the name of the server's temporary collection begins with.")
     ] = None,
     seed: Seed = 0,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where a report goes: a page, its numbers, its plots.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how good the predictions are, on products held out from the file."""
     from rubrika.commands.tables import evaluation_table
     from rubrika.eval.evaluate import evaluate as run
+    from rubrika.eval.watch import Watch
     from rubrika.products.parquet import Reader
+    from rubrika.report.map import MAPPED
+    from rubrika.report.study import study
+    from rubrika.report.write import report_folder, write_report
     from rubrika.terminal import Terminal
 
     reader = Reader(file, labelled=True, group_by=group_by)
-    terminal = Terminal()
+    terminal, shown, watch = Terminal(), pictures_of(images), Watch(memory=report is not None)
+    # Made before the work: a place where nothing can be written is known at once.
+    folder = report_folder(report) if report else None
     found = run(
         reader,
         cache=cache.expanduser(),
-        pictures=pictures_of(images),
+        pictures=shown,
         choice=choice_of(text_encoder, image_encoder, backend, vote, images, None, terminal.note),
         holdout=holdout,
         seed=seed,
@@ -69,5 +79,10 @@ def evaluate(
         # Never the collection of an index: `evaluate` adds a name of its own, and deletes what it made.
         server=server_of(url, collection or ("rubrika" if url else None)),
         progress=terminal,
+        exhibited=MAPPED if folder else None,
+        watch=watch,
     )
+    if folder and found.answers:
+        page = write_report(folder, study(found, found.answers, watch), shown, watch, terminal.note)
+        terminal.note(f"report: {page}")
     answer(found.as_dict(), as_json, evaluation_table(found))

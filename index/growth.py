@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rubrika.encode.learned import read_config
-from rubrika.index.index import LEARNED, Index
+from rubrika.index.index import Index
 from rubrika.index.layout import encoder_folder
 
 # Products of new categories are found, but less surely than after learning again: see docs/ingesting.md.
@@ -32,11 +32,11 @@ class Growth:
 
 def growth(index: Index) -> Growth | None:
     """Compare an open index with what its encoder learned from; None when no encoder of it is learned."""
-    learned = [name for name, spec in index.manifest.vectors.items() if spec.encoder == LEARNED]
-    if not learned:
+    if not index.seen:
         return None
-    config = read_config(encoder_folder(index.folder, learned[0], index.manifest.generation))
-    known = set(config.categories)
+    name, categories = next(iter(index.seen.items()))
+    config = read_config(encoder_folder(index.folder, name, index.manifest.generation))
+    known = set(categories.tolist())
     unseen = {category: count for category, count in index.store.facet("category_id").items() if category not in known}
     total, count = sum(unseen.values()), index.store.count()
     pays = total > NEW_SHARE * count or count > GROWN * config.products

@@ -6,8 +6,11 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rubrika.encode.encoder import Encoder
-from rubrika.encode.learned import LearnedEncoder
+from rubrika.encode.learned import LearnedEncoder, read_config
 from rubrika.encode.specs import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError
 from rubrika.index.encoders import Encoders
@@ -70,10 +73,17 @@ class Index:
         """
         specs = self.manifest.vectors
         joint = self._learned(JOINT) if JOINT in specs else None
-        image = picture_encoder(specs[IMAGE].encoder) if IMAGE in specs else None
+        image = picture_encoder(specs[IMAGE].encoder, self.cache) if IMAGE in specs else None
         if image is not None:
             _check_identity(IMAGE, specs[IMAGE], image.identity)
         return Encoders(self._text(specs[TEXT]), image, joint, self.cache)
+
+    @cached_property
+    def seen(self) -> dict[str, NDArray[np.int64]]:
+        """By learned vector, the categories that its encoder learned from, ascending."""
+        learned = (name for name, spec in self.manifest.vectors.items() if spec.encoder == LEARNED)
+        folders = {name: encoder_folder(self.folder, name, self.manifest.generation) for name in learned}
+        return {name: np.array(read_config(files).categories, np.int64) for name, files in folders.items()}
 
     def dashboard(self, product_id: int | None) -> str:
         """Where Qdrant's web UI shows the collection, and what to type there to see one product.

@@ -40,11 +40,13 @@ class VoteSettings:
         weights: the named vectors that are searched, and what the vote of each counts for; the first is the main one.
         top_k: how many hits of each vote.
         temperature: how much more near hits count than far ones.
+        newcomer_bonus: what is added to the similarity of hits whose category the encoder has never seen.
     """
 
     weights: dict[str, float] = field(default_factory=lambda: {TEXT: 1.0})
     top_k: int = 10
     temperature: float = 60.0
+    newcomer_bonus: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,12 @@ class Contents:
         products: how many points there were when the last change of the index ended; None while one is under way, or
             when it was interrupted.
         sources: the files they came from, the latest last, to learn anew and to repair from.
+        fingerprint: of the last change, when it was an ingest that set no row aside.
     """
 
     products: int | None = None
     sources: tuple[str, ...] = ()
+    fingerprint: str | None = None
 
     def with_sources(self, files: Sequence[Path]) -> "Contents":
         """Files ingested now are the latest."""

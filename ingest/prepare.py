@@ -45,7 +45,7 @@ def prepare(
     from rubrika.train.inputs import Input
     from rubrika.train.learn import learn
 
-    image = picture_encoder(choice.image) if choice.image else None
+    image = picture_encoder(choice.image, cache) if choice.image else None
     learned = choice.text in (None, LEARNED)
     text = learn(products, progress) if learned else text_encoder(str(choice.text), backend=choice.backend, cache=cache)
     encoders = Encoders(text, image, None, cache)

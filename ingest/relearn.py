@@ -65,7 +65,7 @@ def relearn(
             if server:
                 delete_store(server)
             fresh = lay_out(folder, choice, encoders, manifest.vote, server, generation)
-            fresh = replace(fresh, search=manifest.search)
+            fresh = replace(fresh, search=manifest.search, calibration=manifest.calibration)
             store = open_store(fresh.place(folder, api_key), fresh.sizes, fresh.search)
             with Index(folder, fresh, store, cache, server) as target:
                 _fill(index, target, products, learned, progress)

@@ -71,7 +71,7 @@ class Reader:
             rejects: list[Reject] = []
             damage = None
             try:
-                for number, row in self._rows(file):
+                for number, row in self.rows(file):
                     try:
                         products.append(product_of(row, number, self.labelled, self.group_by))
                     except RowError as error:
@@ -87,8 +87,12 @@ class Reader:
             if damage:
                 raise damage
 
-    def _rows(self, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Every row, with its number from 1, as cells by column name."""
+    def rows(self, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Every row of one of the files, with its number from 1, as cells by column name.
+
+        Raises:
+            InputError: as when iterating.
+        """
         number = 0
         with _open(file) as parquet:
             columns, promised = self._columns(file, parquet), parquet.metadata.num_rows
@@ -122,6 +126,15 @@ class Reader:
                 raise InputError(f"{file}: {names.count(name)} columns are called {name}; keep one")
             _check_type(file, name, schema.field(name).type)
         return columns
+
+
+def is_labelled(files: Sequence[Path]) -> bool:
+    """Whether all files have the columns of a label.
+
+    Raises:
+        InputError: a file is missing or not parquet.
+    """
+    return all(set(_LABEL) <= set(_open(file).schema_arrow.names) for file in files)
 
 
 @contextmanager

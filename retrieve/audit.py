@@ -12,7 +12,7 @@ from rubrika.index.manifest import VoteSettings
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import search
 from rubrika.retrieve.duplicates import Duplicates, alike, same_text
-from rubrika.retrieve.vote import NO_CATEGORY, vote_over
+from rubrika.retrieve.vote import NO_CATEGORY, lifted, vote_over
 from rubrika.store.store import FloatArray, Hits, Point
 
 Ids = NDArray[np.uint64]
@@ -82,7 +82,7 @@ def audit(index: Index, progress: Progress | None = None) -> Audit:
             categories = np.array([point.payload["category_id"] for point in page], np.int64)
             paths |= {point.payload["category_id"]: point.payload["category_path"] for point in page}
             hits = {name: _others(index, name, page, ids, settings.top_k) for name in settings.weights}
-            suspects.append(_contradicted(ids, categories, hits, settings))
+            suspects.append(_contradicted(ids, categories, hits, settings, index.seen))
             pairs.append(alike(ids, categories, next(iter(hits.values()))))
             texts.append((ids, categories, [point.payload.get("text_hash", "") for point in page]))
             advance(len(page))
@@ -96,7 +96,7 @@ def balance(
     """The mean similarity that a product's neighbours lend one category, minus what they lend another, (n,) in -1 … 1.
 
     The vote lets near hits count for much more than far ones, so a single wrong near duplicate can win it. Here every
-    neighbour counts for its plain similarity, which ranks flipped labels best: see docs/audit.md.
+    neighbour counts for its plain similarity, so that the rest are heard too: see docs/audit.md.
 
     Args:
         hits: the neighbours of n products by named vector; one that found nothing is left out.
@@ -134,9 +134,11 @@ def _others(index: Index, name: str, page: Sequence[Point], ids: Ids, top_k: int
     return Hits(found.ids[row, order], found.scores[row, order], found.categories[row, order])
 
 
-def _contradicted(ids: Ids, categories: Categories, hits: Mapping[str, Hits], settings: VoteSettings) -> Suspects:
+def _contradicted(
+    ids: Ids, categories: Categories, hits: Mapping[str, Hits], settings: VoteSettings, seen: Mapping[str, Categories]
+) -> Suspects:
     """Those that lose the vote, and whose label has less in its favour when every neighbour counts."""
-    suggested = vote_over(hits, settings).winners
+    suggested = vote_over(lifted(hits, settings, seen), settings).winners
     confidence = balance(hits, categories, suggested, settings.weights)
     rows = np.flatnonzero((suggested != categories) & (suggested != NO_CATEGORY) & (confidence > 0))
     return Suspects(ids, categories, suggested, confidence, hits).take(rows)

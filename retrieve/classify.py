@@ -12,7 +12,7 @@ from rubrika.products.selection import Products
 from rubrika.retrieve.decide import Decisions, decide
 from rubrika.retrieve.levels import Levels, levels_of
 from rubrika.retrieve.tree import Tree
-from rubrika.retrieve.vote import Votes, vote_over
+from rubrika.retrieve.vote import Votes, lifted, vote_over
 from rubrika.store.store import FloatArray, Hits, Store
 
 
@@ -64,7 +64,7 @@ def classify(
     for batch in products:
         encoded = index.encoders.encode(batch.products, pictures, settings.weights)
         hits = {name: search(index.store, name, encoded.vectors[name], settings.top_k) for name in settings.weights}
-        votes = vote_over(hits, settings)
+        votes = vote_over(lifted(hits, settings, index.seen), settings)
         tree.learn(index.store, hits)
         levels = levels_of(tree, hits, votes, weights, calibration)
         judged = hits, votes

@@ -12,7 +12,7 @@ from rubrika.retrieve.decide import decide
 from rubrika.retrieve.levels import levels_of
 from rubrika.retrieve.query import Query
 from rubrika.retrieve.tree import Tree
-from rubrika.retrieve.vote import Votes, vote_over
+from rubrika.retrieve.vote import Votes, lifted, vote_over
 from rubrika.retrieve.voters import Voter, voters_of
 from rubrika.retrieve.words import Word, words_of
 
@@ -89,7 +89,8 @@ def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation
     """
     vote = replace(index.manifest.vote, top_k=top_k or index.manifest.vote.top_k)
     hits = query.find(index.store, query.vectors, vote)
-    votes = vote_over(hits, vote)
+    voting = lifted(hits, vote, index.seen)
+    votes = vote_over(voting, vote)
     if votes.shares[0, 0] <= 0:
         raise RubrikaError(f"{index.folder} has no other product that could vote; ingest more labelled products")
     points = index.store.fetch(
@@ -114,7 +115,7 @@ def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation
             if path
         ],
         sure=paths[sure - 1] if sure else None,
-        neighbours=voters_of(hits, vote, points),
+        neighbours=voters_of(hits, voting, vote, points),
         words=words_of(index, query, int(votes.winners[0]), vote),
     )
 

@@ -23,12 +23,15 @@ class Voter:
     category_path: str
 
 
-def voters_of(hits: Mapping[str, Hits], vote: VoteSettings, points: Mapping[int, Point]) -> list[Voter]:
+def voters_of(
+    hits: Mapping[str, Hits], voting: Mapping[str, Hits], vote: VoteSettings, points: Mapping[int, Point]
+) -> list[Voter]:
     """The neighbours of one product, the heaviest first, among equals the nearest, then by id.
 
     Args:
         hits: of one query, by named vector.
-        vote: how they vote.
+        voting: the same, as they vote.
+        vote: how they do that.
         points: the hits with their payloads, by id; one that is gone by now is left out.
     """
     found = [
@@ -46,7 +49,7 @@ def voters_of(hits: Mapping[str, Hits], vote: VoteSettings, points: Mapping[int,
             category_id=points[id].payload["category_id"],
             category_path=points[id].payload["category_path"],
         )
-        for (name, id, similarity), weight in zip(found, _weights(hits, vote).tolist(), strict=True)
+        for (name, id, similarity), weight in zip(found, _weights(voting, vote).tolist(), strict=True)
         if np.isfinite(similarity) and id in points
     ]
     return sorted(voters, key=lambda voter: (-voter.weight, -voter.similarity, voter.product_id))

@@ -9,7 +9,7 @@ import numpy as np
 from rubrika.index.index import Index
 from rubrika.index.manifest import VoteSettings
 from rubrika.retrieve.query import Query
-from rubrika.retrieve.vote import vote_over
+from rubrika.retrieve.vote import lifted, vote_over
 from rubrika.store.store import FloatArray, Hits
 
 SHOWN = 8
@@ -52,7 +52,8 @@ def words_of(index: Index, query: Query, winner: int, vote: VoteSettings) -> lis
         return []
     without = [" ".join(token for token in tokens if _bare(token).casefold() != word) for word in spelled]
     hits = query.find(index.store, query.retold(index, [query.title, *without]), vote)
-    share, similarity = (lost[0] - lost[1:] for lost in (_share(hits, winner, vote), _similarity(hits, winner, vote)))
+    voting = lifted(hits, vote, index.seen)
+    share, similarity = (lost[0] - lost[1:] for lost in (_share(voting, winner, vote), _similarity(hits, winner, vote)))
     order = np.lexsort((-similarity, -np.round(share, 3)))[:SHOWN]
     words = list(spelled.values())
     return [Word(words[place], float(share[place]), float(similarity[place])) for place in order.tolist()]

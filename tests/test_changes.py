@@ -66,6 +66,20 @@ def test_another_text_is_encoded_and_nothing_else(folder: Path, write: Write) ->
     assert after[3].payload == before[3].payload
 
 
+def test_the_same_file_again_counts_again_once_something_else_has_happened(
+    rubrika: Rubrika, folder: Path, write: Write
+) -> None:
+    path = folder.parent / "products.parquet"
+    assert put(folder, path).unchanged == 4
+    assert rubrika("delete", "1", "--index", folder).code == 0
+    again = put(folder, path)
+    assert (again.added, again.unchanged) == (1, 3)
+    assert put(folder, path).unchanged == 4
+    with Index.open(folder, CACHE) as index:
+        index.store.delete([2])
+    assert put(folder, path).added == 1
+
+
 def test_products_that_left_the_file_can_leave_the_index(folder: Path, write: Write) -> None:
     broken = row(2, "")
     report = put(folder, write([SHELF[0], broken], "today.parquet"), delete_missing=True)

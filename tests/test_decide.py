@@ -150,9 +150,8 @@ def test_only_details_can_be_decided_anew(rubrika: Rubrika, market: Path, tmp_pa
 
 def test_details_carry_confidence_at_every_level(details: Path) -> None:
     for row in pd.read_parquet(details).itertuples():
-        assert [level["path"] for level in row.levels][-1].split("->")[-1] == row.predicted_category_name.split("->")[
-            -1
-        ]
+        leaf = row.levels[-1]["path"].split("->")[-1]
+        assert leaf == row.predicted_category_name.split("->")[-1]
         assert row.levels[-1]["confidence"] == pytest.approx(row.confidence, abs=1e-6)
         shares = [level["share"] for level in row.levels]
         assert shares == sorted(shares, reverse=True)

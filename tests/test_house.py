@@ -14,6 +14,8 @@ FLOORS = [
     {"retrieve"},
     {"ingest"},
     {"eval"},
+    {"report"},
+    {"stats"},
     {"terminal"},
     {"commands"},
     {"cli"},

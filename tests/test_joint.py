@@ -97,10 +97,13 @@ def test_a_second_run_encodes_and_writes_nothing(rubrika: Rubrika, ingested: Run
     assert again.json["unchanged"] == again.json["read"]
 
 
-def test_pictures_must_not_be_forgotten(rubrika: Rubrika, ingested: Run, pictured: Path) -> None:
-    done = rubrika("ingest", pictured / "train.parquet", "--index", pictured / "index", **offline(pictured))
-    assert done.code == 1
-    assert "say with --images where the pictures are" in done.err
+def test_pictures_stay_while_no_others_are_given(rubrika: Rubrika, ingested: Run, pictured: Path) -> None:
+    arguments = ("ingest", pictured / "train.parquet", "--index", pictured / "index", "--json")
+    done = rubrika(*arguments, **offline(pictured))
+    assert done.json["unchanged"] == done.json["read"]
+    with Index.open(pictured / "index", pictured / "cache") as index:
+        points = [point for batch in index.store.scroll(vectors=True) for point in batch]
+    assert sum("image" in point.vectors for point in points) == ingested.json["pictures"]
 
 
 def test_classify_works_with_and_without_pictures(rubrika: Rubrika, ingested: Run, pictured: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rubrika.retrieve.vote import NO_CATEGORY, Votes, mode_vote, weighted_vote
+from rubrika.index.manifest import VoteSettings
+from rubrika.retrieve.vote import NO_CATEGORY, Votes, lifted, mode_vote, vote_over, weighted_vote
 from rubrika.store.store import Hits
 
 SHOES, BOOTS, CATS = 1, 2, 3
@@ -78,3 +79,15 @@ def test_the_order_in_which_hits_arrive_does_not_matter(queries: list[Found], ra
     one, other = hits(*queries), hits(*shuffled)
     assert np.array_equal(one.ids, other.ids)
     assert np.array_equal(weighted_vote(one, 9).categories, weighted_vote(other, 9).categories)
+
+
+def test_a_category_that_the_encoder_has_never_seen_gets_a_bonus() -> None:
+    found = {"text": Hits.of([[(1, 0.90, 11), (2, 0.88, 99)]], 2)}
+    seen = {"text": np.array([11, 22])}
+    assert vote_over(lifted(found, VoteSettings(), seen), VoteSettings()).winners.tolist() == [99]
+    assert vote_over(lifted(found, VoteSettings(), {}), VoteSettings()).winners.tolist() == [11]
+    plain = VoteSettings(newcomer_bonus=0.0)
+    assert vote_over(lifted(found, plain, seen), plain).winners.tolist() == [11]
+    assert np.array_equal(
+        lifted(found, VoteSettings(), {"text": np.array([11, 99])})["text"].scores, found["text"].scores
+    )

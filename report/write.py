@@ -1,0 +1,81 @@
+"""Writes a report: report.html, report.json, and every plot as a PNG."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from rubrika.errors import InputError
+from rubrika.eval.watch import Watch
+from rubrika.products.pictures import PictureFolder
+from rubrika.report.charts import charts
+from rubrika.report.findings import Findings
+from rubrika.report.page import page
+from rubrika.report.png import MISSING, can_draw, png
+from rubrika.report.sections import sections
+
+PAGE, NUMBERS = "report.html", "report.json"
+
+
+def report_folder(folder: Path) -> Path:
+    """The folder of a report, made if it is not there.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: no report can be written there ({error.strerror}); choose another --report"
+        ) from None
+    return folder
+
+
+def write_report(
+    folder: Path, found: Findings, pictures: PictureFolder | None, watch: Watch, note: Callable[[str], None]
+) -> Path:
+    """Write a report; what was there before is replaced.
+
+    Args:
+        folder: as `report_folder` gives it.
+        found: what it says, but for the stages.
+        pictures: of the products, for the examples.
+        watch: knows the stages.
+        note: says what a person should know.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    with watch.stage("draw the report"):
+        drawn = charts(found)
+        images = {name: png(figure.svg) for name, figure in drawn.items()} if can_draw() else {}
+    if not images:
+        note(MISSING)
+    found = replace(found, stages=tuple(watch.stages))
+    numbers = json.dumps(found.as_dict(), ensure_ascii=False, indent=1) + "\n"
+    whole = page("Evaluation", sections(found, drawn, pictures), [_lead(found)])
+    try:
+        for name, data in images.items():
+            (folder / f"{name}.png").write_bytes(data)
+        (folder / NUMBERS).write_text(numbers, encoding="utf-8")
+        (folder / PAGE).write_text(whole, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the report cannot be written ({error.strerror}); choose another --report"
+        ) from None
+    return folder / PAGE
+
+
+def _lead(found: Findings) -> str:
+    evaluation, split = found.evaluation, found.evaluation.split
+    return (
+        f"{evaluation.rows:,} products that were held out, in a tree of {evaluation.classes:,} categories. "
+        f"Split: {split.how}, seed {split.seed}, hash {split.hash}. {evaluation.top_k} neighbours vote."
+    )
