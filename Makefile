@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo
+# Drawn with the products; the encoder of pictures installs with the rest, and nothing is downloaded.
+PICTURES := --images $(DEMO)/market/images
 
 .PHONY: demo test lint bench clean
 
@@ -16,10 +18,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	rm -rf $(DEMO)
 	$(BIN)/rubrika sample $(DEMO)/market
-	$(BIN)/rubrika ingest $(DEMO)/market/train.parquet --index $(DEMO)/index
-	$(BIN)/rubrika classify $(DEMO)/market/test.parquet --index $(DEMO)/index -o $(DEMO)/result.parquet --details $(DEMO)/details.parquet
-	$(BIN)/rubrika neighbours --title "кроссовки женские беговые" --index $(DEMO)/index
-	$(BIN)/rubrika evaluate $(DEMO)/market/train.parquet --group-by group_key
+	$(BIN)/rubrika ingest $(DEMO)/market/train.parquet $(PICTURES)/train --image-encoder efficientnet-lite0 --index $(DEMO)/index
+	$(BIN)/rubrika classify $(DEMO)/market/test.parquet $(PICTURES)/test --index $(DEMO)/index -o $(DEMO)/result.parquet --details $(DEMO)/details.parquet
+	$(BIN)/rubrika explain --title "кроссовки женские беговые" --index $(DEMO)/index
+	$(BIN)/rubrika evaluate $(DEMO)/market/train.parquet $(PICTURES)/train --image-encoder efficientnet-lite0 --group-by group_key
 
 test: lint
 	$(BIN)/python -m pytest

@@ -101,7 +101,7 @@ class Encoders:
         if self.joint is not None and JOINT in missing:
             texts = [product.text for product in products]
             vectors[JOINT] = self.joint.encode(texts, {name: vectors[name] for name in inputs})
-        return EncodedProducts({name: vectors[name] for name in wanted if name in vectors}, failures)
+        return EncodedProducts({name: _finite(vectors[name]) for name in wanted if name in vectors}, failures)
 
     def picture_hashes(self, products: Sequence[Product], pictures: PictureFolder | None) -> PictureHashes:
         """Read the pictures of n products, to see which are the same and which cannot be read."""
@@ -162,3 +162,9 @@ class Encoders:
     @cached_property
     def _picture_cache(self) -> VectorCache | None:
         return VectorCache(self.cache / "vectors", self.image.identity, self.image.size) if self.image else None
+
+
+def _finite(vectors: FloatArray) -> FloatArray:
+    """Vectors with zeros in place of rows that are not numbers: a store would find them near everything or nothing."""
+    good = np.isfinite(vectors).all(axis=1, keepdims=True)
+    return vectors if good.all() else np.where(good, vectors, np.float32(0))

@@ -71,8 +71,8 @@ def ingest(
         else:
             check_room(folder, server)
             _create(folder, products, pictures, choice or Choice(), cache, server, progress)
-        given = fingerprint(products.files, pictures, (server, image_url, delete_missing))
-        if _is_done(folder, cache, server, api_key, given):
+        given = fingerprint(products.files, (server, image_url, delete_missing))
+        if pictures is None and _is_done(folder, cache, server, api_key, given):
             rows = len(products)
             return replace(report, read=rows, unchanged=rows, seconds=round(time.monotonic() - started, 3))
         with changing(folder, cache, server, api_key, products.files) as index:
@@ -84,7 +84,7 @@ def ingest(
                 index.store.optimise()
                 advance(1)
         # Rows that were set aside are to be told again the next time.
-        if not report.rejects:
+        if pictures is None and not report.rejects:
             remember(folder, given)
     report.seconds = round(time.monotonic() - started, 3)
     return report

@@ -1,5 +1,6 @@
 """Qdrant Edge: the engine itself in this process, its points in a folder; the only file that imports qdrant_edge."""
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -110,6 +111,8 @@ class EdgeStore:
         return {hit.value: hit.count for hit in sorted(hits, key=lambda hit: (-hit.count, str(hit.value)))}
 
     def optimise(self) -> None:  # noqa: D102
+        # What an optimisation that was killed has left there; the engine would never remove it.
+        shutil.rmtree(self._folder / "temp_segments", ignore_errors=True)
         _call(self._folder, self._shard.optimize)
 
     def flush(self) -> None:

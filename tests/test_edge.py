@@ -164,3 +164,13 @@ def test_a_missing_store_is_said(tmp_path: Path) -> None:
 def test_a_vector_of_the_wrong_size_is_refused(store: EdgeStore) -> None:
     with pytest.raises(StoreError):
         store.upsert([Point(1, {"text": np.ones(3, np.float32)}, {"category_id": 1})])
+
+
+def test_what_a_killed_optimisation_left_is_cleared(store: EdgeStore, tmp_path: Path) -> None:
+    store.upsert(points(5_000))
+    left = tmp_path / "edge" / "temp_segments" / "half-made"
+    left.mkdir(parents=True)
+    store.optimise()
+    store.optimise()
+    assert not left.exists()
+    assert store.count() == 5_000

@@ -4,11 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from rubrika.encode.learned import LearnedConfig, LearnedEncoder
 from rubrika.errors import IndexFolderError
+from rubrika.index.encoders import Encoders
 from rubrika.index.index import Index
 from rubrika.index.manifest import Manifest, VectorSpec, VoteSettings
+from rubrika.products.product import Product
 
 
 @pytest.fixture
@@ -42,6 +46,12 @@ def test_a_damaged_manifest_is_refused(copy: Path, text: str) -> None:
     (copy / "index.json").write_text(text)
     with pytest.raises(IndexFolderError, match=r"index\.json"):
         Index.open(copy, copy)
+
+
+def test_a_vector_that_is_not_a_number_counts_as_none() -> None:
+    table = np.full((1024, 4), np.nan, np.float16)
+    broken = Encoders(LearnedEncoder(LearnedConfig(4, 10), table))
+    assert broken.encode([Product(1, "ваза", "ваза", 1)], None).of(0) == {}
 
 
 def test_a_changed_encoder_is_refused(copy: Path) -> None:

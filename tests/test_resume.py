@@ -45,6 +45,15 @@ def files(write: Write) -> list[Path]:
     return [write(SHELF, "a.parquet"), write([row(5, "кеды")], "b.parquet"), write([row(6, "сапоги")], "c.parquet")]
 
 
+def test_a_repetition_changes_no_byte(files: list[Path], tmp_path: Path) -> None:
+    ingest(tmp_path / "index", *files)
+    first = contents(tmp_path / "index", times=True)
+    assert ingest(tmp_path / "index", *files).unchanged == 6
+    # Not the same files: these rows are compared.
+    assert ingest(tmp_path / "index", files[0]).unchanged == 4
+    assert contents(tmp_path / "index", times=True) == first
+
+
 @pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM"])
 def test_stopped_while_writing_it_says_how_to_go_on(files: list[Path], tmp_path: Path, signal: str) -> None:
     ingest(tmp_path / "undisturbed", *files)
