@@ -45,6 +45,8 @@ def struck_stage(self: Terminal, title: str, total: int) -> Iterator[Advance]:
         yield advance
 
 
+# A shell that starts this in the background has it ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if what == "crowded":
     disk.ROOM = 0
 else:

@@ -1,5 +1,6 @@
 """Pictures in the index: three named vectors, a joint vote, look-alikes, and no picture that stops a run."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -13,9 +14,11 @@ from models import save_bert
 from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from rubrika.index.index import Index
+from rubrika.ingest.ingest import ingest
 from rubrika.products.parquet import Reader
 from rubrika.products.pictures import PictureFolder
 from rubrika.sample import write_sample
+from rubrika.store.store import Point
 
 Rubrika = Callable[..., Run]
 
@@ -104,6 +107,41 @@ def test_pictures_stay_while_no_others_are_given(rubrika: Rubrika, ingested: Run
     with Index.open(pictured / "index", pictured / "cache") as index:
         points = [point for batch in index.store.scroll(vectors=True) for point in batch]
     assert sum("image" in point.vectors for point in points) == ingested.json["pictures"]
+
+
+def test_only_what_reads_what_changed_is_encoded(ingested: Run, pictured: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(pictured / "index", tmp_path / "index"))
+    rows = pd.read_parquet(pictured / "train.parquet").head(60)
+    before = stored(folder, pictured)
+    bare = next(id for id in rows["product_id"] if "image" not in before[id].vectors)
+    shown = next(id for id in rows["product_id"] if "image" in before[id].vectors)
+    # A first picture for one product, other words for another.
+    images = tmp_path / "images"
+    images.mkdir()
+    shutil.copy(pictured / "images" / "train" / f"{shown}.jpg", images / f"{bare}.jpg")
+    rows.loc[rows["product_id"] == shown, "text_fields"] = json.dumps({"title": "ваза стеклянная"})
+    rows.to_parquet(tmp_path / "changed.parquet")
+    report = ingest(
+        folder,
+        Reader([tmp_path / "changed.parquet"], labelled=True),
+        pictures=PictureFolder.scan(images),
+        # The addresses of pictures stay as they were.
+        image_url="http://127.0.0.1:8080/train/",
+        cache=pictured / "cache",
+    )
+    assert (report.updated, report.unchanged, report.encoded) == (2, 58, 2)
+    after = stored(folder, pictured)
+    assert set(after[bare].vectors) == {"text", "image", "joint"}
+    changed = {
+        id: {name for name, row in after[id].vectors.items() if not np.array_equal(row, before[id].vectors.get(name))}
+        for id in (bare, shown)
+    }
+    assert changed == {bare: {"image", "joint"}, shown: {"text", "joint"}}
+
+
+def stored(folder: Path, pictured: Path) -> dict[int, Point]:
+    with Index.open(folder, pictured / "cache") as index:
+        return {point.id: point for batch in index.store.scroll(vectors=True) for point in batch}
 
 
 def test_classify_works_with_and_without_pictures(rubrika: Rubrika, ingested: Run, pictured: Path) -> None:

@@ -138,7 +138,8 @@ def test_a_cell_that_is_written_once_for_hundreds_of_rows_takes_no_more_memory(a
     cells = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), [" " * 4_000_000])
     pq.write_table(pa.table({"product_id": range(300), "text_fields": cells}), animal, store_schema=False)
     assert animal.stat().st_size < 1_000_000
-    keeper = Keeper(memory=2 * 2**30)
+    # All at once they would take more than 4 GB.
+    keeper = Keeper(memory=3 * 2**30)
     assert keeper.read(animal, labelled=False, seconds=60) == Outcome(REJECTS, bad=300)
     keeper.close()
 
