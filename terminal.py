@@ -19,13 +19,15 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """Say one thing on stderr."""
-        self._console.print(text, soft_wrap=True)
+        # As it is: in a file name, brackets and colons mean nothing to rich.
+        self._console.print(Text(text), soft_wrap=True)
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
         """As in progress.Progress."""
         started, done = time.monotonic(), 0
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        said = TextColumn("{task.description}", markup=False)
+        columns = (said, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
         with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as bars:
             task = bars.add_task(title, total=total)
 
@@ -36,7 +38,7 @@ class Terminal:
 
             yield advance
         seconds = time.monotonic() - started
-        self._console.print(f"[dim]{title}: {done:,} in {seconds:.1f} s[/dim]", soft_wrap=True)
+        self._console.print(Text(f"{title}: {done:,} in {seconds:.1f} s", "dim"), soft_wrap=True)
 
 
 class _Rate(ProgressColumn):

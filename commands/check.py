@@ -1,7 +1,8 @@
 """`rubrika check` reads a whole index and says what is wrong with it."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +20,9 @@ from rubrika.commands.options import (
     pictures_of,
     server_of,
 )
+
+if TYPE_CHECKING:
+    from rubrika.index.check import Checked
 
 
 def check(
@@ -38,23 +42,19 @@ def check(
     from rubrika.errors import RubrikaError
     from rubrika.index.change import changing
     from rubrika.index.check import Checked
-    from rubrika.index.check import check as read
-    from rubrika.index.index import Index
     from rubrika.index.lock import writing
-    from rubrika.ingest.repair import compare, source_files
     from rubrika.ingest.repair import repair as run
+    from rubrika.ingest.repair import source_files
 
     place = (index, cache.expanduser(), server_of(url, collection), api_key())
     repaired = 0
     try:
-        with Index.open(*place) as opened:
-            found = read(opened)
-            compare(opened, source_files(opened, files or ()), found)
-        if repair and found.problems:
-            with writing(index, "check --repair"), changing(*place) as opened:
+        found = _found(place, files or ())
+        if repair and found.damaged:
+            # How many products there should be is not what a damaged index says.
+            with writing(index, "check --repair"), changing(*place, recount=False) as opened:
                 repaired = run(opened, source_files(opened, files or ()), pictures_of(images), found.damaged)
-            with Index.open(*place) as opened:
-                found = read(opened)
+            found = _found(place, files or ())
     except RubrikaError as error:
         found = Checked()
         found.problems[str(error)] += 1
@@ -63,7 +63,18 @@ def check(
         raise typer.Exit(1)
 
 
-def _say(index: Path, found: Any, repaired: int, as_json: bool) -> None:  # noqa: ANN401 - Checked, imported later
+def _found(place: tuple[Any, ...], files: Sequence[Path]) -> "Checked":
+    from rubrika.index.check import check as read
+    from rubrika.index.index import Index
+    from rubrika.ingest.repair import compare, source_files
+
+    with Index.open(*place) as opened:
+        found = read(opened)
+        compare(opened, source_files(opened, files), found)
+    return found
+
+
+def _say(index: Path, found: "Checked", repaired: int, as_json: bool) -> None:
     problems = dict(sorted(found.problems.items()))
     lines = [f"{index}: {found.products:,} products read"] + ([f"{repaired:,} written anew"] if repaired else [])
     lines += [f"{count:,} × {what}" for what, count in problems.items()] or ["nothing is wrong"]

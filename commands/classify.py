@@ -51,15 +51,21 @@ def classify(
     import time
 
     from rubrika.index.index import Index
-    from rubrika.ingest.rejects import write_rejects
+    from rubrika.ingest.rejects import beside, write_rejects
     from rubrika.products.parquet import Reader
     from rubrika.retrieve.classify import classify as run
     from rubrika.retrieve.output import Output
+    from rubrika.retrieve.unfinished import check_apart, check_place
     from rubrika.terminal import Terminal
 
     started = time.monotonic()
     reader = Reader([file], labelled=False)
     reader.check()
+    aside = rejects or beside(output.parent / output.stem)
+    check_apart(file, output, details, aside)
+    for path in (output, details, rejects):
+        if path:
+            check_place(path)
     unreadable, rows, unusable = [], 0, Counter[str]()
     with (
         Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened,
@@ -72,7 +78,6 @@ def classify(
             unusable.update(classified.failures)
             rows += classified.batch.rows
             advance(classified.batch.rows)
-    aside = rejects or output.with_name(f"{output.stem}.rejects.parquet")
     if unreadable:
         write_rejects(unreadable, aside)
     seconds = round(time.monotonic() - started, 3)

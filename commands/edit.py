@@ -50,7 +50,7 @@ def delete(
 
 def relabel(
     source: Annotated[int, typer.Option("--from", metavar="ID", help="The category that products leave.")],
-    target: Annotated[int, typer.Option("--to", metavar="ID", help="The category they get.")],
+    target: Annotated[int, typer.Option("--to", metavar="ID", min=0, max=2**63 - 1, help="The category they get.")],
     path: Annotated[
         str | None, typer.Option(metavar="PATH", help="The full path of --to, when it is new or gets another name.")
     ] = None,
@@ -79,6 +79,7 @@ def relabel(
 def _ids(products: list[str]) -> list[int]:
     from rubrika.products.ids import read_ids
 
-    if all(each.isdecimal() for each in products):
-        return list(map(int, products))
-    return [id for each in products for id in ([int(each)] if each.isdecimal() else read_ids(Path(each)))]
+    ids = [id for each in products for id in ([int(each)] if each.isdecimal() else read_ids(Path(each)))]
+    if max(ids, default=0) >= 2**64:
+        raise typer.BadParameter(f"{max(ids)} is not the id of a product: they are below 2^64")
+    return list(dict.fromkeys(ids))

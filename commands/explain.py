@@ -21,7 +21,9 @@ from rubrika.commands.options import (
 
 
 def explain(
-    product_id: Annotated[int | None, typer.Argument(metavar="[PRODUCT_ID]", help="A stored product.")] = None,
+    product_id: Annotated[
+        int | None, typer.Argument(metavar="[PRODUCT_ID]", min=0, max=2**64 - 1, help="A stored product.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="A product's title, when it is not stored.")] = None,
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="Its picture, beside its title or alone.")] = None,
     index: IndexFolder = INDEX,

@@ -54,10 +54,15 @@ def ingest(
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
     from rubrika.ingest.ingest import ingest as run
-    from rubrika.ingest.rejects import write_rejects
+    from rubrika.ingest.rejects import beside, write_rejects
     from rubrika.products.parquet import Reader
+    from rubrika.retrieve.unfinished import check_place
     from rubrika.terminal import Terminal
 
+    aside = rejects or beside(index)
+    if rejects:
+        # Known before the work; the place beside the index may never be needed.
+        check_place(rejects)
     terminal = Terminal()
     choice = choice_of(text_encoder, image_encoder, backend, vote, images, index, terminal.note)
     report = run(
@@ -73,7 +78,6 @@ def ingest(
         delete_missing=delete_missing,
         progress=terminal,
     )
-    aside = rejects or index.with_name(f"{index.name}.rejects.parquet")
     if report.rejects:
         write_rejects(report.rejects, aside)
     counts = {

@@ -20,7 +20,9 @@ from rubrika.commands.options import (
 
 
 def neighbours(
-    product_id: Annotated[int | None, typer.Argument(metavar="[PRODUCT_ID]", help="A stored product.")] = None,
+    product_id: Annotated[
+        int | None, typer.Argument(metavar="[PRODUCT_ID]", min=0, max=2**64 - 1, help="A stored product.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="A product's title, when it is not stored.")] = None,
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture, to find what looks like it.")] = None,
     vector: Annotated[

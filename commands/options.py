@@ -42,8 +42,8 @@ GroupBy = Annotated[
     str | None,
     typer.Option("--group-by", metavar="COLUMN", help="Hold out whole groups: rows alike in this column."),
 ]
-Holdout = Annotated[float, typer.Option("--holdout", help="The part of the products held out.")]
-Seed = Annotated[int, typer.Option("--seed", help="Chooses what is drawn at random.")]
+Holdout = Annotated[float, typer.Option("--holdout", min=0, max=1, help="The part of the products held out.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Chooses what is drawn at random.")]
 
 INDEX = Path("rubrika-index")
 MAX_ERROR = 0.02

@@ -77,7 +77,7 @@ def neighbours_table(found: Sequence[Neighbour]) -> str:
 
 def info_table(folder: Path, answer: dict[str, Any]) -> str:
     """What is in an index, for a person."""
-    table = Table(show_header=False, title=str(folder), title_justify="left")
+    table = Table(show_header=False, title=Text(str(folder), "table.title"), title_justify="left")
     table.add_row("products", f"{answer['products']:,}")
     table.add_row("categories", f"{answer['categories']:,}")
     for name, spec in answer["vectors"].items():

@@ -56,5 +56,6 @@ def tune(
             max_error=max_error,
             progress=Terminal(),
         )
-        replace(Manifest.read(index), vote=found.vote, calibration=found.calibration).write(index)
+        vote = replace(found.vote, newcomer_bonus=manifest.vote.newcomer_bonus)
+        replace(Manifest.read(index), vote=vote, calibration=found.calibration).write(index)
     answer(found.as_dict(), as_json, tuning_table(found))

@@ -56,7 +56,7 @@ def group_split(ids: NDArray[np.uint64], groups: Sequence[str], holdout: float, 
 
 
 def _target(rows: int, holdout: float) -> int:
-    target = round(rows * holdout)
+    target = round(rows * holdout) if 0 < holdout < 1 else 0
     if not 0 < target < rows:
         raise RubrikaError(
             f"a held-out part of {holdout} leaves {target} of {rows} rows to test on; choose another --holdout"

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from rubrika.errors import IndexFolderError
 from rubrika.index.disk import check_room
 from rubrika.index.index import Index
 from rubrika.index.manifest import Manifest
@@ -18,6 +19,7 @@ def changing(
     server: Connection | None = None,
     api_key: str | None = None,
     sources: Sequence[Path] = (),
+    recount: bool = True,
 ) -> Iterator[Index]:
     """Open an index for a change; hold it with `lock.writing` meanwhile.
 
@@ -27,19 +29,28 @@ def changing(
         server: where its points are, when not where the manifest says.
         api_key: of the server that the manifest names.
         sources: files that products come from now.
+        recount: whether the number of products afterwards is the one there should be; else it stays as it was noted.
 
     Raises:
-        IndexFolderError: there is no such index, or too little room on its disk.
+        IndexFolderError: there is no such index, its points are elsewhere, or there is too little room on its disk.
     """
-    place = server or Manifest.read(folder).place(folder, api_key)
+    manifest = Manifest.read(folder)
+    place = manifest.place(folder, api_key)
+    if server and (
+        not isinstance(place, Connection) or (server.url, server.collection) != (place.url, place.collection)
+    ):
+        raise IndexFolderError(
+            f"{folder}: its points are not in {server.collection} on {server.server}; "
+            f"leave --url and QDRANT_URL out, or move it there with `rubrika push`"
+        )
     check_room(folder, place if isinstance(place, Connection) else None)
     with Index.open(folder, cache, server, api_key) as index:
         manifest, contents = index.manifest, index.manifest.contents.with_sources(sources)
-        contents = replace(contents, fingerprint=None)
+        contents, noted = replace(contents, fingerprint=None), contents.products
         replace(manifest, contents=replace(contents, products=None)).write(folder)
         yield index
         index.store.flush()
-        replace(manifest, contents=replace(contents, products=index.store.count())).write(folder)
+        replace(manifest, contents=replace(contents, products=index.store.count() if recount else noted)).write(folder)
 
 
 def remember(folder: Path, fingerprint: str) -> None:

@@ -59,7 +59,9 @@ def _check_vectors(found: Checked, page: Sequence[Point], name: str, size: int) 
         lacking = (point for point in page if name not in point.vectors)
         found.add(f"without a vector {name}", [point.id for point in lacking if _needs(name, point.payload)])
     fitting = [point for point in there if point.vectors[name].shape == (size,)]
-    found.add(f"with a vector {name} of another size", [point.id for point in there if point not in fitting])
+    found.add(
+        f"with a vector {name} of another size", [point.id for point in there if point.vectors[name].shape != (size,)]
+    )
     if fitting:
         rows = np.stack([point.vectors[name] for point in fitting])
         finite = np.asarray(np.isfinite(rows).all(axis=1))

@@ -8,14 +8,14 @@ from safetensors import SafetensorError
 
 from rubrika.encode.learned import LearnedEncoder
 from rubrika.encode.transformer import Backend
-from rubrika.errors import IndexFolderError
+from rubrika.errors import IndexFolderError, StoreError
 from rubrika.index.disk import sync, unwritable
 from rubrika.index.encoders import Encoders
 from rubrika.index.index import LEARNED
 from rubrika.index.layout import edge_folder, encoder_folder, is_ours
 from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest, VectorSpec, VoteSettings, folder_hash
 from rubrika.store.connection import Connection
-from rubrika.store.place import create_store, delete_store
+from rubrika.store.place import Place, create_store, delete_store
 
 LATE = "late"
 
@@ -83,7 +83,13 @@ def lay_out(
     if encoders.joint is not None:
         specs[JOINT] = _spec(files[JOINT], encoders.joint, LEARNED, choice.backend)
     place = server or edge_folder(folder, generation)
-    create_store(place, encoders.sizes).close()
+    store = create_store(place, encoders.sizes)
+    try:
+        # Points come after the manifest: if there are some, they are another index's.
+        if store.count():
+            raise StoreError(f"{_said(place)} holds products of another index; choose another --collection")
+    finally:
+        store.close()
     return Manifest(specs, vote=vote, generation=generation).at(place)
 
 
@@ -98,6 +104,10 @@ def check_free(folder: Path) -> None:
         raise IndexFolderError(
             f"{folder}: not an index, but not empty either ({sorted(strangers)[0]} is in it); choose a new folder"
         )
+
+
+def _said(place: Place) -> str:
+    return f"collection «{place.collection}» on {place.server}" if isinstance(place, Connection) else str(place)
 
 
 def _spec(files: Path, encoder: object, name: str, backend: Backend) -> VectorSpec:

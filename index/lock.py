@@ -46,7 +46,7 @@ def writing(folder: Path, what: str) -> Iterator[None]:
             if not (folder / MANIFEST).exists():
                 path.unlink()
                 if not any(folder.iterdir()):
-                    folder.rmdir()
+                    folder.absolute().rmdir()
 
 
 def _opened(path: Path) -> TextIO:

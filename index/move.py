@@ -74,13 +74,14 @@ def move_index(
     return moved
 
 
-def push(source: Store, target: Store, progress: Progress | None = None) -> Moved:
+def push(source: Store, target: Store, progress: Progress | None = None, mirror: bool = False) -> Moved:
     """Copy every point with its vectors and payload; run it again after a failure, and it goes on.
 
     Args:
         source: the points, which nobody should change meanwhile.
         target: where they go; a point that it has as it was written is left alone, any other is replaced.
         progress: shown how far it is.
+        mirror: delete what the target has and the source has not.
 
     Raises:
         StoreError: a store failed, or in the end the target does not hold as many points as the source.
@@ -96,6 +97,8 @@ def push(source: Store, target: Store, progress: Progress | None = None) -> Move
             skipped += len(batch) - len(fresh)
             advance(len(batch))
     moved = Moved(copied, skipped, copied + skipped)
+    if mirror:
+        _forget_others(source, target)
     _verify(target.count(), moved.total)
     if moved.copied:
         target.optimise()
@@ -111,9 +114,16 @@ def _copy(
     else:
         arrived = create_store(target, sizes, options)
     try:
-        return push(source, arrived, progress)
+        # What is still in the folder is from before the index moved away.
+        return push(source, arrived, progress, mirror=isinstance(target, Path))
     finally:
         arrived.close()
+
+
+def _forget_others(source: Store, target: Store) -> None:
+    there, kept = ({point.id for page in store.scroll(payload=False) for point in page} for store in (target, source))
+    if there - kept:
+        target.delete(sorted(there - kept))
 
 
 def _unmoved(store: Store) -> Moved:

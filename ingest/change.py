@@ -82,8 +82,9 @@ def change_of(
         return Change("added", frozenset(hasher.salts), payload)
     if picture is None:
         payload |= {key: known[key] for key in _PICTURE if key in known}
-    elif known.get("image_hash") == payload["image_hash"] and "image_error" in known:
-        payload["image_error"] = known["image_error"]
+    elif known.get("image_hash") == payload["image_hash"]:
+        # What this run does not say of the same picture stays.
+        payload = {key: known[key] for key in _PICTURE if key in known} | payload
     stale = set[str]()
     if known.get("text_hash") != payload["text_hash"]:
         stale |= {TEXT, JOINT}

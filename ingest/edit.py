@@ -44,7 +44,10 @@ def named(index: Index, source: int, target: int, path: str | None = None) -> Ca
         raise RubrikaError(f"{index.folder}: no product is in category {source}; see `rubrika info` for what there is")
     if path is None and source == target:
         raise RubrikaError(f"category {source} cannot move to itself; give it another name with --path")
-    return Category(target, path or _path(index, target))
+    category = Category(target, _path(index, target) if path is None else path)
+    if not category.levels:
+        raise RubrikaError(f"«{path}» names no category; write a --path such as «Все категории->Обувь»")
+    return category
 
 
 def relabel(index: Index, source: int, target: Category) -> int:

@@ -16,6 +16,7 @@ def fingerprint(files: Sequence[Path], options: tuple[object, ...]) -> str:
     """
     digest = hashlib.sha256(repr((__version__, options)).encode())
     for path in files:
+        digest.update(str(path.absolute()).encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

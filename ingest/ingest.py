@@ -78,11 +78,14 @@ def ingest(
         with changing(folder, cache, server, api_key, products.files) as index:
             writer = Writer(index, pictures, report, datetime.now(UTC).isoformat(timespec="seconds"), image_url)
             _write(index, writer, products, report, strict, progress)
-            if delete_missing:
+            # An empty export is a mistake, not an empty shop.
+            if delete_missing and writer.seen:
                 report.deleted = _delete_missing(index, writer, report)
             with progress.stage("optimising the store", 1) as advance:
                 index.store.optimise()
                 advance(1)
+        if delete_missing and not writer.seen:
+            raise InputError(f"{products.files[0]}: no product can be read in it, so none was deleted; export it again")
         # Rows that were set aside are to be told again the next time.
         if pictures is None and not report.rejects:
             remember(folder, given)

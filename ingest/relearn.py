@@ -1,11 +1,14 @@
 """Learns an index's encoders anew, from all products it has now, beside the old ones; then switches over at once."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
-from rubrika.errors import EncoderError
+from rubrika.errors import EncoderError, StoreError
 from rubrika.index.create import Choice, lay_out
 from rubrika.index.disk import check_room
 from rubrika.index.index import LEARNED, Index
@@ -13,11 +16,12 @@ from rubrika.index.layout import other_generations
 from rubrika.index.lock import writing
 from rubrika.index.manifest import Manifest
 from rubrika.ingest.change import Hasher
+from rubrika.ingest.payload import INGESTED_AT
 from rubrika.ingest.prepare import prepare
 from rubrika.ingest.stored import StoredProducts, stored_vectors
 from rubrika.progress import Progress, Silent
-from rubrika.store.place import delete_store, open_store
-from rubrika.store.store import Point
+from rubrika.store.place import delete_store, is_alias, open_store
+from rubrika.store.store import Payload, Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +60,17 @@ def relearn(
             learned = {name for name, spec in manifest.vectors.items() if spec.encoder == LEARNED}
             if not learned:
                 raise EncoderError(f"{folder}: none of its encoders is learned, so there is nothing to learn again")
+            if index.server and is_alias(index.server):
+                raise StoreError(
+                    f"{index.server.server}: the index goes by the alias «{manifest.collection}»; learn into a new "
+                    f"folder with `rubrika ingest`, then `rubrika push --alias {manifest.collection}`"
+                )
             products = StoredProducts.of(index, files)
             products.check()
             choice = Choice.of(manifest)
             encoders = prepare(products, None, choice, cache, progress, index.store)
             generation = manifest.generation + 1
             server = replace(index.server, collection=_next(manifest)) if index.server else None
-            if server:
-                delete_store(server)
             fresh = lay_out(folder, choice, encoders, manifest.vote, server, generation)
             fresh = replace(fresh, search=manifest.search, calibration=manifest.calibration)
             store = open_store(fresh.place(folder, api_key), fresh.sizes, fresh.search)
@@ -84,6 +91,12 @@ def _fill(source: Index, target: Index, products: StoredProducts, learned: set[s
     """Write every point anew: learned vectors made again, the others and the payload as they are stored."""
     sizes = {name: size for name, size in source.manifest.sizes.items() if name not in learned}
     hasher = Hasher.of(target.manifest)
+    # With it, a later push sees that these are other points than those it may have moved before.
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def made(text: str) -> Payload:
+        return {"text_hash": hasher.text(text), INGESTED_AT: now}
+
     with progress.stage("writing products", len(products)) as advance:
         for batch in products:
             ids = [product.id for product in batch.products]
@@ -92,7 +105,7 @@ def _fill(source: Index, target: Index, products: StoredProducts, learned: set[s
             known = source.store.fetch(ids)
             target.store.upsert(
                 [
-                    Point(id, encoded.of(row), known[id].payload | {"text_hash": hasher.text(product.text)})
+                    Point(id, encoded.of(row), known[id].payload | made(product.text))
                     for row, (id, product) in enumerate(zip(ids, batch.products, strict=True))
                 ]
             )
@@ -101,5 +114,6 @@ def _fill(source: Index, target: Index, products: StoredProducts, learned: set[s
 
 
 def _next(manifest: Manifest) -> str:
-    """The collection of the next generation is called as the first one, with a number."""
-    return f"{manifest.collection.removesuffix(f'-{manifest.generation}')}-{manifest.generation + 1}"
+    """The collection of the next generation: called as the first one, and as nobody else's."""
+    first = re.sub(r"-\d+-[0-9a-f]{8}$", "", manifest.collection)
+    return f"{first}-{manifest.generation + 1}-{uuid4().hex[:8]}"

@@ -1,16 +1,13 @@
 """Writes what an audit found as parquet: suspects with the neighbours that contradict them, and near duplicates."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from rubrika.errors import InputError
 from rubrika.retrieve.audit import Suspects
 from rubrika.retrieve.duplicates import Duplicates
+from rubrika.retrieve.unfinished import parquet as parquet
 from rubrika.store.store import Hits, Store
 
 Paths = Mapping[int, str]
@@ -48,27 +45,6 @@ DUPLICATES = pa.schema(
         ("similarity", pa.float32()),
     ]
 )
-
-
-@contextmanager
-def parquet(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """Open a file for writing; it appears under its name only when complete.
-
-    Raises:
-        InputError: it cannot be written there.
-    """
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer = pq.ParquetWriter(unfinished, schema)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
-    try:
-        with writer:
-            yield writer
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def suspect_tables(store: Store, suspects: Suspects, paths: Paths) -> Iterator[pa.Table]:

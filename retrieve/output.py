@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rubrika.index.calibration import Calibration
@@ -15,6 +15,7 @@ from rubrika.products.product import Reject
 from rubrika.retrieve.classify import Classified
 from rubrika.retrieve.decide import REVIEW
 from rubrika.retrieve.tree import NO_NODE
+from rubrika.retrieve.unfinished import Target, parquet
 from rubrika.store.store import Hits
 
 # In the metadata of details.parquet: how often predictions of each confidence are wrong.
@@ -42,13 +43,19 @@ class Output:
     ) -> None:
         self._id_type, self._calibration = id_type, calibration
         self._paths = [path for path in (result, details) if path is not None]
-        self._writers: list[pq.ParquetWriter] = []
+        self._targets: list[Target] = []
+        self._stack = ExitStack()
 
     def __enter__(self) -> "Output":
-        """Open the files under passing names."""
-        for path, schema in zip(self._paths, self._schemas(), strict=False):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._writers.append(pq.ParquetWriter(_unfinished(path), schema))
+        """Open the files under passing names.
+
+        Raises:
+            RubrikaError: one cannot be written there, or both are the same.
+        """
+        with ExitStack() as stack:
+            for path, schema in zip(self._paths, self._schemas(), strict=False):
+                self._targets.append(stack.enter_context(parquet(path, schema)))
+            self._stack = stack.pop_all()
         return self
 
     def write(self, classified: Classified) -> None:
@@ -57,19 +64,14 @@ class Output:
         readable, unreadable = self._readable(classified), self._unreadable(rejects)
         rows = [product.row for product in classified.batch.products] + [reject.row for reject in rejects]
         table = pa.concat_tables([readable, unreadable]).take(np.argsort(rows))
-        for writer in self._writers:
-            writer.write_table(table.select(writer.schema.names))
+        for target in self._targets:
+            target.write_table(table.select(target.schema.names))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the files their names, or remove what an error left."""
-        for writer, path in zip(self._writers, self._paths, strict=True):
-            writer.close()
-            if kind is None:
-                _unfinished(path).replace(path)
-            else:
-                _unfinished(path).unlink()
+        self._stack.__exit__(kind, error, trace)
 
     def _schemas(self) -> tuple[pa.Schema, pa.Schema]:
         level = pa.struct([("path", pa.string()), ("share", pa.float32()), ("confidence", pa.float32())])
@@ -145,7 +147,3 @@ def _id(text: str, kind: pa.DataType) -> int | None:
         return int(pa.scalar(int(text), kind).as_py())
     except (ValueError, OverflowError, pa.ArrowException):
         return None
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(path.name + ".unfinished")

@@ -12,6 +12,7 @@ from rubrika.errors import InputError
 from rubrika.index.calibration import least_confidence
 from rubrika.retrieve.decide import NEW, rethreshold
 from rubrika.retrieve.output import RISK
+from rubrika.retrieve.unfinished import parquet
 
 
 def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:
@@ -26,26 +27,24 @@ def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:
 
     Raises:
         InputError: it is no such file.
+        RubrikaError: the output cannot be written.
     """
     counts = Counter[str]()
-    fresh = output.with_name(f"{output.name}.unfinished")
     try:
-        with pq.ParquetFile(details) as source:
-            schema = source.schema_arrow
-            auto_from = least_confidence(json.loads((schema.metadata or {})[RISK.encode()]), max_error)
-            place = schema.get_field_index("decision")
-            with pq.ParquetWriter(fresh, schema) as target:
-                for group in range(source.num_row_groups):
-                    table = source.read_row_group(group)
-                    decisions = _decide(table, auto_from)
-                    counts.update(decisions)
-                    target.write_table(table.set_column(place, schema.field(place), pa.array(decisions)))
+        schema = pq.read_schema(details)
+        auto_from = least_confidence(json.loads((schema.metadata or {})[RISK.encode()]), max_error)
+        place = schema.get_field_index("decision")
+        # The source is closed before the output, which may take its place.
+        with parquet(output, schema) as target, pq.ParquetFile(details) as source:
+            for group in range(source.num_row_groups):
+                table = source.read_row_group(group)
+                decisions = _decide(table, auto_from)
+                counts.update(decisions)
+                target.write_table(table.set_column(place, schema.field(place), pa.array(decisions)))
     except FileNotFoundError:
         raise InputError(f"{details}: no such file; make one with `rubrika classify --details {details}`") from None
     except (pa.ArrowException, OSError, KeyError, ValueError):
-        fresh.unlink(missing_ok=True)
         raise InputError(f"{details}: not written by `rubrika classify --details`; make it again") from None
-    fresh.replace(output)
     return counts
 
 

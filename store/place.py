@@ -37,6 +37,17 @@ def open_store(place: Place, sizes: Mapping[str, int], search: SearchOptions | N
     return EdgeStore.open(place)
 
 
+def is_alias(server: Connection) -> bool:
+    """Whether a collection goes by an alias."""
+    from rubrika.store.collection import Collection
+
+    collection = Collection.open(server)
+    try:
+        return server.collection in collection.aliases()
+    finally:
+        collection.close()
+
+
 def delete_store(place: Place) -> None:
     """Remove a store with all its points; one that does not exist is no error."""
     if isinstance(place, Connection):

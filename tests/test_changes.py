@@ -18,6 +18,7 @@ from rubrika.store.store import Point
 Rubrika = Callable[..., Run]
 Write = Callable[..., Path]
 CACHE = Path("nowhere")
+SHORT = "it held 4 products when it was last changed, and holds 3"
 DRESSES = (33, "Все категории->Одежда->Платья")
 SHELF = [
     row(1, "кроссовки беговые"),
@@ -88,6 +89,25 @@ def test_products_that_left_the_file_can_leave_the_index(folder: Path, write: Wr
     assert manifest(folder)["contents"]["products"] == 2
 
 
+def test_an_empty_export_deletes_nothing(rubrika: Rubrika, folder: Path, write: Write) -> None:
+    empty = write([row(1, "")], "empty.parquet")
+    said = rubrika("ingest", empty, "--delete-missing", "--index", folder)
+    assert (said.code, "none was deleted" in said.err) == (1, True)
+    assert set(stored(folder)) == {1, 2, 3, 4}
+
+
+def test_a_file_that_was_renamed_is_known_by_its_new_name(rubrika: Rubrika, folder: Path) -> None:
+    path = folder.parent / "products.parquet"
+    assert put(folder, path.rename(folder.parent / "renamed.parquet")).unchanged == 4
+    assert rubrika("learn", "--index", folder).code == 0
+
+
+def test_two_files_with_the_same_product_are_no_damage(rubrika: Rubrika, tmp_path: Path, write: Write) -> None:
+    files = [write(SHELF, "a.parquet"), write([row(1, "кеды")], "b.parquet")]
+    put(tmp_path / "both", *files)
+    assert rubrika("check", "--index", tmp_path / "both").code == 0
+
+
 def test_products_are_deleted_by_id_and_by_file(rubrika: Rubrika, folder: Path, write: Write) -> None:
     gone = write([row(3, "чехол", CASES), row(77, "ваза", CASES)], "gone.parquet")
     done = rubrika("delete", "1", gone, "--index", folder, "--json")
@@ -107,6 +127,7 @@ def test_categories_are_merged_and_renamed_without_encoding(rubrika: Rubrika, fo
         (("--from", 5, "--to", 22), "no product is in category 5"),
         (("--from", 22, "--to", 9), "say with --path"),
         (("--from", 22, "--to", 22), "another name"),
+        (("--from", 22, "--to", 9, "--path", "->"), "names no category"),
     ]:
         said = rubrika("relabel", *arguments, "--index", folder)
         assert (said.code, reason in said.err) == (1, True)
@@ -160,18 +181,21 @@ def test_check_finds_what_is_wrong_and_repairs_it(rubrika: Rubrika, folder: Path
     found = rubrika("check", "--index", folder, "--json")
     assert found.code == 1
     assert found.json["problems"] == {
-        "it held 4 products when it was last changed, and holds 3": 1,
+        SHORT: 1,
         "under the id of another": 1,
         "with a vector text that is not of length 1": 1,
-        "with another text than in the latest of its files": 2,
+        "with another text than in the files it came from": 2,
         "without a category": 1,
         "without a vector text": 1,
         "without the hash of its text": 1,
     }
     mended = rubrika("check", "--repair", "--index", folder, "--json")
-    assert (mended.code, mended.json["problems"], mended.json["repaired"]) == (0, {}, 3)
+    # A product that is gone is said to be missing until its file is ingested again.
+    assert (mended.code, mended.json["problems"], mended.json["repaired"]) == (1, {SHORT: 1}, 3)
+    assert put(folder, folder.parent / "products.parquet").added == 1
+    assert rubrika("check", "--index", folder).code == 0
     after = stored(folder)
-    assert set(after) == {1, 2, 3}
+    assert set(after) == {1, 2, 3, 4}
     assert all(np.allclose(after[id].vectors["text"], before[id].vectors["text"], atol=1e-6) for id in after)
 
 

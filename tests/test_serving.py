@@ -211,3 +211,24 @@ def points_of(server: QdrantOverHttp) -> dict[int, tuple[object, ...]]:
         point.id: (point.payload["text_hash"], point.payload["category_id"], tuple(point.vector["text"][:4]))
         for point in points
     }
+
+
+def test_a_collection_of_one_index_is_not_taken_up_by_another(
+    rubrika: Rubrika, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    shelf = [row(id, f"кеды {id}") if id % 2 else row(id, f"чехол {id}", CASES) for id in range(40)]
+    first, second = write(shelf, "first.parquet"), write(shelf[:20], "second.parquet")
+    with serve() as server:
+        assert rubrika("ingest", first, "--index", tmp_path / "one", "--url", server.url).code == 0
+        refused = rubrika("ingest", second, "--index", tmp_path / "two", "--url", server.url)
+        assert (refused.code, "holds products of another index" in refused.err) == (1, True)
+        other = ("--url", server.url, "--collection", "products-2")
+        assert rubrika("ingest", second, "--index", tmp_path / "three", *other).code == 0
+        # Learning again makes a collection that nobody has, and removes its own old one alone.
+        assert rubrika("learn", "--index", tmp_path / "one").code == 0
+        counts = {
+            each.name: server.client.count(each.name).count for each in server.client.get_collections().collections
+        }
+        assert counts.pop("products-2") == 20
+        assert list(counts.values()) == [40]
+        assert rubrika("check", "--index", tmp_path / "one").code == 0

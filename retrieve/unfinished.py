@@ -1,0 +1,115 @@
+"""Writes parquet files that appear under their names only when complete."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rubrika.errors import RubrikaError
+
+# Where this process is writing now: a second file for one place would end the first.
+_taken: set[Path] = set()
+
+
+class Target:
+    """A file being written.
+
+    Args:
+        path: where it will be.
+        schema: of its tables.
+        writer: of the file under its passing name.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, writer: pq.ParquetWriter) -> None:
+        self.schema = schema
+        self._path, self._writer = path, writer
+
+    def write_table(self, table: pa.Table) -> None:
+        """Append rows.
+
+        Raises:
+            RubrikaError: they cannot be written, as when the disk is full.
+        """
+        with _said(self._path):
+            self._writer.write_table(table)
+
+
+@contextmanager
+def parquet(path: Path, schema: pa.Schema) -> Iterator[Target]:
+    """Open a file for writing; an error within leaves what was there before.
+
+    Raises:
+        RubrikaError: it cannot be written there, or is being written already.
+    """
+    check_place(path)
+    place, unfinished = path.resolve(), path.with_name(path.name + ".unfinished")
+    if place in _taken:
+        raise _shared(path)
+    with _said(path):
+        writer = pq.ParquetWriter(unfinished, schema)
+    _taken.add(place)
+    try:
+        yield Target(path, schema, writer)
+        with _said(path):
+            writer.close()
+            unfinished.replace(path)
+    except BaseException:
+        # The first error is the one to tell.
+        with suppress(OSError, pa.ArrowException):
+            writer.close()
+        raise
+    finally:
+        _taken.remove(place)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def check_place(path: Path) -> None:
+    """Make the folders that a file needs, and see whether it could be there.
+
+    Raises:
+        RubrikaError: it could not.
+    """
+    with _said(path):
+        # A device would be replaced by a file, too.
+        if path.exists() and not path.is_file():
+            raise RubrikaError(f"{path}: {'a folder' if path.is_dir() else 'a device'}, not a file; name a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise RubrikaError(f"{path}: cannot be written (its folder is read-only); choose another place")
+
+
+def check_apart(*paths: Path | None) -> None:
+    """See whether outputs have places of their own; None is an output nobody asked for.
+
+    Raises:
+        RubrikaError: two have the same.
+    """
+    seen = set[Path]()
+    for path in paths:
+        if path is None:
+            continue
+        with _said(path):
+            place = path.resolve()
+        if place in seen:
+            raise _shared(path)
+        seen.add(place)
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """What the system has against a file, as one sentence."""
+    try:
+        yield
+    # A ring of links is a RuntimeError to `resolve`.
+    except (OSError, RuntimeError) as error:
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else error
+        raise RubrikaError(f"{path}: cannot be written ({reason}); choose another place") from None
+
+
+def _shared(path: Path) -> RubrikaError:
+    return RubrikaError(f"{path}: named for two outputs; give each a file of its own")

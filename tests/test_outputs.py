@@ -1,0 +1,95 @@
+"""Where outputs go: a place that cannot be is one sentence before the work, and no half of a file is ever left."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Run
+from rows import CASES, row
+
+from rubrika.terminal import Terminal
+
+Rubrika = Callable[..., Run]
+Write = Callable[..., Path]
+
+
+def refused(done: Run, said: str) -> None:
+    assert (done.code, done.out) == (1, "")
+    assert said in done.err
+    assert len(done.err.splitlines()) == 1, done.err
+
+
+@pytest.fixture(scope="module")
+def few(market: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("few") / "few.parquet"
+    pd.read_parquet(market / "test.parquet").head(20).to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (["-o", "/proc/x/r.parquet"], "/proc/x/r.parquet: cannot be written"),
+        (["-o", "."], ".: a folder, not a file"),
+        (["-o", "/dev/null"], "/dev/null: a device, not a file"),
+        (["-o", "r.parquet", "--details", "./r.parquet"], "r.parquet: named for two outputs"),
+        (["-o", "r.parquet", "--rejects", "r.parquet"], "r.parquet: named for two outputs"),
+        (["-o", "r.parquet", "--rejects", "/proc/x/r.parquet"], "/proc/x/r.parquet: cannot be written"),
+    ],
+)
+def test_classify_refuses_a_place_before_the_work(
+    rubrika: Rubrika, index: Path, few: Path, tmp_path: Path, places: list[str], said: str
+) -> None:
+    refused(rubrika("classify", few, "--index", index, *places, cwd=tmp_path), said)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (["-o", "."], ".: a folder, not a file"),
+        (["-o", "a.parquet", "--duplicates", "./a.parquet"], "a.parquet: named for two outputs"),
+    ],
+)
+def test_audit_refuses_a_place_before_the_work(
+    rubrika: Rubrika, index: Path, tmp_path: Path, places: list[str], said: str
+) -> None:
+    refused(rubrika("audit", "--index", index, *places, cwd=tmp_path), said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_decide_makes_the_folder_of_its_output_and_blames_the_right_file(
+    rubrika: Rubrika, index: Path, few: Path, tmp_path: Path
+) -> None:
+    details, output = tmp_path / "d.parquet", tmp_path / "nodir" / "x.parquet"
+    done = rubrika("classify", few, "--index", index, "-o", tmp_path / "r.parquet", "--details", details)
+    assert done.code == 0, done.err
+    assert rubrika("decide", details, "-o", output).code == 0
+    assert rubrika("decide", details).code == 0
+    assert details.read_bytes() == output.read_bytes()
+    refused(rubrika("decide", details, "-o", "/proc/x/r.parquet"), "/proc/x/r.parquet: cannot be written")
+    assert {path.name for path in tmp_path.iterdir()} == {"d.parquet", "r.parquet", "nodir"}
+
+
+def test_an_index_may_be_the_folder_one_is_in(rubrika: Rubrika, write: Write, tmp_path: Path) -> None:
+    path = write([row(1, "кроссовки"), row(2, "чехол", CASES), row(-3, "кеды")])
+    inside = tmp_path / "rep[bold]"
+    inside.mkdir()
+    refused(rubrika("ingest", path, "--index", ".", "--rejects", ".", cwd=inside), ".: a folder, not a file")
+    assert list(inside.iterdir()) == []
+    done = rubrika("ingest", path, "--index", ".", "--json", cwd=inside)
+    assert done.code == 0, done.err
+    assert done.json["rejects"] == str(tmp_path / "rep[bold].rejects.parquet")
+    assert len(pd.read_parquet(done.json["rejects"])) == 1
+    assert "rep[bold]" in rubrika("info", "--index", "rep[bold]", cwd=tmp_path).out
+
+
+def test_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal()
+    terminal.note("a[/x]b[bold]c:cat:")
+    with terminal.stage("d[/x]e[bold]f:cat:", 1) as advance:
+        advance(1)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "a[/x]b[bold]c:cat:"
+    assert said[1].startswith("d[/x]e[bold]f:cat:: 1 in ")
