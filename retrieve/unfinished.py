@@ -112,4 +112,4 @@ def _said(path: Path) -> Iterator[None]:
 
 
 def _shared(path: Path) -> RubrikaError:
-    return RubrikaError(f"{path}: named for two outputs; give each a file of its own")
+    return RubrikaError(f"{path}: named twice; give every file a place of its own")

@@ -33,8 +33,8 @@ def few(market: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["-o", "/proc/x/r.parquet"], "/proc/x/r.parquet: cannot be written"),
         (["-o", "."], ".: a folder, not a file"),
         (["-o", "/dev/null"], "/dev/null: a device, not a file"),
-        (["-o", "r.parquet", "--details", "./r.parquet"], "r.parquet: named for two outputs"),
-        (["-o", "r.parquet", "--rejects", "r.parquet"], "r.parquet: named for two outputs"),
+        (["-o", "r.parquet", "--details", "./r.parquet"], "r.parquet: named twice"),
+        (["-o", "r.parquet", "--rejects", "r.parquet"], "r.parquet: named twice"),
         (["-o", "r.parquet", "--rejects", "/proc/x/r.parquet"], "/proc/x/r.parquet: cannot be written"),
     ],
 )
@@ -49,7 +49,7 @@ def test_classify_refuses_a_place_before_the_work(
     ("places", "said"),
     [
         (["-o", "."], ".: a folder, not a file"),
-        (["-o", "a.parquet", "--duplicates", "./a.parquet"], "a.parquet: named for two outputs"),
+        (["-o", "a.parquet", "--duplicates", "./a.parquet"], "a.parquet: named twice"),
     ],
 )
 def test_audit_refuses_a_place_before_the_work(
