@@ -44,7 +44,8 @@ def audit(
     from rubrika.index.index import Index
     from rubrika.retrieve.audit import audit as run
     from rubrika.retrieve.confusions import confusions
-    from rubrika.retrieve.findings import DUPLICATES, SUSPECTS, duplicate_tables, parquet, suspect_tables
+    from rubrika.retrieve.findings import DUPLICATES, SUSPECTS, duplicate_tables, suspect_tables
+    from rubrika.retrieve.unfinished import parquet
     from rubrika.terminal import Terminal
 
     started = time.monotonic()

@@ -127,11 +127,8 @@ def _others(index: Index, name: str, page: Sequence[Point], ids: Ids, top_k: int
     """The `top_k` nearest points of each point but itself, by one named vector."""
     none = np.zeros(index.manifest.sizes[name], np.float32)
     vectors = np.array([point.vectors.get(name, none) for point in page])
-    found = search(index.store, name, vectors, top_k + 1)
     # Among many exact duplicates a point may not have found itself: then the last of them goes instead.
-    order = np.argsort(found.ids == ids[:, None], axis=1, kind="stable")[:, :top_k]
-    row = np.arange(len(page))[:, None]
-    return Hits(found.ids[row, order], found.scores[row, order], found.categories[row, order])
+    return search(index.store, name, vectors, top_k + 1).without(ids).first(top_k)
 
 
 def _contradicted(

@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from rubrika.retrieve.audit import Suspects
 from rubrika.retrieve.duplicates import Duplicates
-from rubrika.retrieve.unfinished import parquet as parquet
 from rubrika.store.store import Hits, Store
 
 Paths = Mapping[int, str]

@@ -94,8 +94,9 @@ class Query:
         """What each named vector finds that votes, the main one first; the product itself is never among it."""
         if self.product_id is None:
             return {name: search(store, name, vectors[name], vote.top_k) for name in vote.weights}
+        own = np.array([self.product_id], np.uint64)
         return {
-            name: _without(search(store, name, vectors[name], vote.top_k + 1), self.product_id).first(vote.top_k)
+            name: search(store, name, vectors[name], vote.top_k + 1).without(own).first(vote.top_k)
             for name in vote.weights
         }
 
@@ -107,11 +108,3 @@ class Query:
 
 def _voting(index: Index) -> list[str]:
     return list(index.manifest.vote.weights)
-
-
-def _without(hits: Hits, product_id: int) -> Hits:
-    """The hits without one product, the others moved up."""
-    own = (hits.ids == product_id) & np.isfinite(hits.scores)
-    row, order = np.arange(len(own))[:, None], np.argsort(own, axis=1, kind="stable")
-    scores, categories = np.where(own, -np.inf, hits.scores).astype(np.float32), np.where(own, -1, hits.categories)
-    return Hits(hits.ids[row, order], scores[row, order], categories[row, order])

@@ -69,6 +69,14 @@ class Hits:
         """The hits of some of the queries, those marked in `chosen` (n,)."""
         return Hits(self.ids[chosen], self.scores[chosen], self.categories[chosen])
 
+    def without(self, ids: NDArray[np.uint64]) -> "Hits":
+        """The hits but for one point, the same for all queries (1,) or each its own (n,); those after it move up."""
+        own = (self.ids == ids[:, None]) & np.isfinite(self.scores)
+        row, order = np.arange(len(own))[:, None], np.argsort(own, axis=1, kind="stable")
+        scores = np.where(own, np.float32(-np.inf), self.scores)
+        categories = np.where(own, -1, self.categories)
+        return Hits(self.ids[row, order], scores[row, order], categories[row, order])
+
     def first(self, top_k: int) -> "Hits":
         """The best `top_k` of each query."""
         return Hits(self.ids[:, :top_k], self.scores[:, :top_k], self.categories[:, :top_k])
