@@ -6,7 +6,9 @@ makes it.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from rubrika.errors import EncoderError
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TABLE = "table"
 BATCH_TEXTS = 1_024
+# Each takes some 100 MB while it works.
+MAX_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class LearnedConfig:
         bits: a feature's row is the lowest `bits` bits of its hash.
         inputs: the names of other vectors that are projected and added, with their widths.
         input_weight: what each of them counts for beside the text, which counts for 1; chosen in docs/encoder.md.
-        products: how many products it was learned from.
+        products: how many products there were to learn from.
         categories: the ids of their categories, ascending.
         kind: names this way of encoding, so that another is not mistaken for it.
     """
@@ -83,12 +87,16 @@ class LearnedEncoder:
                 that has none. An input left out is one that no product has.
         """
         vectors = np.empty((len(texts), self.size), np.float32)
-        for start in range(0, len(texts), BATCH_TEXTS):
+
+        def work(start: int) -> None:
             part = slice(start, start + BATCH_TEXTS)
-            total = _unit_or_zero(self._sum(features_of(texts[part])))
-            for name, given in (inputs or {}).items():
-                total += self.config.input_weight * _unit_or_zero(projected(given[part], self._projections[name]))
-            vectors[part] = unit_rows(total)
+            given = {name: rows[part] for name, rows in (inputs or {}).items()}
+            vectors[part] = self._encoded(texts[part], given)
+
+        # Nearly all of it is numpy's and scipy's, which let go of the interpreter meanwhile.
+        with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, MAX_THREADS)) as pool:
+            for _ in pool.map(work, range(0, len(texts), BATCH_TEXTS)):
+                pass
         return vectors
 
     def save(self, folder: Path) -> None:
@@ -110,6 +118,12 @@ class LearnedEncoder:
             return cls(config, weights.pop(TABLE), weights)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise _unreadable(folder, error) from None
+
+    def _encoded(self, texts: Sequence[str], inputs: Mapping[str, FloatArray]) -> FloatArray:
+        total = _unit_or_zero(self._sum(features_of(texts)))
+        for name, given in inputs.items():
+            total += self.config.input_weight * _unit_or_zero(projected(given, self._projections[name]))
+        return unit_rows(total)
 
     def _sum(self, features: Features) -> FloatArray:
         rows, place = np.unique(feature_rows(features.hashes, self.config.bits), return_inverse=True)

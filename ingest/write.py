@@ -134,7 +134,7 @@ class Writer:
         return f"{str(self._image_url).rstrip('/')}/{path.name}" if path else None
 
     def _first_of_its_id(self, product: Product, file: Path) -> bool:
-        content = hash(replace(product, row=0))
+        content = hash(product)
         before = self._seen.setdefault(product.id, (content, file, product.row))
         if before[1:] == (file, product.row):
             return True

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import warnings
+from contextlib import suppress
 
 MAX_CHARACTERS = 32_000_000
 MAX_STRUCTURE = 200_000
@@ -11,6 +12,8 @@ MAX_DEPTH = 16
 
 # A string of either notation, possibly left open, so that brackets inside product texts are not counted.
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*+'?|\"(?:[^\"\\]|\\.)*+\"?", re.DOTALL)
+_BRACKETS = "[{("
+_JSON = json.JSONDecoder(strict=False)
 # What a string leaves in the skeleton of a cell.
 _HOLE = '"'
 # All that a literal of dictionaries, lists, strings and numbers needs between its strings.
@@ -38,9 +41,10 @@ def parse_fields(raw: object) -> dict[str, object]:
         raise FieldsError("is empty")
     if len(raw) > MAX_CHARACTERS:
         raise FieldsError(f"has {len(raw):,} characters, more than the {MAX_CHARACTERS:,} that are read")
-    skeleton = _STRING.sub(_HOLE, raw)
-    _check_structure(skeleton)
-    fields = _load(raw, skeleton)
+    # Most cells are too short and too flat to look closer.
+    if len(raw) > MAX_STRUCTURE or sum(map(raw.count, _BRACKETS)) > MAX_DEPTH:
+        _check_structure(_STRING.sub(_HOLE, raw))
+    fields = _load(raw)
     if not isinstance(fields, dict):
         raise FieldsError(f"is a {type(fields).__name__}, not a dictionary with a title")
     return {str(key): value for key, value in fields.items()}
@@ -51,16 +55,19 @@ def _check_structure(skeleton: str) -> None:
         raise FieldsError("holds too many values")
     depth = 0
     for mark in re.findall(r"[\[\]{}()]", skeleton):
-        depth += 1 if mark in "[{(" else -1
+        depth += 1 if mark in _BRACKETS else -1
         if depth > MAX_DEPTH:
             raise FieldsError(f"is nested deeper than {MAX_DEPTH} levels")
 
 
-def _load(raw: str, skeleton: str) -> object:
-    try:
-        return json.loads(raw, strict=False)
-    except (ValueError, RecursionError):
-        pass
+def _load(raw: str) -> object:
+    with suppress(ValueError, RecursionError):
+        return _JSON.decode(raw)
+    # A literal with single quotes alone and nothing escaped is JSON but for these; reading it so is ten times quicker.
+    if '"' not in raw and "\\" not in raw:
+        with suppress(ValueError, RecursionError):
+            return _JSON.decode(raw.replace("'", '"'))
+    skeleton = _STRING.sub(_HOLE, raw)
     # literal_eval builds only data, but deep chains of operators can exhaust its parser: so only a literal's own marks.
     if not _LITERAL.fullmatch(skeleton) or _REFUSED.search(skeleton):
         raise FieldsError("is neither JSON nor a Python literal")

@@ -1,7 +1,8 @@
 """What a product and its category are, as every stage after reading sees them."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 ROOT_CATEGORY = "Все категории"
@@ -18,8 +19,7 @@ class Category:
     @property
     def levels(self) -> list[str]:
         """The names from the top of the tree to the leaf, without the root that all paths share."""
-        names = [name.strip() for name in self.path.split(SEPARATOR) if name.strip()]
-        return names[1:] if len(names) > 1 and names[0] == ROOT_CATEGORY else names
+        return list(_levels(self.path))
 
     @property
     def leaf(self) -> str:
@@ -27,14 +27,23 @@ class Category:
         return self.levels[-1]
 
 
+@lru_cache(maxsize=65_536)
+def _levels(path: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in path.split(SEPARATOR) if name.strip())
+    return names[1:] if len(names) > 1 and names[0] == ROOT_CATEGORY else names
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One row of a parquet file: `row` counts from 1, `category` is None when the row carries no label."""
+    """One row of a parquet file: `row` counts from 1, `category` is None when the row carries no label.
+
+    Two rows that say the same are equal, wherever they stand.
+    """
 
     id: int
     title: str
     text: str
-    row: int
+    row: int = field(compare=False)
     category: Category | None = None
     shop_id: int | None = None
     shop_title: str = ""

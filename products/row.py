@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 
 from rubrika.products.fields import FieldsError, parse_fields
 from rubrika.products.product import SEPARATOR, Category, Product
@@ -51,7 +52,7 @@ def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> P
         title=shortened(title, MAX_TITLE),
         text=product_text(fields),
         row=number,
-        category=_category(row["category_id"], row["category_name"]) if labelled else None,
+        category=_label(row["category_id"], row["category_name"]) if labelled else None,
         shop_id=_shop_id(row.get("shop_id")),
         shop_title=_shop_title(row.get("shop_title")),
         rating=None if rating is None else float(rating),
@@ -78,13 +79,18 @@ def _whole(name: str, value: object, largest: int) -> int:
     return int(value)
 
 
-def _category(number: object, name: object) -> Category:
-    path = name if isinstance(name, str) else ""
+def _label(number: object, name: object) -> Category:
+    return _category(_whole("category_id", number, MAX_SIGNED), name if isinstance(name, str) else "")
+
+
+@lru_cache(maxsize=65_536)
+def _category(number: int, path: str) -> Category:
+    """Products of one category share it."""
     if len(path) > MAX_PATH:
         raise RowError(f"category_name has {len(path):,} characters, more than the {MAX_PATH:,} that a path may have")
     # A path that a person can see stays as it is, to be found again where it came from.
     path = path.strip() if path.isprintable() else one_line(path)
-    category = Category(_whole("category_id", number, MAX_SIGNED), path)
+    category = Category(number, path)
     if not path.strip(f" {SEPARATOR}"):
         raise RowError("category_name is empty")
     levels = len(category.levels)

@@ -19,12 +19,13 @@ MIN_BITS, MAX_BITS = 10, 21
 
 @dataclass(frozen=True, slots=True)
 class Bags:
-    """Features of all products: product i has rows[offsets[i]:offsets[i + 1]]; its weights there sum to 1.
+    """Features of all products: product i has rows[offsets[i]:offsets[i + 1]].
 
     Args:
         bits: rows are numbers below 2^bits.
         rows: int32, the table row of each feature.
-        weights: float32, one a feature.
+        weights: uint8, how much each feature counts: whole numbers, as there are hundreds of millions of them.
+        totals: float64 (n,), the weights of each product added up.
         offsets: int64 (n + 1,).
         labels: int64 (n,), categories numbered from 0.
         categories: int64, the id of each category, ascending.
@@ -32,7 +33,8 @@ class Bags:
 
     bits: int
     rows: NDArray[np.int32]
-    weights: NDArray[np.float32]
+    weights: NDArray[np.uint8]
+    totals: NDArray[np.float64]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int64]
     categories: NDArray[np.int64]
@@ -42,7 +44,10 @@ class Bags:
         return len(self.labels)
 
     def batch(self, chosen: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The table rows that these products need, the matrix that averages them, (n, rows), and its transpose."""
+        """The table rows that these products need, the matrix that averages them, (n, rows), and its transpose.
+
+        Each product's weights sum to 1 there.
+        """
         start, length = self.offsets[chosen], self.offsets[chosen + 1] - self.offsets[chosen]
         ends = np.cumsum(length)
         flat = np.arange(ends[-1]) + np.repeat(start - (ends - length), length)
@@ -53,7 +58,8 @@ class Bags:
         place = np.empty(2**self.bits, np.int32)
         place[rows] = np.arange(len(rows), dtype=np.int32)
         offsets = np.concatenate([[0], ends]).astype(np.int32)
-        matrix = csr_array((self.weights[flat], place[needed], offsets), (len(chosen), len(rows)))
+        weights = (self.weights[flat] / np.repeat(self.totals[chosen], length)).astype(np.float32)
+        matrix = csr_array((weights, place[needed], offsets), (len(chosen), len(rows)))
         return torch.from_numpy(rows), _sparse(matrix), _sparse(csr_array(matrix.T))
 
 
@@ -61,34 +67,38 @@ def read_bags(products: Products, bits: int | None, progress: Progress) -> Bags:
     """Read labelled products, keeping hashed features alone.
 
     Args:
-        products: read once; memory is some 600 bytes a product with a short title.
+        products: read once; memory is some 5 bytes a feature, 700 a product with a short title, and twice the rows'
+            4 bytes while they are put together.
         bits: of the table; None: about as many rows as there are different features.
         progress: where to show how far it is.
 
     Raises:
         EncoderError: there is not one labelled product.
     """
-    rows, weights, counts, labels = [], [], [], list[int]()
+    rows, weights, counts, totals, labels = [], [], [], [], list[int]()
     with progress.stage("reading products to learn from", len(products)) as advance:
         for batch in products:
             features = features_of([product.text for product in batch.products])
             count = np.diff(features.offsets)
             owner = np.repeat(np.arange(len(count)), count)
-            total = np.bincount(owner, features.weights, minlength=len(count))
             rows.append(feature_rows(features.hashes, bits or MAX_BITS).astype(np.int32))
-            weights.append((features.weights / total[owner]).astype(np.float32))
+            weights.append(features.weights.astype(np.uint8))
+            totals.append(np.bincount(owner, features.weights, minlength=len(count)))
             counts.append(count)
             labels += [product.category.id for product in batch.products if product.category]
             advance(batch.rows)
     if not labels:
         raise EncoderError("there is no readable labelled product to learn from; see the rows set aside")
     flat = np.concatenate(rows)
+    rows.clear()
     categories, codes = np.unique(np.array(labels, np.int64), return_inverse=True)
     bits = bits or _bits_for(flat)
+    flat &= np.int32(2**bits - 1)
     return Bags(
         bits=bits,
-        rows=flat & np.int32(2**bits - 1),
+        rows=flat,
         weights=np.concatenate(weights),
+        totals=np.concatenate(totals),
         offsets=np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
         labels=codes,
         categories=categories,

@@ -1,7 +1,7 @@
 """Vectors of other encoders as inputs to learning: standardised, sometimes left out, and projected."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,6 +43,11 @@ class Input:
         # Divided by the root of the width, so that a standardised vector is about 1 long, however wide.
         spread = (np.sqrt(np.maximum(squares / count - mean**2, 0)) + 1e-6) * vectors.shape[1] ** 0.5
         return cls(vectors, there, mean.astype(np.float32), spread.astype(np.float32))
+
+    def part(self, chosen: NDArray[np.bool_]) -> "Input":
+        """The vectors of the products that are marked in `chosen`, which may be longer than there are products."""
+        rows = chosen[: len(self.vectors)]
+        return replace(self, vectors=self.vectors[rows], there=self.there[rows])
 
 
 class Projections(torch.nn.Module):

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from rubrika.encode.learned import LearnedConfig, LearnedEncoder
 from rubrika.errors import EncoderError
-from rubrika.products.selection import Products
+from rubrika.products.selection import Products, Selection
 from rubrika.progress import Progress
 from rubrika.train.bags import Bags, read_bags
 from rubrika.train.inputs import Input, Projections
@@ -37,7 +37,8 @@ class LearnSettings:
         category_rate: the learning rate of category vectors (Adam).
         input_rate: the learning rate of projections (Adam).
         scale: of the cosine in the softmax.
-        seed: of the starting vectors and the order of products.
+        most: learn from at most so many products, drawn at random: memory grows with them, not with the file.
+        seed: of the starting vectors, the order of products, and which are drawn.
     """
 
     size: int = 128
@@ -48,6 +49,7 @@ class LearnSettings:
     category_rate: float = 0.003
     input_rate: float = 0.0003
     scale: float = 10.0
+    most: int = 2_000_000
     seed: int = 0
 
     def pace(self, count: int) -> tuple[int, int]:
@@ -86,13 +88,17 @@ def learn(
         EncoderError: fewer than two categories to tell apart.
     """
     settings = settings or LearnSettings()
+    inputs, more = inputs or {}, len(products) > settings.most
+    if more:
+        count, chosen = len(products), _drawn(len(products), settings)
+        products, inputs = Selection(products, chosen), {name: given.part(chosen) for name, given in inputs.items()}
     bags = read_bags(products, settings.bits, progress)
     categories = len(bags.categories)
     if categories < 2:
         raise EncoderError(
             f"an encoder is learned from at least 2 categories, the products have {categories}; add products of others"
         )
-    run = _Run(bags, inputs or {}, settings, loss or cosine_softmax(settings.scale))
+    run = _Run(bags, inputs, settings, loss or cosine_softmax(settings.scale))
     epochs, batch = settings.pace(len(bags))
     steps = epochs * -(-len(bags) // batch)
     title = "learning the joint encoder" if inputs else "learning the text encoder"
@@ -100,7 +106,13 @@ def learn(
         for step, chosen in enumerate(_batches(len(bags), epochs, batch, settings.seed)):
             run.step(chosen, left=1 - step / steps)
             advance(len(chosen))
-    return run.encoder()
+    return run.encoder(count if more else len(bags))
+
+
+def _drawn(count: int, settings: LearnSettings) -> NDArray[np.bool_]:
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(settings.seed).permutation(count)[: settings.most]] = True
+    return chosen
 
 
 def _batches(count: int, epochs: int, batch: int, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -148,13 +160,11 @@ class _Run:
         gradient *= (-self._settings.rate * left * (self._squares[rows] + 1e-16).rsqrt())[:, None]
         self._table.index_add_(0, rows, gradient)
 
-    def encoder(self) -> LearnedEncoder:
-        """What has been learned."""
+    def encoder(self, products: int) -> LearnedEncoder:
+        """What has been learned, where there were so many products to learn from."""
         widths = {name: given.vectors.shape[1] for name, given in self._inputs.items()}
         categories = tuple(self._bags.categories.tolist())
-        config = LearnedConfig(
-            self._settings.size, self._bags.bits, widths, products=len(self._bags), categories=categories
-        )
+        config = LearnedConfig(self._settings.size, self._bags.bits, widths, products=products, categories=categories)
         return LearnedEncoder(config, self._table.to(torch.float16).numpy(), self._projections.folded())
 
     def _with_inputs(self, mean: torch.Tensor, chosen: NDArray[np.int64]) -> torch.Tensor:
