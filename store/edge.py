@@ -1,5 +1,6 @@
 """Qdrant Edge: the engine itself in this process, its points in a folder; the only file that imports qdrant_edge."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -18,44 +19,46 @@ QUERY_BATCH = 256
 SCROLL_BATCH = 4_096
 FACET_LIMIT = 1_000_000
 # Scanning 8-bit vectors and rescoring the best by the full ones finds what an exact scan finds, in half its time and
-# with nothing to build. A graph is quicker still, but gets lost among near duplicates: see docs/encoder.md.
+# with nothing to build. A graph gets lost among near duplicates, see docs/encoder.md, so it comes only where a scan
+# takes too long, and is then searched far and wide: docs/performance.md has the figures behind these numbers.
 OVERSAMPLING = 2.0
 SEGMENTS = 2
+GRAPH_FROM = 500_000
+GRAPH_EFFORT = 1_024
+_GRAPH = edge.HnswIndexConfig(m=12, ef_construct=64, full_scan_threshold=10)
+_SCAN = edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10)
 
+_CONFIG = "edge_config.json"
 _INDEX_KINDS = {"integer": edge.PayloadSchemaType.Integer, "keyword": edge.PayloadSchemaType.Keyword}
 
 
 class EdgeStore:
     """A Qdrant Edge shard in a folder, as a `Store`."""
 
-    def __init__(self, shard: edge.EdgeShard, folder: Path) -> None:
+    def __init__(self, shard: edge.EdgeShard, folder: Path, graph_from: int = GRAPH_FROM) -> None:
         self._shard = shard
         self._folder = folder
+        self._graph_from = graph_from
 
     @classmethod
-    def create(cls, folder: Path, sizes: Mapping[str, int]) -> "EdgeStore":
-        """Make an empty store with one named vector for each entry of `sizes`."""
-        vectors = {name: edge.EdgeVectorParams(size, edge.Distance.Dot) for name, size in sizes.items()}
-        config = edge.EdgeConfig(
-            vectors=vectors,
-            hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10),
-            quantization_config=edge.ScalarQuantizationConfig(edge.ScalarType.Int8, always_ram=True),
-            # Segments are searched side by side, one a core.
-            optimizers=edge.EdgeOptimizersConfig(default_segment_number=SEGMENTS),
-        )
+    def create(cls, folder: Path, sizes: Mapping[str, int], graph_from: int = GRAPH_FROM) -> "EdgeStore":
+        """Make an empty store with one named vector for each entry of `sizes`; `graph_from` as in `open`."""
         folder.mkdir(parents=True, exist_ok=True)
-        shard = _call(folder, partial(edge.EdgeShard.create, str(folder), config))
-        store = cls(shard, folder)
+        shard = _call(folder, partial(edge.EdgeShard.create, str(folder), _config(sizes, _SCAN)))
+        store = cls(shard, folder, graph_from)
         for key, kind in INDEXED.items():
             store._update(edge.UpdateOperation.create_field_index(key, _INDEX_KINDS[kind]))
         return store
 
     @classmethod
-    def open(cls, folder: Path) -> "EdgeStore":
-        """Open an existing store; refused in a sentence while another process holds it."""
+    def open(cls, folder: Path, graph_from: int = GRAPH_FROM) -> "EdgeStore":
+        """Open an existing store; refused in a sentence while another process holds it.
+
+        `graph_from`: with how many points `optimise` builds a graph; with half as many it does without one again.
+        """
         if not folder.is_dir():
             raise StoreError(f"{folder}: no store here; run `rubrika ingest` first")
-        return cls(_call(folder, partial(edge.EdgeShard.load, str(folder))), folder)
+        return cls(_call(folder, partial(edge.EdgeShard.load, str(folder))), folder, graph_from)
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
         self._update(
@@ -75,7 +78,7 @@ class EdgeStore:
     def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:  # noqa: D102
         found: list[list[tuple[int, float, int]]] = []
         rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
-        params = edge.SearchParams(quantization=rescored)
+        params = edge.SearchParams(hnsw_ef=max(GRAPH_EFFORT, top_k), quantization=rescored)
         for start in range(0, len(queries), QUERY_BATCH):
             requests = [
                 edge.QueryRequest(
@@ -113,6 +116,7 @@ class EdgeStore:
     def optimise(self) -> None:  # noqa: D102
         # What an optimisation that was killed has left there; the engine would never remove it.
         shutil.rmtree(self._folder / "temp_segments", ignore_errors=True)
+        self._choose_layout()
         _call(self._folder, self._shard.optimize)
 
     def flush(self) -> None:
@@ -126,8 +130,41 @@ class EdgeStore:
     def close(self) -> None:  # noqa: D102
         self._shard.close()
 
+    def _choose_layout(self) -> None:
+        """Have the next optimising build a graph, or do without one, by how many points there are."""
+        layout = _layout(self._folder)
+        if layout is None:
+            return
+        sizes, has_graph = layout
+        count = self.count()
+        wanted = count >= (self._graph_from // 2 if has_graph else self._graph_from)
+        if wanted != has_graph:
+            self.close()
+            config = _config(sizes, _GRAPH if wanted else _SCAN)
+            self._shard = _call(self._folder, partial(edge.EdgeShard.load, str(self._folder), config))
+
     def _update(self, operation: edge.UpdateOperation) -> None:
         _call(self._folder, partial(self._shard.update, operation))
+
+
+def _config(sizes: Mapping[str, int], layout: edge.HnswIndexConfig) -> edge.EdgeConfig:
+    return edge.EdgeConfig(
+        vectors={name: edge.EdgeVectorParams(size, edge.Distance.Dot) for name, size in sizes.items()},
+        hnsw_config=layout,
+        quantization_config=edge.ScalarQuantizationConfig(edge.ScalarType.Int8, always_ram=True),
+        # Segments are searched side by side, one a core.
+        optimizers=edge.EdgeOptimizersConfig(default_segment_number=SEGMENTS),
+    )
+
+
+def _layout(folder: Path) -> tuple[dict[str, int], bool] | None:
+    """What the engine keeps of a store's layout: the width of each vector, and whether it has a graph."""
+    try:
+        kept = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        return {name: int(vector["size"]) for name, vector in kept["vectors"].items()}, kept["hnsw_config"]["m"] > 0
+    # Another version of the engine may keep it elsewhere: then the layout stays as it is.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _call(folder: Path, work: Callable[[], Result]) -> Result:

@@ -174,3 +174,35 @@ def test_what_a_killed_optimisation_left_is_cleared(store: EdgeStore, tmp_path: 
     store.optimise()
     assert not left.exists()
     assert store.count() == 5_000
+
+
+def wide(count: int) -> np.ndarray:
+    """Rows of the size from which the engine finds a graph worth building, in clusters as products are."""
+    random = np.random.default_rng(5)
+    rows = np.repeat(random.standard_normal((count // 20, 1_024)), 20, axis=0)
+    rows = (rows + 0.3 * random.standard_normal(rows.shape)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def has_graph(folder: Path) -> bool:
+    return any(file.stat().st_size > 100_000 for file in folder.rglob("links_compressed.bin"))
+
+
+def test_with_many_points_there_is_a_graph_and_with_few_again_none(tmp_path: Path) -> None:
+    folder, rows = tmp_path / "edge", wide(11_000)
+    store = EdgeStore.create(folder, {"text": 1_024}, graph_from=10_000)
+    store.upsert([Point(i, {"text": row}, {"category_id": i // 20}) for i, row in enumerate(rows)])
+    store.optimise()
+    hits = store.search("text", rows[:200:10], 10)
+    store.close()
+    assert has_graph(folder)
+    assert np.array_equal(hits.ids[:, 0], np.arange(200)[::10])
+    assert (hits.categories == hits.ids // 20).mean() > 0.99
+    # It stays until there are half as many points as it came with.
+    for gone, graph in ((range(5_000), True), (range(5_000, 6_500), False)):
+        store = EdgeStore.open(folder, graph_from=10_000)
+        store.delete(list(gone))
+        store.optimise()
+        assert store.search("text", rows[6_500:6_501], 1).ids == [[6_500]]
+        store.close()
+        assert has_graph(folder) == graph

@@ -90,8 +90,8 @@ def learn(
     settings = settings or LearnSettings()
     inputs, more = inputs or {}, len(products) > settings.most
     if more:
-        count, chosen = len(products), _drawn(len(products), settings)
-        products, inputs = Selection(products, chosen), {name: given.part(chosen) for name, given in inputs.items()}
+        count, drawn = len(products), _drawn(len(products), settings)
+        products, inputs = Selection(products, drawn), {name: given.part(drawn) for name, given in inputs.items()}
     bags = read_bags(products, settings.bits, progress)
     categories = len(bags.categories)
     if categories < 2:
