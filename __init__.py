@@ -1,3 +1,30 @@
 """Rubrika tells a marketplace which category a product belongs to, by the labelled products most like it."""
 
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+__all__ = ["Index", "Predictions", "RetrievalClassifier", "RubrikaError"]
+
+if TYPE_CHECKING:
+    from rubrika.api.estimator import RetrievalClassifier
+    from rubrika.api.index import Index
+    from rubrika.api.predictions import Predictions
+    from rubrika.errors import RubrikaError
+else:
+    from importlib import import_module
+
+    # Each is imported when it is asked for, so that `import rubrika` and `rubrika --help` stay quick.
+    _HOMES = {
+        "Index": "rubrika.api.index",
+        "Predictions": "rubrika.api.predictions",
+        "RetrievalClassifier": "rubrika.api.estimator",
+        "RubrikaError": "rubrika.errors",
+    }
+
+    def __getattr__(name: str) -> type:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'rubrika' has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
+
+    def __dir__() -> list[str]:
+        return [*globals(), *__all__]

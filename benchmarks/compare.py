@@ -13,11 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from rubrika.baselines.baseline import Baseline, Part
+from rubrika.baselines.fasttext import FastText
+from rubrika.baselines.svm import LinearSvm
+from rubrika.baselines.tfidf import TfidfNeighbours
 from rubrika.eval.heldout import read_labels
 from rubrika.eval.split import group_split, plain_split
 from rubrika.metrics import metrics_of, paired_difference, weighted_f1_interval
@@ -26,52 +29,14 @@ from rubrika.products.selection import Selection
 from rubrika.progress import Silent
 
 SEED = 0
-Texts = list[str]
-Labels = np.ndarray
-Predict = Callable[[Texts, Labels, Texts], Labels]
 
-
-def tfidf_knn(train: Texts, labels: Labels, test: Texts) -> Labels:
-    """Character TF-IDF, five neighbours weighted by similarity."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.neighbors import KNeighborsClassifier
-
-    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), min_df=2, sublinear_tf=True, dtype=np.float32)
-    neighbours = KNeighborsClassifier(5, weights=lambda d: np.exp(-20 * d), metric="cosine", algorithm="brute")
-    return neighbours.fit(vectorizer.fit_transform(train), labels).predict(vectorizer.transform(test))
-
-
-def tfidf_svm(train: Texts, labels: Labels, test: Texts) -> Labels:
-    """Words, word pairs and character 3–5-grams by TF-IDF, and a linear SVM."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.pipeline import make_pipeline, make_union
-    from sklearn.svm import LinearSVC
-
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32)
-    grams = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, dtype=np.float32)
-    return make_pipeline(make_union(words, grams), LinearSVC(C=0.5, random_state=SEED)).fit(train, labels).predict(test)
-
-
-def fasttext(train: Texts, labels: Labels, test: Texts) -> Labels:
-    """FastText's supervised classifier with sub-words and word pairs, on two threads."""
-    import fasttext as engine
-
-    lines = [text.lower().replace("\n", " ") for text in train]
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
-        file.writelines(f"__label__{label} {line}\n" for label, line in zip(labels.tolist(), lines, strict=True))
-        file.flush()
-        settings = {"epoch": 15, "lr": 0.5, "wordNgrams": 2, "minn": 3, "maxn": 5, "dim": 100, "loss": "softmax"}
-        model = engine.train_supervised(file.name, thread=2, verbose=0, seed=SEED, **settings)
-    # The wrapper's own predict does not work with numpy 2; the engine under it does.
-    rows = (model.f.predict(text.lower().replace("\n", " ") + "\n", 1, 0.0, "strict") for text in test)
-    return np.array([int(row[0][1].removeprefix("__label__")) for row in rows])
-
-
-PEERS: dict[str, Predict] = {"fastText": fasttext, "TF-IDF + linear SVM": tfidf_svm, "TF-IDF kNN": tfidf_knn}
+PEERS: dict[str, Baseline] = {
+    baseline.name: baseline for baseline in (FastText(seed=SEED), LinearSvm(seed=SEED), TfidfNeighbours())
+}
 RUBRIKA = "Rubrika"
 
 
-def rubrika(reader: Reader, held_out: np.ndarray) -> Labels:
+def rubrika(reader: Reader, held_out: np.ndarray) -> np.ndarray:
     """Learn, ingest and classify as the commands do."""
     from rubrika.index.index import Index
     from rubrika.ingest.ingest import ingest
@@ -91,14 +56,22 @@ def run_one(method: str, file: Path, group_by: str | None, output: Path) -> None
     split = (
         group_split(labels.ids, labels.groups, 0.1, SEED, group_by) if group_by else plain_split(labels.ids, 0.1, SEED)
     )
+    # When nothing groups the rows, each is a group of its own.
+    names = np.array(labels.groups, object).astype(str) if group_by else labels.ids
+    groups = np.unique(names, return_inverse=True)[1]
+    texts = [] if method == RUBRIKA else [product.text for batch in reader for product in batch.products]
+    whole = Part(texts, {}, labels.categories, groups)
     if method == RUBRIKA:
         predicted = rubrika(reader, split.held_out)
     else:
-        texts = [product.text for batch in reader for product in batch.products]
-        train, test = ([texts[i] for i in np.flatnonzero(part)] for part in (~split.held_out, split.held_out))
-        predicted = PEERS[method](train, labels.categories[~split.held_out], test)
-    groups = np.unique(np.array(labels.groups, object)[split.held_out].astype(str), return_inverse=True)[1]
-    np.savez(output, truth=labels.categories[split.held_out], predicted=predicted, groups=groups)
+        train, test = (whole.rows(np.flatnonzero(part)) for part in (~split.held_out, split.held_out))
+        predicted = PEERS[method].fit(train, Silent()).predict(test).winners
+    np.savez(
+        output,
+        truth=labels.categories[split.held_out],
+        predicted=predicted,
+        groups=whole.groups[split.held_out],
+    )
 
 
 def timed(method: str, file: Path, group_by: str | None, folder: Path) -> dict[str, object]:

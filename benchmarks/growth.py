@@ -137,6 +137,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as own:
                 found.append(grown(rows.take(np.sort(rest[:size])), asked, held_out, Path(own)))
             print(table(found, options.test).splitlines()[-1], flush=True)
+    found.sort(key=lambda each: each.products)
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         (options.output / "growth.json").write_text(json.dumps([asdict(each) for each in found], indent=2) + "\n")

@@ -1,7 +1,7 @@
 """`rubrika evaluate` says how good the predictions are."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,9 +27,14 @@ from rubrika.commands.options import (
     pictures_of,
     server_of,
 )
+from rubrika.errors import RubrikaError
+
+# What a protocol settles by itself.
+SETTLED = ("holdout", "group_by", "stratify", "top_k", "seed")
 
 
 def evaluate(
+    context: typer.Context,
     file: Files,
     images: Images = None,
     text_encoder: TextSpec = None,
@@ -50,11 +55,25 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where a report goes: a page, its numbers, its plots.")
     ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Compare with other methods: all, or some of knn, linear, mlp, tfidf-knn, tfidf-svm, fasttext and "
+            "ensemble (of the others named with it), parted by commas.",
+        ),
+    ] = None,
+    protocol: Annotated[
+        Literal["kazanexpress"] | None,
+        typer.Option(help="Measure as others did: their part of the rows, drawn at random, and the mode of their k."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how good the predictions are, on products held out from the file."""
     from rubrika.commands.tables import evaluation_table
     from rubrika.eval.evaluate import evaluate as run
+    from rubrika.eval.methods import chosen_methods
+    from rubrika.eval.protocol import PROTOCOLS
     from rubrika.eval.watch import Watch
     from rubrika.products.parquet import Reader
     from rubrika.report.map import MAPPED
@@ -62,6 +81,12 @@ def evaluate(
     from rubrika.report.write import report_folder, write_report
     from rubrika.terminal import Terminal
 
+    if protocol:
+        _check_free(context, protocol)
+    try:
+        names = chosen_methods(methods) if methods is not None else ()
+    except RubrikaError as error:
+        raise typer.BadParameter(str(error)) from None
     reader = Reader(file, labelled=True, group_by=group_by)
     terminal, shown, watch = Terminal(), pictures_of(images), Watch(memory=report is not None)
     # Made before the work: a place where nothing can be written is known at once.
@@ -81,8 +106,18 @@ def evaluate(
         progress=terminal,
         exhibited=MAPPED if folder else None,
         watch=watch,
+        methods=names,
+        rules=PROTOCOLS[protocol] if protocol else None,
+        note=terminal.note,
     )
     if folder and found.answers:
         page = write_report(folder, study(found, found.answers, watch), shown, watch, terminal.note)
         terminal.note(f"report: {page}")
     answer(found.as_dict(), as_json, evaluation_table(found))
+
+
+def _check_free(context: typer.Context, protocol: str) -> None:
+    given = [name for name in SETTLED if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise typer.BadParameter(f"--protocol {protocol} settles the split and the vote itself; leave out {options}")

@@ -41,17 +41,13 @@ def neighbours(
 
     from rubrika.commands.tables import neighbours_table
     from rubrika.index.index import Index
-    from rubrika.retrieve.neighbours import neighbours_of_picture, neighbours_of_product, neighbours_of_title
+    from rubrika.retrieve.neighbours import neighbours as run
 
-    if [product_id, title, image].count(None) != 2:
+    asked = [each for each in (product_id, title, image) if each is not None]
+    if len(asked) != 1:
         raise typer.BadParameter("give one of PRODUCT_ID, --title and --image")
     with Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened:
-        if product_id is not None:
-            found = neighbours_of_product(opened, product_id, vector or "text", k)
-        elif image is not None:
-            found = neighbours_of_picture(opened, image, vector or "image", k)
-        else:
-            found = neighbours_of_title(opened, str(title), vector or "text", k)
+        found = run(opened, asked[0], vector, k)
         page = opened.dashboard(product_id) if show else None
     text = neighbours_table(found) + (f"\n{page}" if page else "")
     answer({"neighbours": [asdict(each) for each in found]} | ({"open": page} if show else {}), as_json, text)

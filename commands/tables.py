@@ -10,10 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from rubrika.eval.evaluate import Evaluation
+from rubrika.eval.methods import SECONDS
 from rubrika.eval.reliance import Reliance
 from rubrika.eval.tune import Tuned
 from rubrika.products.product import Category
 from rubrika.retrieve.neighbours import Neighbour
+
+# What the figures of compared methods need, where no terminal is narrower.
+METHODS_WIDTH = 140
 
 
 def evaluation_table(found: Evaluation) -> str:
@@ -27,6 +31,7 @@ def evaluation_table(found: Evaluation) -> str:
         *_reliance_lines(found.reliance),
         f"on {found.rows:,} held-out products in {found.classes:,} categories, top_k = {found.top_k}",
         f"split: {found.split.how}, seed {found.split.seed}, hash {found.split.hash}",
+        *([f"protocol: {found.protocol}, the plain mode votes"] if found.protocol else []),
         "",
     ]
     table = Table(title="weighted F1 by top_k", title_justify="left")
@@ -34,7 +39,31 @@ def evaluation_table(found: Evaluation) -> str:
         table.add_column(name, justify="right")
     for point in found.sweep:
         table.add_row(str(point.top_k), f"{point.mode:.4f}", f"{point.weighted:.4f}")
-    return "\n".join(lines) + _rendered(table)
+    return "\n".join(lines) + _rendered(table) + _methods_table(found)
+
+
+def _methods_table(found: Evaluation) -> str:
+    """What was compared, if anything was."""
+    if not found.methods:
+        return ""
+    table = Table(title="methods on the same held-out products", title_justify="left")
+    table.add_column("method")
+    for name in ("weighted F1", "95 %", "macro F1", "Rubrika minus this, 95 %", "train, s", "10,000 products, s"):
+        table.add_column(name, justify="right")
+    for each in found.methods:
+        low, high = each.interval
+        less = f"{each.difference[0]:+.4f} … {each.difference[1]:+.4f}" if each.difference else ""
+        table.add_row(
+            each.name,
+            f"{each.weighted_f1:.4f}",
+            f"{low:.4f} … {high:.4f}",
+            f"{each.macro_f1:.4f}",
+            less,
+            f"{each.train_seconds:,.1f}",
+            f"{each.seconds_per_10k:,.1f}",
+        )
+    chosen = [found.rehearsed.said()] if found.rehearsed else []
+    return "\n".join(["", "", _rendered(table, METHODS_WIDTH), *chosen, SECONDS])
 
 
 def tuning_table(found: Tuned) -> str:
@@ -97,9 +126,11 @@ def info_table(folder: Path, answer: dict[str, Any]) -> str:
     return _rendered(table)
 
 
-def _rendered(table: Table) -> str:
-    """A table as text: coloured in a terminal only, and as wide as one."""
+def _rendered(table: Table, least: int = 0) -> str:
+    """A table as text: coloured in a terminal only, and as wide as one; elsewhere at least so many letters wide."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, least))
     with console.capture() as captured:
         console.print(table)
     return captured.get().rstrip("\n")

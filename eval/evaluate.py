@@ -1,15 +1,19 @@
 """Says how good the predictions are on products held out: learn, ingest and classify as in earnest, then compare."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rubrika.eval.compare import Comparison, Setting
 from rubrika.eval.exhibit import Exhibit
 from rubrika.eval.heldout import HeldOut, Holdout, hold_out
 from rubrika.eval.hierarchy import Hierarchy, hierarchy_of
+from rubrika.eval.methods import ChosenOn, Method, Note, methods_of
+from rubrika.eval.protocol import Rules
 from rubrika.eval.reliance import Reliance, reliance_of
 from rubrika.eval.split import Split
 from rubrika.eval.watch import Watch
@@ -22,9 +26,9 @@ from rubrika.products.pictures import PictureFolder
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.decide import decide
 from rubrika.retrieve.tree import Tree
-from rubrika.retrieve.vote import fused_vote, mode_vote, vote_over
+from rubrika.retrieve.vote import Votes, fused_vote, mode_vote, vote_over
 from rubrika.store.connection import Connection
-from rubrika.store.store import FloatArray
+from rubrika.store.store import FloatArray, Hits
 
 SWEEP = 20
 
@@ -74,9 +78,16 @@ class Evaluation:
     sweep: list[Sweep]
     seconds: dict[str, float]
     answers: Answers | None = None
+    methods: tuple[Method, ...] = ()
+    rehearsed: ChosenOn | None = None
+    protocol: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All of it in plain values, under the names of the command line."""
+        asked: dict[str, Any] = {"protocol": self.protocol} if self.protocol else {}
+        if self.methods:
+            asked["methods"] = [method.as_dict() for method in self.methods]
+            asked["rehearsal"] = asdict(self.rehearsed) if self.rehearsed else None
         return asdict(self.metrics) | {
             "ci95": list(self.interval),
             "hierarchical_f1": self.hierarchy.f1,
@@ -88,6 +99,7 @@ class Evaluation:
             "k": self.top_k,
             "sweep": [{"k": point.top_k, "mode": point.mode, "weighted": point.weighted} for point in self.sweep],
             "seconds": self.seconds,
+            **asked,
         }
 
 
@@ -106,6 +118,9 @@ def evaluate(
     progress: Progress | None = None,
     exhibited: int | None = None,
     watch: Watch | None = None,
+    methods: Sequence[str] = (),
+    rules: Rules | None = None,
+    note: Note | None = None,
 ) -> Evaluation:
     """Hold rows out, learn from the others, and classify those held out through an index of its own.
 
@@ -124,12 +139,19 @@ def evaluate(
         progress: where to show how far it is.
         exhibited: for a report, of how many held-out products to keep the vector; None: no report, and no `answers`.
         watch: keeps what the stages take.
+        methods: other methods to compare with, of `methods.NAMES`.
+        rules: of somebody else's protocol, in place of `holdout`, `seed`, `stratify` and `top_k`, and of the vote.
+        note: says what a person should know, such as which methods cannot be run here.
 
     Raises:
         InputError: a file cannot be read, or has too few good rows.
         StoreError: the server fails.
     """
-    watch = watch or Watch()
+    watch, progress = watch or Watch(), progress or Silent()
+    if rules:
+        holdout, seed, stratify, top_k = rules.holdout, rules.seed, False, rules.top_k
+    setting = Setting(reader, cache, pictures, choice, seed, top_k, watch, progress, note or (lambda text: None))
+    comparison = Comparison(methods, setting) if methods else None
     held = hold_out(
         reader,
         Holdout(holdout, seed, stratify),
@@ -138,17 +160,22 @@ def evaluate(
         pictures=pictures,
         choice=choice,
         server=server,
-        progress=progress or Silent(),
+        progress=progress,
         exhibited=exhibited,
         watch=watch,
+        guest=comparison,
     )
     with watch.stage("vote and measure"):
-        return _measured(held, top_k or held.vote.top_k, seed, max_error)
+        hits = held.first(top_k or held.vote.top_k)
+        votes = _plain(hits, held.vote) if rules else vote_over(hits, held.vote)
+        found = _measured(held, hits, votes, seed, max_error)
+        ran = comparison.beside(votes.winners) if comparison else []
+        compared = methods_of(ran, held.truth, held.groups, seed)
+    rehearsed = comparison.rehearsed if comparison else None
+    return replace(found, methods=compared, rehearsed=rehearsed, protocol=rules.name if rules else None)
 
 
-def _measured(held: HeldOut, top_k: int, seed: int, max_error: float) -> Evaluation:
-    hits = held.first(top_k)
-    votes = vote_over(hits, held.vote)
+def _measured(held: HeldOut, hits: Mapping[str, Hits], votes: Votes, seed: int, max_error: float) -> Evaluation:
     decided = decide(hits, votes, held.vote.weights, held.calibration, max_error)
     answers = None
     if held.exhibit:
@@ -161,7 +188,7 @@ def _measured(held: HeldOut, top_k: int, seed: int, max_error: float) -> Evaluat
         rows=len(held.truth),
         classes=held.classes,
         split=held.split,
-        top_k=top_k,
+        top_k=next(iter(hits.values())).ids.shape[1],
         sweep=[_sweep(held, n) for n in range(1, SWEEP + 1)],
         seconds=held.seconds,
         answers=answers,
@@ -170,9 +197,13 @@ def _measured(held: HeldOut, top_k: int, seed: int, max_error: float) -> Evaluat
 
 def _sweep(held: HeldOut, top_k: int) -> Sweep:
     hits = held.first(top_k)
-    plain = fused_vote([(mode_vote(found), held.vote.weights[name]) for name, found in hits.items()])
     return Sweep(
         top_k,
-        mode=metrics_of(held.truth, plain.winners).weighted_f1,
+        mode=metrics_of(held.truth, _plain(hits, held.vote).winners).weighted_f1,
         weighted=metrics_of(held.truth, vote_over(hits, held.vote).winners).weighted_f1,
     )
+
+
+def _plain(hits: Mapping[str, Hits], vote: VoteSettings) -> Votes:
+    """The mode of each vector's hits, for its weight."""
+    return fused_vote([(mode_vote(found), vote.weights[name]) for name, found in hits.items()])

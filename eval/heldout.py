@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,20 @@ class HeldOut:
         return {name: found.first(top_k) for name, found in self.hits.items()}
 
 
+class Guest(Protocol):
+    """Something else that wants to look at held-out products while there is an index of the others."""
+
+    def visit(self, index: Index, labels: Labels, groups: NDArray[np.int64], split: Split) -> None:
+        """Look, before the products are classified.
+
+        Args:
+            index: of what is not held out.
+            labels: of all good rows.
+            groups: of all good rows, (n,).
+            split: which are held out.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Holdout:
     """Which products to hold out: what part, chosen by which seed, and whether the same part of every category."""
@@ -94,6 +109,7 @@ def hold_out(
     progress: Progress,
     exhibited: int | None = None,
     watch: Watch | None = None,
+    guest: Guest | None = None,
 ) -> HeldOut:
     """Hold products out, make an index of the others that lasts as long as this call, and search it.
 
@@ -109,6 +125,7 @@ def hold_out(
         progress: where to show how far it is.
         exhibited: for a report, of how many held-out products to keep the vector; None: no report.
         watch: keeps what the stages take.
+        guest: looks at the index too.
 
     Raises:
         InputError: a file cannot be read, or has too few good rows.
@@ -119,20 +136,23 @@ def hold_out(
     with watch.stage("read labels"):
         labels = read_labels(reader, progress)
     split = _split(labels, reader.group_by, holdout)
-    truth = labels.categories[split.held_out]
+    truth, groups = labels.categories[split.held_out], _codes(labels, reader.group_by)
     collector = None if exhibited is None else Collector(len(truth), exhibited, holdout.seed)
     own = temporary_collection(server) if server else nullcontext()
     with TemporaryDirectory(prefix="rubrika-evaluate-") as name, own as place:
         folder, rest = Path(name), Selection(reader, ~split.held_out)
         with watch.stage("learn and ingest"):
             ingest(folder, rest, pictures=pictures, choice=choice, cache=cache, server=place, progress=progress)
-        with watch.stage("classify"), Index.open(folder, cache, place) as index:
-            hits = _hits(index, Selection(reader, split.held_out), pictures, top_k, progress, collector)
+        with Index.open(folder, cache, place) as index:
+            if guest:
+                guest.visit(index, labels, groups, split)
+            with watch.stage("classify"):
+                hits = _hits(index, Selection(reader, split.held_out), pictures, top_k, progress, collector)
             manifest = index.manifest
     return HeldOut(
         split=split,
         truth=truth,
-        groups=_codes(labels, reader.group_by)[split.held_out],
+        groups=groups[split.held_out],
         hits=hits,
         vote=manifest.vote,
         calibration=manifest.calibration,

@@ -71,8 +71,9 @@ def ingest(
         else:
             check_room(folder, server)
             _create(folder, products, pictures, choice or Choice(), cache, server, progress)
-        given = fingerprint(products.files, (server, image_url, delete_missing))
-        if pictures is None and _is_done(folder, cache, server, api_key, given):
+        # Pictures, and products that are in no file, are not worth a digest: they are compared one by one.
+        given = fingerprint(products.files, (server, image_url, delete_missing)) if products.files else None
+        if given and pictures is None and _is_done(folder, cache, server, api_key, given):
             rows = len(products)
             return replace(report, read=rows, unchanged=rows, seconds=round(time.monotonic() - started, 3))
         with changing(folder, cache, server, api_key, products.files) as index:
@@ -85,9 +86,10 @@ def ingest(
                 index.store.optimise()
                 advance(1)
         if delete_missing and not writer.seen:
-            raise InputError(f"{products.files[0]}: no product can be read in it, so none was deleted; export it again")
+            file = products.files[0] if products.files else "the products"
+            raise InputError(f"{file}: no product can be read there, so none was deleted; export it again")
         # Rows that were set aside are to be told again the next time.
-        if pictures is None and not report.rejects:
+        if given and pictures is None and not report.rejects:
             remember(folder, given)
     report.seconds = round(time.monotonic() - started, 3)
     return report

@@ -79,7 +79,7 @@ class StoredProducts:
         if missing:
             raise InputError(
                 f"{len(missing):,} products of the index, such as {min(missing)}, are in none of the files "
-                f"{', '.join(map(str, self.files)) or 'it remembers'}; name the files they came from, or delete them"
+                f"{', '.join(map(str, self.files)) or 'it remembers'}; name files that have them, or delete them"
             )
 
     def check(self) -> None:

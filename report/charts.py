@@ -26,6 +26,40 @@ def said_path(found: Findings, category: int) -> str:
     return " › ".join(Category(category, found.path(category)).levels)
 
 
+def _loss(found: Findings) -> Figure | None:
+    return _learning(found, "loss", "Loss of the MLPs", "mean loss", ".3g")
+
+
+def _f1(found: Findings) -> Figure | None:
+    return _learning(found, "learning", "Weighted F1 of the MLPs", "weighted F1", ".3f")
+
+
+def _learning(found: Findings, name: str, title: str, said: str, form: str) -> Figure | None:
+    """A line for each MLP, epoch by epoch."""
+    curves = [method for method in found.evaluation.methods if method.curve]
+    if not curves:
+        return None
+    series = [
+        Series(
+            method.name,
+            list(range(1, len(method.curve) + 1)),
+            [epoch.loss if name == "loss" else epoch.weighted_f1 for epoch in method.curve],
+            colour=colour,
+        )
+        for colour, method in enumerate(curves, start=1)
+    ]
+    x = Axis("epoch", 1, max(len(one.x) for one in series))
+    y = axis_over(said, [value for one in series for value in one.y], form)
+    return Figure(
+        name,
+        title,
+        lines(series, x, y, title),
+        "While the number of epochs was being chosen, within the training part: the loss of products learned from, the "
+        "F1 of products kept apart. The epoch with the best F1 was taken, and the whole training part then learned "
+        "from for as many epochs.",
+    )
+
+
 def _sweep(found: Findings) -> Figure:
     points = found.evaluation.sweep
     top_k = [float(point.top_k) for point in points]
@@ -134,4 +168,13 @@ def _map(found: Findings) -> Figure | None:
     )
 
 
-_CHARTS: tuple[Callable[[Findings], Figure | None], ...] = (_sweep, _reliability, _risk, _sizes, _confusion, _map)
+_CHARTS: tuple[Callable[[Findings], Figure | None], ...] = (
+    _loss,
+    _f1,
+    _sweep,
+    _reliability,
+    _risk,
+    _sizes,
+    _confusion,
+    _map,
+)

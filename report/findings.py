@@ -14,25 +14,6 @@ DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
-    """Another way to predict, on the same split.
-
-    Args:
-        name: what it is called.
-        weighted_f1: of the same held-out products.
-        interval: of it, 95 %.
-        macro_f1: of the same held-out products.
-        difference: the 95 % paired interval of Rubrika's weighted F1 minus this one's.
-    """
-
-    name: str
-    weighted_f1: float
-    interval: Interval
-    macro_f1: float
-    difference: Interval | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Example:
     """A held-out product: what it is called, and how sure the wrong answer was."""
 
@@ -96,7 +77,6 @@ class Findings:
         confusion: among the categories of these.
         map: of the embedding.
         paths: of every category that is named here, by its id.
-        methods: other ways to predict, when they were compared.
         stages: what everything took; all that differs from run to run is here.
     """
 
@@ -111,7 +91,6 @@ class Findings:
     confusion: Confusion
     map: Map
     paths: dict[int, str]
-    methods: tuple[Method, ...] = ()
     stages: tuple[Stage, ...] = ()
 
     def path(self, category: int) -> str:

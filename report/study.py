@@ -12,7 +12,7 @@ from rubrika.eval.intervals import hierarchical_f1_interval, macro_f1_interval
 from rubrika.eval.mistakes import confusion, mistakes
 from rubrika.eval.watch import Watch
 from rubrika.products.text import shortened
-from rubrika.report.findings import Confusion, Example, Findings, Map, Method, Pair, Spot
+from rubrika.report.findings import Confusion, Example, Findings, Map, Pair, Spot
 from rubrika.report.map import lay_out
 from rubrika.retrieve.tree import Tree
 
@@ -23,14 +23,13 @@ REST = "others"
 COLOURS = 8
 
 
-def study(evaluation: Evaluation, answers: Answers, watch: Watch, methods: tuple[Method, ...] = ()) -> Findings:
+def study(evaluation: Evaluation, answers: Answers, watch: Watch) -> Findings:
     """Work out what a report says.
 
     Args:
         evaluation: the figures.
         answers: product by product.
         watch: keeps what this takes.
-        methods: other ways to predict, measured on the same split.
     """
     truth, predicted, tree = answers.truth, answers.predicted, answers.tree
     right, seed = truth == predicted, evaluation.split.seed
@@ -55,7 +54,6 @@ def study(evaluation: Evaluation, answers: Answers, watch: Watch, methods: tuple
         confusion=Confusion(tuple(confused), confusion(truth, predicted, confused)),
         map=drawn,
         paths={category: path for category in sorted(named) if (path := tree.path(category))},
-        methods=methods,
     )
 
 

@@ -77,5 +77,6 @@ def _lead(found: Findings) -> str:
     evaluation, split = found.evaluation, found.evaluation.split
     return (
         f"{evaluation.rows:,} products that were held out, in a tree of {evaluation.classes:,} categories. "
-        f"Split: {split.how}, seed {split.seed}, hash {split.hash}. {evaluation.top_k} neighbours vote."
+        f"Split: {split.how}, seed {split.seed}, hash {split.hash}. {evaluation.top_k} neighbours vote"
+        + (f", by their mode (protocol {evaluation.protocol})." if evaluation.protocol else ".")
     )

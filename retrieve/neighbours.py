@@ -7,7 +7,9 @@ import numpy as np
 
 from rubrika.errors import RubrikaError
 from rubrika.index.index import Index
+from rubrika.index.manifest import IMAGE, TEXT, VoteSettings
 from rubrika.products.pictures import PictureError
+from rubrika.retrieve.query import Query
 from rubrika.store.store import FloatArray
 
 
@@ -23,67 +25,73 @@ class Neighbour:
     title: str
 
 
-def neighbours_of_title(index: Index, title: str, vector: str, top_k: int) -> list[Neighbour]:
-    """The `top_k` products most like a title, best first.
+def neighbours(
+    index: Index,
+    asked: int | str | Path,
+    vector: str | None = None,
+    top_k: int = 10,
+) -> list[Neighbour]:
+    """The `top_k` products most like one, best first, a stored product itself left out.
+
+    Args:
+        index: an open index.
+        asked: the id of a stored product, a title, or the path of a picture.
+        vector: the named vector to go by; by default `image` for a picture, else `text`.
+        top_k: how many.
 
     Raises:
-        RubrikaError: the vector is one that a title alone does not have.
+        RubrikaError: the product is not stored, the picture cannot be used, or there is no such vector.
     """
-    query = index.encoders.encode_title(title, _known(index, vector))
-    if not query.any():
-        raise RubrikaError(f"a title has no {vector} vector; ask with --image FILE, or by another --vector")
-    return _search(index, query, vector, top_k)
-
-
-def neighbours_of_picture(index: Index, picture: Path, vector: str, top_k: int) -> list[Neighbour]:
-    """The `top_k` products that look most like a picture, best first.
-
-    Raises:
-        RubrikaError: the picture cannot be used.
-    """
-    try:
-        query = index.encoders.encode_picture(picture, _known(index, vector))
-    except PictureError as error:
-        raise RubrikaError(f"{picture} {error}; give a JPEG, PNG or WEBP picture") from None
-    return _search(index, query, vector, top_k)
-
-
-def neighbours_of_product(index: Index, product_id: int, vector: str, top_k: int) -> list[Neighbour]:
-    """The `top_k` products most like a stored one, best first, itself left out.
-
-    Raises:
-        RubrikaError: no such product is stored.
-    """
-    point = index.store.fetch([product_id], vectors=True).get(product_id)
-    if point is None:
-        raise RubrikaError(f"product {product_id} is not in {index.folder}; ask by --title instead")
-    if _known(index, vector) not in point.vectors:
-        raise RubrikaError(
-            f"product {product_id} has no vector {vector}; ask with --vector {next(iter(point.vectors))}"
-        )
-    found = _search(index, point.vectors[vector], vector, top_k + 1)
-    return [neighbour for neighbour in found if neighbour.product_id != product_id][:top_k]
-
-
-def _known(index: Index, vector: str) -> str:
+    vector = vector or (IMAGE if isinstance(asked, Path) else TEXT)
     names = index.manifest.vectors
     if vector not in names:
         raise RubrikaError(f"{index.folder} has no vector {vector}; it has {', '.join(names)}")
-    return vector
+    if isinstance(asked, Path):
+        return _search(index, _of_picture(index, asked, vector), vector, top_k)
+    if isinstance(asked, str):
+        return _search(index, _of_title(index, asked, vector), vector, top_k)
+    return _search(index, _of_product(index, asked, vector), vector, top_k, asked)
 
 
-def _search(index: Index, query: FloatArray, vector: str, top_k: int) -> list[Neighbour]:
-    hits = index.store.search(vector, query[None], top_k)
-    found = [(int(i), float(s)) for i, s in zip(hits.ids[0], hits.scores[0], strict=True) if np.isfinite(s)]
-    payloads = {id: point.payload for id, point in index.store.fetch([id for id, _ in found]).items()}
+def _of_title(index: Index, title: str, vector: str) -> FloatArray:
+    found = index.encoders.encode_title(title, vector)
+    if not found.any():
+        raise RubrikaError(f"a title has no {vector} vector; ask with --image FILE, or by another --vector")
+    return found
+
+
+def _of_picture(index: Index, picture: Path, vector: str) -> FloatArray:
+    try:
+        return index.encoders.encode_picture(picture, vector)
+    except PictureError as error:
+        raise RubrikaError(f"{picture} {error}; give a JPEG, PNG or WEBP picture") from None
+
+
+def _of_product(index: Index, product_id: int, vector: str) -> FloatArray:
+    point = index.store.fetch([product_id], vectors=True).get(product_id)
+    if point is None:
+        raise RubrikaError(f"product {product_id} is not in {index.folder}; ask by --title instead")
+    if vector not in point.vectors:
+        others = next(iter(point.vectors))
+        raise RubrikaError(f"product {product_id} has no vector {vector}; ask with --vector {others}")
+    return point.vectors[vector]
+
+
+def _search(index: Index, vector: FloatArray, name: str, top_k: int, product_id: int | None = None) -> list[Neighbour]:
+    asked = Query("", {name: vector[None]}, product_id=product_id)
+    hits = asked.find(index.store, asked.vectors, VoteSettings({name: 1.0}, top_k))[name]
+    found = [(id, score) for id, score in zip(hits.ids[0].tolist(), hits.scores[0].tolist(), strict=True)]
+    points = index.store.fetch([id for id, score in found if np.isfinite(score)])
     return [
         Neighbour(
             similarity=score,
             product_id=id,
-            category_id=payloads[id]["category_id"],
-            category=payloads[id]["category"],
-            category_path=payloads[id]["category_path"],
-            title=payloads[id]["title"],
+            category_id=points[id].payload["category_id"],
+            category=points[id].payload["category"],
+            category_path=points[id].payload["category_path"],
+            title=points[id].payload["title"],
         )
         for id, score in found
+        # On a server, a hit may be deleted by another process in between.
+        if np.isfinite(score) and id in points
     ]

@@ -20,9 +20,16 @@ def test_the_same_as_scikit_learn(drawn: list[tuple[int, int]]) -> None:
     assert found.accuracy == pytest.approx(accuracy_score(truth, predicted))
 
 
-def test_swapped_arguments_give_another_weighted_f1() -> None:
+def test_swapped_truth_and_prediction_would_be_noticed() -> None:
+    """Weighted F1 weights categories by how many products truly are of them: 4 of 6, 1 of 6 and 1 of 6 here."""
     truth, predicted = np.array([1, 1, 1, 1, 2, 3]), np.array([1, 1, 2, 2, 2, 3])
-    assert metrics_of(truth, predicted).weighted_f1 != pytest.approx(metrics_of(predicted, truth).weighted_f1)
+    # F1 = 2·right / (true + predicted), the same whichever way round: 4/6, 2/4 and 2/2.
+    right_way = (4 * (4 / 6) + 1 * (2 / 4) + 1 * 1) / 6
+    swapped = (2 * (4 / 6) + 3 * (2 / 4) + 1 * 1) / 6
+    assert metrics_of(truth, predicted).weighted_f1 == pytest.approx(right_way)
+    assert f1_score(truth, predicted, average="weighted") == pytest.approx(right_way)
+    assert metrics_of(predicted, truth).weighted_f1 == pytest.approx(swapped)
+    assert right_way - swapped > 0.05
 
 
 def test_the_interval_holds_the_value_and_narrows_with_more_rows() -> None:

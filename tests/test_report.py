@@ -13,12 +13,14 @@ from browser import colours, needs_browser, opened
 from conftest import Run
 from PIL import Image
 
+from rubrika.baselines.network import Epoch
 from rubrika.eval.categories import by_size, scores_of
 from rubrika.eval.curves import reliability, risk
 from rubrika.eval.evaluate import Answers, Evaluation, Sweep
 from rubrika.eval.exhibit import Exhibit
 from rubrika.eval.hierarchy import hierarchy_of
 from rubrika.eval.intervals import hierarchical_f1_interval, macro_f1_interval
+from rubrika.eval.methods import Method
 from rubrika.eval.mistakes import confusion, mistakes
 from rubrika.eval.reliance import Reliance
 from rubrika.eval.split import Split
@@ -26,7 +28,8 @@ from rubrika.eval.watch import Watch
 from rubrika.metrics import metrics_of
 from rubrika.products.pictures import PictureFolder
 from rubrika.products.product import Category
-from rubrika.report.findings import Findings, Method
+from rubrika.report.charts import charts
+from rubrika.report.findings import Findings
 from rubrika.report.map import lay_out
 from rubrika.report.study import study
 from rubrika.report.theme import DARK, LIGHT
@@ -71,9 +74,10 @@ def found(title: str = "кроссовки", methods: tuple[Method, ...] = ()) -
         top_k=10,
         sweep=[Sweep(k, 0.8, 0.85) for k in range(1, 21)],
         seconds={},
+        methods=methods,
     )
     answers = Answers(TRUTH, PREDICTED, SURE, GROUPS, TREE, exhibit)
-    return study(evaluation, answers, Watch(), methods)
+    return study(evaluation, answers, Watch())
 
 
 def written(folder: Path, findings: Findings, pictures: PictureFolder | None = None) -> str:
@@ -157,10 +161,20 @@ def test_pictures_of_examples_are_part_of_the_page(tmp_path: Path) -> None:
 
 def test_other_methods_are_compared_when_there_are_any(tmp_path: Path) -> None:
     assert "Compared with other methods" not in written(tmp_path / "report", found())
-    method = Method("TF-IDF + linear SVM", 0.81, (0.7, 0.9), 0.78, (0.01, 0.04))
+    method = Method("TF-IDF + linear SVM", 0.81, (0.7, 0.9), 0.78, (0.01, 0.04), 12.5, 3.25)
     page = written(tmp_path / "report", found(methods=(method,)))
     assert "Compared with other methods" in page
     assert "0.0100 … 0.0400" in page
+    assert "12.5" in page
+    assert not (tmp_path / "report" / "loss.png").exists()
+
+
+def test_an_mlp_shows_how_it_learned(tmp_path: Path) -> None:
+    curve = (Epoch(2.0, 0.5), Epoch(1.0, 0.75), Epoch(0.5, 0.7))
+    method = Method("MLP on text", 0.81, (0.7, 0.9), 0.78, curve=curve)
+    drawn = charts(found(methods=(method,)))
+    assert "epoch" in drawn["loss"].svg
+    assert "MLP on text: 2, 0.750" in unescape(drawn["learning"].svg)
 
 
 def test_titles_cannot_do_harm(tmp_path: Path) -> None:

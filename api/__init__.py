@@ -1,0 +1,1 @@
+"""Rubrika from Python: what `import rubrika` offers, over the same rooms as the command line."""

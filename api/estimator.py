@@ -1,0 +1,213 @@
+"""Retrieval and its vote as a scikit-learn classifier of texts; scikit-learn need not be installed for the rest."""
+
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rubrika.api.search import exact_search
+from rubrika.api.texts import Texts
+from rubrika.encode.learned import LearnedEncoder
+from rubrika.index.manifest import TEXT, VoteSettings
+from rubrika.progress import Silent
+from rubrika.retrieve.vote import lifted, vote_over
+from rubrika.store.store import FloatArray, Hits
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils import assert_all_finite, check_consistent_length, check_random_state, column_or_1d
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted
+except ImportError:
+    raise ImportError("RetrievalClassifier needs scikit-learn: pip install 'rubrika[sklearn]'") from None
+
+
+class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Learns an encoder from labelled texts, and classifies by a vote of the texts most like the one asked about.
+
+    It decides as an index does that is made of the same texts, but keeps their vectors as arrays and searches them
+    exactly. Whatever scikit-learn would call an error of the caller is a ValueError here.
+
+    Args:
+        top_k: how many neighbours vote.
+        temperature: how much more near ones count than far ones.
+        size: the width of a vector.
+        epochs: how often every text is seen in learning; None: the fewer texts, the more often (4 to 20 times).
+        random_state: of learning; with a number, the same texts give the same classifier.
+
+    Attributes:
+        classes_: the labels, sorted.
+        encoder_: what makes vectors of texts.
+        vectors_: of all texts so far, float32 (n, size).
+        labels_: their places in `classes_`, int64 (n,).
+        seen_: the places in `classes_` of those that the encoder learned from; newcomers are favoured in the vote.
+    """
+
+    classes_: NDArray[Any]
+    encoder_: LearnedEncoder
+    vectors_: FloatArray
+    labels_: NDArray[np.int64]
+    seen_: NDArray[np.int64]
+
+    def __init__(
+        self,
+        top_k: int = 10,
+        temperature: float = 60.0,
+        size: int = 128,
+        epochs: int | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.top_k = top_k
+        self.temperature = temperature
+        self.size = size
+        self.epochs = epochs
+        self.random_state = random_state
+
+    def fit(self, X: Iterable[str], y: ArrayLike) -> Self:  # noqa: N803 - as scikit-learn calls it
+        """Learn from labelled texts, forgetting all before.
+
+        Args:
+            X: n texts.
+            y: their labels, of any kind that can be sorted, (n,).
+
+        Raises:
+            ValueError: these are not texts, or there are fewer than two classes.
+        """
+        return self._learn(*_labelled(X, y))
+
+    def partial_fit(self, X: Iterable[str], y: ArrayLike, classes: ArrayLike | None = None) -> Self:  # noqa: N803
+        """Add labelled texts, which count at once; only the first call learns, as `fit` does.
+
+        Args:
+            X: n texts.
+            y: their labels, (n,).
+            classes: labels that may come, now or later, beside those that are known; left out at the first call, the
+                labels in `y`.
+
+        Raises:
+            ValueError: these are not texts, or a label is neither known nor among `classes`.
+        """
+        texts, labels = _labelled(X, y)
+        fitted = hasattr(self, "classes_")
+        allowed = self.classes_ if fitted else np.unique(labels)
+        if classes is not None:
+            named = np.unique(column_or_1d(classes))
+            allowed = np.union1d(allowed, named) if fitted else named
+        for unknown in np.setdiff1d(labels, allowed)[:1].tolist():
+            raise ValueError(f"the class {unknown!r} is not known yet; name it in `classes`")
+        if fitted:
+            self._widen(allowed)
+            self.vectors_ = np.concatenate([self.vectors_, self.encoder_.encode(texts)])
+            self.labels_ = np.concatenate([self.labels_, np.searchsorted(self.classes_, labels)])
+        else:
+            self._learn(texts, labels)
+            self._widen(allowed)
+        return self
+
+    def predict(self, X: Iterable[str]) -> NDArray[Any]:  # noqa: N803
+        """The most likely label of each of n texts, (n,)."""
+        shares = self.predict_proba(X)
+        return np.asarray(self.classes_[shares.argmax(axis=1)])
+
+    def predict_proba(self, X: Iterable[str]) -> NDArray[np.float64]:  # noqa: N803
+        """Each class's share of the vote, in the order of `classes_`, (n, classes).
+
+        Shares are no calibrated probabilities: `CalibratedClassifierCV` makes such of them.
+        """
+        check_is_fitted(self)
+        texts = _texts(X)
+        settings = VoteSettings({TEXT: 1.0}, self._count(self.top_k), self.temperature)
+        hits = {TEXT: self._search(self.encoder_.encode(texts), settings.top_k)}
+        votes = vote_over(lifted(hits, settings, {TEXT: self.seen_}), settings)
+        shares = np.zeros((len(texts), len(self.classes_)))
+        row, column = np.nonzero(votes.shares > 0)
+        shares[row, votes.categories[row, column]] = votes.shares[row, column]
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+    def kneighbors(
+        self,
+        X: Iterable[str] | None = None,  # noqa: N803
+        n_neighbors: int | None = None,
+        return_distance: bool = True,
+    ) -> NDArray[np.int64] | tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The known texts most like each of n, nearest first, ties by place.
+
+        Args:
+            X: n texts; left out: all known ones, none being its own neighbour.
+            n_neighbors: how many, by default `top_k`; fewer when there are not so many.
+            return_distance: whether distances are wanted, 1 - cosine.
+
+        Returns:
+            Distances (n, n_neighbors), when they are wanted, and the places of the neighbours among all texts so far,
+            in the order of `fit` and every `partial_fit` after it.
+        """
+        check_is_fitted(self)
+        count = self._count(self.top_k if n_neighbors is None else n_neighbors)
+        if X is None:
+            own = np.arange(len(self.vectors_), dtype=np.uint64)
+            count = min(count, len(own) - 1)
+            hits = self._search(self.vectors_, count + 1).without(own).first(count)
+        else:
+            hits = self._search(self.encoder_.encode(_texts(X)), count)
+        places = hits.ids.astype(np.int64)
+        return (1 - hits.scores, places) if return_distance else places
+
+    def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
+        """Texts go in, one a product, not a table of numbers."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array, tags.input_tags.two_d_array, tags.input_tags.string = True, False, True
+        return tags
+
+    def _learn(self, texts: Sequence[str], labels: NDArray[Any]) -> Self:
+        # Imported here: torch takes seconds to load, and only learning needs it.
+        from rubrika.train.learn import LearnSettings, learn
+
+        classes, codes = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(
+                f"learning needs at least 2 classes, and these texts are of 1 class, {classes.tolist()[0]!r}"
+            )
+        settings = LearnSettings(size=self.size, epochs=self.epochs, seed=_seed(self.random_state))
+        self.encoder_ = learn(Texts(texts, codes), Silent(), settings)
+        self.classes_, self.seen_ = classes, np.array(self.encoder_.config.categories, np.int64)
+        self.vectors_, self.labels_ = self.encoder_.encode(texts), codes.astype(np.int64)
+        return self
+
+    def _widen(self, classes: NDArray[Any]) -> None:
+        """Make room for more classes, which are sorted as ever."""
+        moved = np.searchsorted(classes, self.classes_)
+        self.classes_, self.seen_, self.labels_ = classes, moved[self.seen_], moved[self.labels_]
+
+    def _count(self, count: int) -> int:
+        if count < 1:
+            raise ValueError(f"neighbours are at least 1, not {count}")
+        return min(count, len(self.vectors_))
+
+    def _search(self, queries: FloatArray, count: int) -> Hits:
+        return exact_search(self.vectors_, self.labels_, queries, count)
+
+
+def _labelled(texts: Iterable[str], labels: ArrayLike) -> tuple[list[str], NDArray[Any]]:
+    found, classes = _texts(texts), column_or_1d(labels, warn=True)
+    check_consistent_length(found, classes)
+    assert_all_finite(classes, input_name="y")
+    check_classification_targets(classes)
+    if not found:
+        raise ValueError("there are no texts to learn from")
+    return found, classes
+
+
+def _texts(given: Iterable[str]) -> list[str]:
+    if isinstance(given, str) or getattr(given, "ndim", 1) != 1:
+        raise ValueError("texts are given as a list, an array or a Series of them")
+    texts = list(given)
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"text {place} is {type(text).__name__}, not str; leave it out or give it as text")
+    return texts
+
+
+def _seed(state: int | np.random.RandomState | None) -> int:
+    return int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31))

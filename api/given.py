@@ -1,0 +1,94 @@
+"""What callers may write, and what it comes to: paths or a DataFrame, a folder of pictures, names of encoders."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from rubrika.encode.transformer import Backend
+from rubrika.errors import InputError, RubrikaError
+from rubrika.index.create import Choice
+from rubrika.index.index import has_index
+from rubrika.products.pictures import PictureFolder
+from rubrika.products.selection import Products
+from rubrika.store.connection import Connection
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Source = str | Path | Sequence[str | Path] | pd.DataFrame
+
+Vote = Literal["joint", "text", "image", "late"]
+
+
+def products_of(given: "Source", labelled: bool) -> Products:
+    """Products of a parquet file, of several, or of a DataFrame.
+
+    Args:
+        given: one of these.
+        labelled: whether every row must carry a category.
+
+    Raises:
+        InputError: it is something else.
+    """
+    import pandas as pd
+
+    if isinstance(given, pd.DataFrame):
+        from rubrika.products.frame import Frame
+
+        return Frame(given, labelled)
+    from rubrika.products.parquet import Reader
+
+    files = [given] if isinstance(given, str | os.PathLike) else given
+    if not isinstance(files, Sequence) or not files or not all(isinstance(file, str | os.PathLike) for file in files):
+        raise InputError(
+            f"products are the path of a parquet file, a list of paths, or a DataFrame, not {type(given).__name__}"
+        )
+    return Reader([Path(file) for file in files], labelled)
+
+
+def pictures_of(images: str | Path | None) -> PictureFolder | None:
+    """The pictures of a folder, if one is given."""
+    return PictureFolder.scan(Path(images)) if images else None
+
+
+def server_of(url: str | None, collection: str | None, api_key: str | None) -> Connection | None:
+    """The server that was asked for, if any."""
+    if collection and not url:
+        raise RubrikaError(f"collection {collection} is on a server; say which with url")
+    return Connection(url, collection or "products", api_key) if url else None
+
+
+def choice_of(
+    folder: Path,
+    text: str | None,
+    image: str | None,
+    backend: Backend,
+    vote: Vote | None,
+    pictures: bool,
+) -> Choice | None:
+    """What was asked for of an index; with pictures and no word on their encoder, the best that can be had here.
+
+    Args:
+        folder: of the index, which may be there already.
+        text: names the text encoder.
+        image: names the picture encoder.
+        backend: of a pretrained text encoder.
+        vote: whose neighbours vote.
+        pictures: whether there is a folder of them.
+
+    Raises:
+        RubrikaError: something of it needs pictures, or there is no such vote.
+    """
+    if vote not in (None, *get_args(Vote)):
+        raise RubrikaError(f"vote is one of {', '.join(get_args(Vote))}, not {vote}")
+    if not pictures and (image or vote in ("image", "late")):
+        asked = "image_encoder" if image else f"vote={vote!r}"
+        raise RubrikaError(f"{asked} needs images, the folder of the pictures")
+    if has_index(folder):
+        return Choice(text, image) if text or image else None
+    if pictures and not image:
+        from rubrika.encode.specs import default_pictures
+
+        image, _ = default_pictures()
+    return Choice(text, image, backend, vote)
