@@ -11,7 +11,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from rubrika.errors import StoreError
-from rubrika.store.store import INDEXED, FloatArray, Hits, Payload, Point
+from rubrika.store.store import FloatArray, Hits, Payload, Point
 
 Result = TypeVar("Result")
 
@@ -29,7 +29,8 @@ _GRAPH = edge.HnswIndexConfig(m=12, ef_construct=64, full_scan_threshold=10)
 _SCAN = edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10)
 
 _CONFIG = "edge_config.json"
-_INDEX_KINDS = {"integer": edge.PayloadSchemaType.Integer, "keyword": edge.PayloadSchemaType.Keyword}
+# Nobody asks for more here; the payload indexes that a server has for its web UI would be a sixth of the folder.
+_FACET = "category_id"
 
 
 class EdgeStore:
@@ -46,8 +47,7 @@ class EdgeStore:
         folder.mkdir(parents=True, exist_ok=True)
         shard = _call(folder, partial(edge.EdgeShard.create, str(folder), _config(sizes, _SCAN)))
         store = cls(shard, folder, graph_from)
-        for key, kind in INDEXED.items():
-            store._update(edge.UpdateOperation.create_field_index(key, _INDEX_KINDS[kind]))
+        store._update(edge.UpdateOperation.create_field_index(_FACET, edge.PayloadSchemaType.Integer))
         return store
 
     @classmethod

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 Payload = dict[str, Any]
 
-# Payload keys that queries filter by and facets count.
+# Payload keys that people filter by and count in a server's web UI.
 INDEXED = {"category_id": "integer", "category": "keyword", "category_levels": "keyword", "shop_id": "integer"}
 
 
@@ -110,7 +110,7 @@ class Store(Protocol):
         """How many points there are."""
 
     def facet(self, key: str) -> dict[str | int, int]:
-        """How many points hold each value of an indexed payload key, most frequent first."""
+        """How many points hold each value of `category_id`, on a server of any key in INDEXED; most frequent first."""
 
     def optimise(self) -> None:
         """Build what makes searching fast, after many points were written."""

@@ -411,3 +411,10 @@ def pipe(source: socket.socket, sink: socket.socket) -> None:
         while data := source.recv(65_536):
             sink.sendall(data)
         sink.shutdown(socket.SHUT_WR)
+
+
+def test_a_server_counts_what_people_filter_by_in_its_web_ui(server: QdrantOverHttp) -> None:
+    store = ServerStore.create(Connection(server.url, "products"), SIZES, patience=BRIEF)
+    store.upsert(shelf(7))
+    assert store.facet("category")["Чайники"] == 2
+    assert store.facet("category_levels")["Все категории"] == 7
