@@ -9,23 +9,25 @@ from numpy.typing import NDArray
 
 from rubrika.api.predictions import Predictions
 from rubrika.index.calibration import Calibration
+from rubrika.index.manifest import VoteSettings
 from rubrika.retrieve.classify import Classified
 from rubrika.retrieve.vote import NO_CATEGORY, Votes
 from rubrika.store.store import Hits
 
 
-def collect(batches: Iterable[Classified], calibration: Calibration) -> Predictions:
+def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteSettings) -> Predictions:
     """All batches of a run as one.
 
     Args:
         batches: as `classify` yields them.
         calibration: of the index.
+        vote: what they were voted by.
     """
     parts, rows = list[Predictions](), 0
     for one in batches:
         parts.append(_part(one, rows, calibration))
         rows += one.batch.rows
-    return _joined(parts) if parts else _none(calibration)
+    return _joined(parts) if parts else _none(calibration, vote)
 
 
 def _part(one: Classified, start: int, calibration: Calibration) -> Predictions:
@@ -70,9 +72,10 @@ def _joined(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
-def _none(calibration: Calibration) -> Predictions:
+def _none(calibration: Calibration, vote: VoteSettings) -> Predictions:
     """Of no rows at all."""
     whole, real = np.zeros(0, np.int64), np.zeros(0, np.float32)
     votes = Votes(np.zeros((0, 1), np.int64), np.zeros((0, 1), np.float32))
     ids, names, decisions = whole.astype(np.uint64), whole.astype(object), whole.astype("U6")
-    return Predictions(ids, whole, names, real, decisions, (), whole, votes, {}, {}, calibration)
+    hits = {name: Hits.none(0, vote.top_k) for name in vote.weights}
+    return Predictions(ids, whole, names, real, decisions, (), whole, votes, hits, {}, calibration)

@@ -1,7 +1,7 @@
 """Retrieval and its vote as a scikit-learn classifier of texts; scikit-learn need not be installed for the rest."""
 
 from collections.abc import Iterable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +24,10 @@ except ImportError:
     raise ImportError("RetrievalClassifier needs scikit-learn: pip install 'rubrika[sklearn]'") from None
 
 
+# From here on the nearest alone decides, and float32 is still far from its end.
+MAX_TEMPERATURE = 1e6
+
+
 class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Learns an encoder from labelled texts, and classifies by a vote of the texts most like the one asked about.
 
@@ -32,7 +36,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         top_k: how many neighbours vote.
-        temperature: how much more near ones count than far ones.
+        temperature: how much more near ones count than far ones, 0 … 1,000,000.
         size: the width of a vector.
         epochs: how often every text is seen in learning; None: the fewer texts, the more often (4 to 20 times).
         random_state: of learning; with a number, the same texts give the same classifier.
@@ -70,11 +74,12 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             X: n texts.
-            y: their labels, of any kind that can be sorted, (n,).
+            y: their labels, all texts or all numbers, (n,).
 
         Raises:
-            ValueError: these are not texts, or there are fewer than two classes.
+            ValueError: these are not texts, there are fewer than two classes, or a parameter is not what it can be.
         """
+        self._check()
         return self._learn(*_labelled(X, y))
 
     def partial_fit(self, X: Iterable[str], y: ArrayLike, classes: ArrayLike | None = None) -> Self:  # noqa: N803
@@ -87,13 +92,17 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 labels in `y`.
 
         Raises:
-            ValueError: these are not texts, or a label is neither known nor among `classes`.
+            ValueError: these are not texts, a label is neither known nor among `classes`, or some labels are texts
+                and some are numbers.
         """
+        self._check()
         texts, labels = _labelled(X, y)
         fitted = hasattr(self, "classes_")
         allowed = self.classes_ if fitted else np.unique(labels)
+        _check_kinds(allowed, labels)
         if classes is not None:
-            named = np.unique(column_or_1d(classes))
+            named = np.unique(_labels(classes))
+            _check_kinds(allowed, named)
             allowed = np.union1d(allowed, named) if fitted else named
         for unknown in np.setdiff1d(labels, allowed)[:1].tolist():
             raise ValueError(f"the class {unknown!r} is not known yet; name it in `classes`")
@@ -118,6 +127,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         texts = _texts(X)
+        self._check()
         settings = VoteSettings({TEXT: 1.0}, self._count(self.top_k), self.temperature)
         hits = {TEXT: self._search(self.encoder_.encode(texts), settings.top_k)}
         votes = vote_over(lifted(hits, settings, {TEXT: self.seen_}), settings)
@@ -144,7 +154,8 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             in the order of `fit` and every `partial_fit` after it.
         """
         check_is_fitted(self)
-        count = self._count(self.top_k if n_neighbors is None else n_neighbors)
+        self._check()
+        count = self._count(self.top_k if n_neighbors is None else _whole("n_neighbors", n_neighbors))
         if X is None:
             own = np.arange(len(self.vectors_), dtype=np.uint64)
             count = min(count, len(own) - 1)
@@ -152,7 +163,8 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             hits = self._search(self.encoder_.encode(_texts(X)), count)
         places = hits.ids.astype(np.int64)
-        return (1 - hits.scores, places) if return_distance else places
+        # A float32 cosine may exceed 1 by its last digit.
+        return (np.maximum(1 - hits.scores, 0), places) if return_distance else places
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
         """Texts go in, one a product, not a table of numbers."""
@@ -180,23 +192,53 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         moved = np.searchsorted(classes, self.classes_)
         self.classes_, self.seen_, self.labels_ = classes, moved[self.seen_], moved[self.labels_]
 
+    def _check(self) -> None:
+        """Look at the parameters, which scikit-learn leaves to be set to anything."""
+        _whole("top_k", self.top_k)
+        _whole("size", self.size)
+        if self.epochs is not None:
+            _whole("epochs", self.epochs)
+        if not isinstance(self.temperature, Real) or not 0 <= self.temperature <= MAX_TEMPERATURE:
+            raise ValueError(f"temperature is a number from 0 to {MAX_TEMPERATURE:,.0f}, not {self.temperature!r}")
+
     def _count(self, count: int) -> int:
-        if count < 1:
-            raise ValueError(f"neighbours are at least 1, not {count}")
-        return min(count, len(self.vectors_))
+        return min(int(count), len(self.vectors_))
 
     def _search(self, queries: FloatArray, count: int) -> Hits:
         return exact_search(self.vectors_, self.labels_, queries, count)
 
 
 def _labelled(texts: Iterable[str], labels: ArrayLike) -> tuple[list[str], NDArray[Any]]:
-    found, classes = _texts(texts), column_or_1d(labels, warn=True)
+    found, classes = _texts(texts), _labels(labels)
     check_consistent_length(found, classes)
     assert_all_finite(classes, input_name="y")
     check_classification_targets(classes)
     if not found:
         raise ValueError("there are no texts to learn from")
     return found, classes
+
+
+def _labels(given: ArrayLike) -> NDArray[Any]:
+    labels: NDArray[Any] = column_or_1d(given, warn=True)
+    if labels.dtype.kind in "OU":
+        # As they were given: beside a text, numpy makes texts of None and of numbers.
+        texts = [isinstance(label, str) for label in np.asarray(given, object).ravel()]
+        if any(texts) and not all(texts):
+            raise ValueError(f"label {texts.index(False)} is no text, but others are; give all as texts, none empty")
+    return labels
+
+
+def _check_kinds(known: NDArray[Any], labels: NDArray[Any]) -> None:
+    """Refuse what numpy would make texts of: numbers beside texts."""
+    kinds = ["texts" if each.dtype.kind in "OU" else "numbers" for each in (known, labels)]
+    if len(labels) and kinds[0] != kinds[1]:
+        raise ValueError(f"labels are {kinds[0]} so far, and these are {kinds[1]}; give them as {kinds[0]} too")
+
+
+def _whole(name: str, value: object) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} is a whole number from 1, not {value!r}")
+    return int(value)
 
 
 def _texts(given: Iterable[str]) -> list[str]:

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from rubrika.encode.transformer import Backend
 from rubrika.errors import InputError, RubrikaError
-from rubrika.index.create import Choice
-from rubrika.index.index import has_index
+from rubrika.index.create import Choice, completed
 from rubrika.products.pictures import PictureFolder
+from rubrika.products.row import MAX_ID, shown_id
 from rubrika.products.selection import Products
 from rubrika.store.connection import Connection
 
@@ -52,11 +53,47 @@ def pictures_of(images: str | Path | None) -> PictureFolder | None:
     return PictureFolder.scan(Path(images)) if images else None
 
 
+def asked_of(product_id: int | None, title: str | None, image: str | Path | None) -> int | str | Path:
+    """The one thing that neighbours are asked of.
+
+    Raises:
+        RubrikaError: none or several were given, or one is not what it should be.
+    """
+    if sum(each is not None for each in (product_id, title, image)) != 1:
+        raise RubrikaError("give one of product_id, title and image")
+    if image is not None:
+        if not isinstance(image, str | os.PathLike):
+            raise RubrikaError(f"image is the path of a picture, not {type(image).__name__}")
+        return Path(image)
+    if title is not None:
+        if not isinstance(title, str):
+            raise RubrikaError(f"title is a text, not {type(title).__name__}")
+        return title
+    if not isinstance(product_id, Integral) or isinstance(product_id, bool) or not 0 <= product_id <= MAX_ID:
+        raise RubrikaError(f"product_id is a whole number from 0 to {MAX_ID}, not {shown_id(product_id)}")
+    return int(product_id)
+
+
+def whole(name: str, value: int | None) -> int | None:
+    """A number of neighbours, where one was given.
+
+    Raises:
+        RubrikaError: it is no whole number from 1.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise RubrikaError(f"{name} is a whole number, not {value}")
+    if value < 1:
+        raise RubrikaError(f"{name} is at least 1, not {value}")
+    return int(value)
+
+
 def server_of(url: str | None, collection: str | None, api_key: str | None) -> Connection | None:
     """The server that was asked for, if any."""
     if collection and not url:
         raise RubrikaError(f"collection {collection} is on a server; say which with url")
-    return Connection(url, collection or "products", api_key) if url else None
+    return Connection(url, collection or "products", api_key, assumed=not collection) if url else None
 
 
 def choice_of(
@@ -66,7 +103,7 @@ def choice_of(
     backend: Backend,
     vote: Vote | None,
     pictures: bool,
-) -> Choice | None:
+) -> Choice:
     """What was asked for of an index; with pictures and no word on their encoder, the best that can be had here.
 
     Args:
@@ -78,17 +115,13 @@ def choice_of(
         pictures: whether there is a folder of them.
 
     Raises:
-        RubrikaError: something of it needs pictures, or there is no such vote.
+        RubrikaError: something of it needs pictures, or there is no such vote or backend.
     """
     if vote not in (None, *get_args(Vote)):
         raise RubrikaError(f"vote is one of {', '.join(get_args(Vote))}, not {vote}")
+    if backend not in get_args(Backend):
+        raise RubrikaError(f"backend is one of {', '.join(get_args(Backend))}, not {backend}")
     if not pictures and (image or vote in ("image", "late")):
         asked = "image_encoder" if image else f"vote={vote!r}"
         raise RubrikaError(f"{asked} needs images, the folder of the pictures")
-    if has_index(folder):
-        return Choice(text, image) if text or image else None
-    if pictures and not image:
-        from rubrika.encode.specs import default_pictures
-
-        image, _ = default_pictures()
-    return Choice(text, image, backend, vote)
+    return completed(Choice(text, image, backend, vote), folder, pictures)

@@ -1,15 +1,15 @@
 """An index of labelled products from Python: `rubrika ingest`, `classify` and `neighbours` as methods."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rubrika.api.collect import collect
-from rubrika.api.given import Vote, choice_of, pictures_of, products_of, server_of
+from rubrika.api.given import Vote, asked_of, choice_of, pictures_of, products_of, server_of, whole
 from rubrika.api.predictions import Predictions, checked
 from rubrika.encode.transformer import Backend
-from rubrika.errors import RubrikaError
 from rubrika.index.calibration import MAX_ERROR
 from rubrika.index.index import Index as Opened
 from rubrika.index.index import has_index
@@ -141,11 +141,14 @@ class Index:
         Raises:
             RubrikaError: in one sentence, what cannot be read or searched.
         """
+        count, bound = whole("top_k", top_k), checked(max_error)
         given = products_of(products, labelled=False)
         given.check()
         found = self._index()
-        run = classify(found, given, pictures_of(images), _positive("top_k", top_k), checked(max_error))
-        return collect(run, found.manifest.calibration)
+        vote = found.manifest.vote
+        vote = replace(vote, top_k=count or vote.top_k)
+        run = classify(found, given, pictures_of(images), count, bound)
+        return collect(run, found.manifest.calibration, vote)
 
     def neighbours(
         self,
@@ -168,11 +171,8 @@ class Index:
         Raises:
             RubrikaError: not one of the three was given, or it cannot be found.
         """
-        picture = None if image is None else Path(image)
-        asked = [each for each in (None if product_id is None else int(product_id), title, picture) if each is not None]
-        if len(asked) != 1:
-            raise RubrikaError("give one of product_id, title and image")
-        return neighbours(self._index(), asked[0], vector, _positive("top_k", top_k) or 1)
+        asked, count = asked_of(product_id, title, image), whole("top_k", top_k) or 1
+        return neighbours(self._index(), asked, vector, count)
 
     def close(self) -> None:
         """Let other processes in."""
@@ -197,9 +197,3 @@ class Index:
         if self._opened is None:
             self._opened = Opened.open(self._folder, self._cache, self._server, self._api_key)
         return self._opened
-
-
-def _positive(name: str, value: int | None) -> int | None:
-    if value is not None and value < 1:
-        raise RubrikaError(f"{name} is at least 1, not {value}")
-    return value

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,7 +98,7 @@ def checked(max_error: float) -> float:
     Raises:
         RubrikaError: it is none.
     """
-    if not 0 <= max_error <= 1:
+    if not isinstance(max_error, Real) or not 0 <= max_error <= 1:
         raise RubrikaError(f"max_error is a part of the answers, from 0 to 1, not {max_error}")
     return max_error
 

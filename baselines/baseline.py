@@ -27,7 +27,7 @@ class Part:
     """Products to learn from, or to say the category of.
 
     Args:
-        texts: of n products.
+        texts: of n products; none at all where nobody asks for them.
         vectors: theirs by name, float32 (n, size); a row of zeros is a product that lacks this vector.
         labels: their categories, int64 (n,).
         groups: rows with the same number belong together, int64 (n,).
@@ -44,7 +44,7 @@ class Part:
 
     def rows(self, chosen: NDArray[np.int64]) -> "Part":
         """Some of the products, by their places (m,)."""
-        texts = [self.texts[row] for row in chosen.tolist()]
+        texts = [self.texts[row] for row in chosen.tolist()] if self.texts else ()
         vectors = {name: rows[chosen] for name, rows in self.vectors.items()}
         return Part(texts, vectors, self.labels[chosen], self.groups[chosen])
 
@@ -92,13 +92,30 @@ def best_of(categories: NDArray[np.int64], scores: NDArray[np.floating]) -> Vote
         categories: int64 (c,), ascending.
         scores: of n products, (n, c).
     """
-    width = min(KEPT, len(categories))
-    place = np.argpartition(-scores, width - 1, axis=1)[:, :width]
+    place = best_places(scores, min(KEPT, len(categories)))
     found = np.take_along_axis(scores, place, axis=1)
-    order = np.lexsort((place, -found), axis=1)
-    place, found = np.take_along_axis(place, order, axis=1), np.take_along_axis(found, order, axis=1)
     shares = np.exp(found - found[:, :1])
     return Votes(categories[place], (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+def best_places(scores: NDArray[np.floating], width: int) -> NDArray[np.int64]:
+    """Where the best scores of each row stand, (n, width), best first; ties by place.
+
+    Args:
+        scores: (n, m); -inf is allowed.
+        width: at most m.
+    """
+    if not width:
+        return np.zeros((len(scores), 0), np.int64)
+    last = scores.shape[1] - width
+    least = np.partition(scores, last, axis=1)[:, last : last + 1]
+    above, equal = scores > least, scores == least
+    # Of those as good as the last one, the first by place.
+    wanted = above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= width - above.sum(axis=1, keepdims=True)))
+    place = np.nonzero(wanted)[1].reshape(len(scores), width)
+    order = np.argsort(-np.take_along_axis(scores, place, axis=1), axis=1, kind="stable")
+    best: NDArray[np.int64] = np.take_along_axis(place, order, axis=1)
+    return best
 
 
 def joined(parts: Sequence[Votes]) -> Votes:

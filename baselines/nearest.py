@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rubrika.baselines.baseline import CHUNK, Part, joined
+from rubrika.baselines.baseline import CHUNK, Part, best_places, joined
 from rubrika.progress import Progress
 from rubrika.retrieve.vote import Votes, weighted_vote
 from rubrika.store.store import FloatArray, Hits
@@ -68,11 +68,8 @@ def best_hits(scores: FloatArray, labels: NDArray[np.int64], top_k: int) -> Hits
         top_k: how many to find.
     """
     width = min(top_k, scores.shape[1])
-    place = np.argpartition(-scores, width - 1, axis=1)[:, :width] if width else np.zeros((len(scores), 0), np.int64)
-    found = np.take_along_axis(scores, place, axis=1)
-    order = np.lexsort((place, -found), axis=1)
-    place = np.take_along_axis(place, order, axis=1)
-    hits, none = Hits(place.astype(np.uint64), np.take_along_axis(found, order, axis=1), labels[place]), top_k - width
+    place, none = best_places(scores, width), top_k - width
+    hits = Hits(place.astype(np.uint64), np.take_along_axis(scores, place, axis=1), labels[place])
     if not none:
         return hits
     empty = Hits.none(len(scores), none)

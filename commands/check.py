@@ -44,7 +44,7 @@ def check(
     from rubrika.index.check import Checked
     from rubrika.index.lock import writing
     from rubrika.ingest.repair import repair as run
-    from rubrika.ingest.repair import source_files
+    from rubrika.ingest.stored import source_files
 
     place = (index, cache.expanduser(), server_of(url, collection), api_key())
     repaired = 0
@@ -66,7 +66,8 @@ def check(
 def _found(place: tuple[Any, ...], files: Sequence[Path]) -> "Checked":
     from rubrika.index.check import check as read
     from rubrika.index.index import Index
-    from rubrika.ingest.repair import compare, source_files
+    from rubrika.ingest.repair import compare
+    from rubrika.ingest.stored import source_files
 
     with Index.open(*place) as opened:
         found = read(opened)

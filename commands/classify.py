@@ -25,6 +25,7 @@ from rubrika.commands.options import (
     server_of,
     set_aside_said,
     unusable_said,
+    without_pictures,
 )
 
 
@@ -67,10 +68,12 @@ def classify(
         if path:
             check_place(path)
     unreadable, rows, unusable = [], 0, Counter[str]()
+    terminal = Terminal()
+    without_pictures(index, images, terminal.note)
     with (
         Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened,
         Output(output, details, reader.id_type(), opened.manifest.calibration) as out,
-        Terminal().stage("classifying", len(reader)) as advance,
+        terminal.stage("classifying", len(reader)) as advance,
     ):
         for classified in run(opened, reader, pictures_of(images), top_k, max_error, level):
             out.write(classified)

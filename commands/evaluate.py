@@ -76,9 +76,10 @@ def evaluate(
     from rubrika.eval.protocol import PROTOCOLS
     from rubrika.eval.watch import Watch
     from rubrika.products.parquet import Reader
+    from rubrika.report.folder import report_folder
     from rubrika.report.map import MAPPED
     from rubrika.report.study import study
-    from rubrika.report.write import report_folder, write_report
+    from rubrika.report.write import write_report
     from rubrika.terminal import Terminal
 
     if protocol:

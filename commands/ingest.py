@@ -26,6 +26,7 @@ from rubrika.commands.options import (
     server_of,
     set_aside_said,
     unusable_said,
+    without_pictures,
 )
 
 
@@ -64,6 +65,7 @@ def ingest(
         # Known before the work; the place beside the index may never be needed.
         check_place(rejects)
     terminal = Terminal()
+    without_pictures(index, images, terminal.note)
     choice = choice_of(text_encoder, image_encoder, backend, vote, images, index, terminal.note)
     report = run(
         index,

@@ -61,7 +61,7 @@ def server_of(url: str | None, collection: str | None) -> "Connection | None":
 
     if collection and not url:
         raise typer.BadParameter("--collection is on a server: say which with --url or QDRANT_URL")
-    return Connection(url, collection or "products", api_key()) if url else None
+    return Connection(url, collection or "products", api_key(), assumed=not collection) if url else None
 
 
 def api_key() -> str | None:
@@ -84,23 +84,24 @@ def choice_of(
     images: Path | None,
     index: Path | None,
     note: Callable[[str], None],
-) -> "Choice | None":
+) -> "Choice":
     """What was asked for; with pictures and no word on their encoder, the best that can be had here."""
-    from rubrika.index.create import Choice
-    from rubrika.index.index import has_index
+    from rubrika.index.create import Choice, completed
 
     if image and not images:
         raise typer.BadParameter("--image-encoder needs --images, the folder of the pictures")
     if vote in ("image", "late") and not images:
         raise typer.BadParameter(f"--vote {vote} needs --images, the folder of the pictures")
-    if index is not None and has_index(index):
-        return Choice(text, image) if text or image else None
-    if images and not image:
-        from rubrika.encode.specs import default_pictures
+    return completed(Choice(text, image, backend, vote), index, images is not None, note)
 
-        image, why = default_pictures()
-        note(why)
-    return Choice(text, image, backend, vote)
+
+def without_pictures(index: Path, images: Path | None, note: Callable[[str], None]) -> None:
+    """Say of an index that has no vector of pictures that those which were given are not used."""
+    from rubrika.index.index import has_index
+    from rubrika.index.manifest import IMAGE, Manifest
+
+    if images and has_index(index) and IMAGE not in Manifest.read(index).vectors:
+        note(f"{index}: this index has no image vector, so pictures are not used; ingest into a new folder")
 
 
 def unusable_said(reasons: "Counter[str]") -> str:

@@ -24,8 +24,9 @@ def stats(
     """Say what is in the files: lengths, categories, duplicates, languages, pictures, and what is missing."""
     from rubrika.commands.overview import overview_text
     from rubrika.products.parquet import Reader, is_labelled
+    from rubrika.report.folder import report_folder
     from rubrika.stats.measure import measure
-    from rubrika.stats.report import PAGE, open_folder, write_report
+    from rubrika.stats.report import PAGE, write_report
     from rubrika.stats.tokens import tokens_of
     from rubrika.terminal import Terminal
 
@@ -33,7 +34,7 @@ def stats(
     reader.check()
     if report:
         # Before the work: a place where nothing can be written is known at once.
-        open_folder(report)
+        report_folder(report)
     found = measure(reader, tokens_of(text_encoder), pictures_of(images), Terminal())
     if report:
         write_report(report, found, files)

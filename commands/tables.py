@@ -110,8 +110,8 @@ def info_table(folder: Path, answer: dict[str, Any]) -> str:
     table.add_row("products", f"{answer['products']:,}")
     table.add_row("categories", f"{answer['categories']:,}")
     for name, spec in answer["vectors"].items():
-        table.add_row(f"vector {name}", f"{spec['encoder']}, {spec['size']} wide")
-    table.add_row("vote", _vote_said(answer["vote"]))
+        table.add_row(Text(f"vector {name}"), Text(f"{spec['encoder']}, {spec['size']} wide"))
+    table.add_row("vote", Text(_vote_said(answer["vote"])))
     rows = answer["calibration"]["rows"]
     table.add_row("confidence", f"calibrated on {rows:,} held-out products" if rows else "as it comes")
     grown = answer["since_learning"]

@@ -6,6 +6,7 @@ makes it.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,9 @@ TABLE = "table"
 BATCH_TEXTS = 1_024
 # Each takes some 100 MB while it works.
 MAX_THREADS = 8
+# A million categories are listed in less; how wide Qdrant's vectors may be, and the bits that a table has in memory.
+MAX_CONFIG_BYTES = 64_000_000
+MAX_SIZE, MAX_BITS = 65_536, 30
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class LearnedEncoder:
             vectors[part] = self._encoded(texts[part], given)
 
         # Nearly all of it is numpy's and scipy's, which let go of the interpreter meanwhile.
-        with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, MAX_THREADS)) as pool:
+        with ThreadPoolExecutor(max_workers=min(cores(), MAX_THREADS)) as pool:
             for _ in pool.map(work, range(0, len(texts), BATCH_TEXTS)):
                 pass
         return vectors
@@ -132,6 +136,11 @@ class LearnedEncoder:
         return total
 
 
+def cores() -> int:
+    """How many this process may use, where the system tells; else how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def read_config(folder: Path) -> LearnedConfig:
     """Read what `LearnedEncoder.save` wrote beside the weights.
 
@@ -139,13 +148,39 @@ def read_config(folder: Path) -> LearnedConfig:
         EncoderError: it is missing, damaged, or of another way of encoding.
     """
     try:
-        raw = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        with (folder / CONFIG).open("rb") as file:
+            text = file.read(MAX_CONFIG_BYTES + 1)
+        if len(text) > MAX_CONFIG_BYTES:
+            raise ValueError(f"more than {MAX_CONFIG_BYTES // 10**6} MB")
+        raw = json.loads(text)
         config = LearnedConfig(**raw | {"categories": tuple(raw.get("categories", ()))})
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        if config.kind == LearnedConfig.kind:
+            _check(config)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _unreadable(folder, error) from None
     if config.kind != LearnedConfig.kind:
-        raise EncoderError(f"{folder}: made by a Rubrika that encodes differently ({config.kind}); ingest anew")
+        raise EncoderError(f"{folder}: made by a Rubrika that encodes differently ({config.kind!r:.50}); ingest anew")
     return config
+
+
+def _check(config: LearnedConfig) -> None:
+    """Refuse with a ValueError what `save` never wrote."""
+    inputs, weight = config.inputs, config.input_weight
+    sound = {
+        "size": _is_whole(config.size, 1, MAX_SIZE),
+        "bits": _is_whole(config.bits, 1, MAX_BITS),
+        "inputs": isinstance(inputs, dict) and all(_is_whole(width, 1, MAX_SIZE) for width in inputs.values()),
+        "input_weight": isinstance(weight, int | float) and math.isfinite(weight),
+        "products": _is_whole(config.products, 0, 2**63 - 1),
+        "categories": all(_is_whole(category, 0, 2**63 - 1) for category in config.categories),
+    }
+    for name, good in sound.items():
+        if not good:
+            raise ValueError(f"no valid {name}")
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _unreadable(folder: Path, error: Exception) -> EncoderError:

@@ -14,6 +14,8 @@ from rubrika.encode.transformer import Backend
 
 MODULES = "modules.json"
 BATCH_TEXTS = 32
+# Longer texts are cut, and sooner when the model says so.
+MAX_TOKENS = 300
 
 
 class SentenceEncoder:
@@ -24,7 +26,6 @@ class SentenceEncoder:
         model: str,
         *,
         prompt: str | None = None,
-        max_tokens: int = 300,
         backend: Backend = "torch",
         cache: Path | None = None,
     ) -> None:
@@ -33,7 +34,6 @@ class SentenceEncoder:
         Args:
             model: a name on the hub, or a folder.
             prompt: precedes every text; None: the model's own for queries, as products are compared with their like.
-            max_tokens: longer texts are cut, and sooner when the model says so.
             backend: `torch`, or `onnx-int8` for a CPU.
             cache: where exported models are kept; `onnx-int8` needs it.
 
@@ -54,9 +54,9 @@ class SentenceEncoder:
             trust_remote_code=False,
             model_kwargs={"dtype": "float32"},
         ).eval()
-        self._model.max_seq_length = min(self._model.max_seq_length or max_tokens, max_tokens)
+        self._model.max_seq_length = min(self._model.max_seq_length or MAX_TOKENS, MAX_TOKENS)
         self._prompt = _own_prompt(self._model) if prompt is None else prompt
-        self.identity = identity_of("sentence", fingerprint(folder), backend, max_tokens, self._prompt)
+        self.identity = identity_of("sentence", fingerprint(folder), backend, MAX_TOKENS, self._prompt)
         self._run = None
         if backend == "onnx-int8":
             from rubrika.encode.quantised import SentenceGraph, run_with_onnx

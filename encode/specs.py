@@ -48,7 +48,7 @@ def text_encoder(spec: str, *, backend: Backend = "torch", cache: Path | None = 
     Raises:
         EncoderError: which encoder cannot be loaded, why, and what works without it.
     """
-    with _explained(spec, TEXT_INSTEAD):
+    with explained(spec, TEXT_INSTEAD):
         if spec in _TEXT:
             return _TEXT[spec](backend, cache)
         return _by_name(spec, backend, cache)
@@ -64,7 +64,7 @@ def picture_encoder(spec: str, cache: Path | None = None) -> PictureEncoder:
     Raises:
         EncoderError: which encoder cannot be loaded, why, and what works without it.
     """
-    with _explained(spec, PICTURE_INSTEAD):
+    with explained(spec, PICTURE_INSTEAD):
         if spec in _PICTURES:
             return _PICTURES[spec](cache)
         return _clip(None, *_clip_names(spec)) if spec.startswith(CLIP) else _vision(None, spec)
@@ -73,11 +73,37 @@ def picture_encoder(spec: str, cache: Path | None = None) -> PictureEncoder:
 def default_pictures() -> tuple[str, str]:
     """The picture encoder for someone who named none, and one sentence on why it is that one."""
     try:
-        with _explained("vit", PICTURE_INSTEAD):
+        with explained("vit", PICTURE_INSTEAD):
             model_folder(VIT)
     except EncoderError:
         return LITE, f"pictures are encoded by {LITE}: {VIT} is not on this disk and no model hub can be reached"
     return "vit", f"pictures are encoded by vit ({VIT})"
+
+
+@contextmanager
+def explained(spec: str, instead: str, what: str = "it") -> Iterator[None]:
+    """Within it, what keeps an encoder from being loaded is said in a sentence.
+
+    Args:
+        spec: what was asked for.
+        instead: what works without it.
+        what: of the encoder is loaded.
+
+    Raises:
+        EncoderError: something does.
+    """
+    try:
+        yield
+    except EncoderError as error:
+        raise EncoderError(f"{spec}: {error}; {instead}") from None
+    except ImportError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0], "pretrained")
+        raise EncoderError(
+            f"{spec}: a package is not installed ({error.name}; pip install 'rubrika[{extra}]'); {instead}"
+        ) from None
+    except Exception as error:  # The loaders of others raise whatever they stumble over in a stranger's folder.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise EncoderError(f"{spec}: {what} cannot be loaded ({reason}); {instead}") from None
 
 
 def _rubert(backend: Backend, cache: Path | None) -> PretrainedEncoder:
@@ -135,19 +161,3 @@ _PICTURES: Mapping[str, Callable[[Path | None], PictureEncoder]] = {
     "clip": _clip,
     LITE: _efficientnet,
 }
-
-
-@contextmanager
-def _explained(spec: str, instead: str) -> Iterator[None]:
-    try:
-        yield
-    except EncoderError as error:
-        raise EncoderError(f"{spec}: {error}; {instead}") from None
-    except ImportError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0], "pretrained")
-        raise EncoderError(
-            f"{spec}: a package is not installed ({error.name}; pip install 'rubrika[{extra}]'); {instead}"
-        ) from None
-    except Exception as error:  # The loaders of others raise whatever they stumble over in a stranger's folder.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise EncoderError(f"{spec}: it cannot be loaded ({reason}); {instead}") from None

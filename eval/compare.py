@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.errors import RubrikaError
-from rubrika.eval.gather import Gathered, gather
+from rubrika.eval.gather import Gathered, Wanted, gather
 from rubrika.eval.heldout import Labels
 from rubrika.eval.methods import ENSEMBLE, KNN, LINEAR, MLP, RUBRIKA, ChosenOn, Note, Ran, baselines_of, runnable
 from rubrika.eval.rehearsal import Rehearsal, rehearsal_of
@@ -17,12 +17,13 @@ from rubrika.eval.run import Outcome, Runner
 from rubrika.eval.split import Split
 from rubrika.eval.watch import Watch
 from rubrika.index.create import Choice
-from rubrika.index.index import Index
+from rubrika.index.index import LEARNED, Index
+from rubrika.index.manifest import JOINT
 from rubrika.products.parquet import Reader
 from rubrika.products.pictures import PictureFolder
 from rubrika.products.selection import Selection
 from rubrika.progress import Progress
-from rubrika.retrieve.classify import search
+from rubrika.retrieve.search import search
 from rubrika.store.store import Hits
 
 # These are chosen something for.
@@ -74,7 +75,8 @@ class Comparison:
         """As in Guest."""
         setting, learned = self._setting, self._setting.watch.seconds["learn and ingest"]
         with setting.watch.stage("compare methods"):
-            gathered = gather(index, setting.reader, labels, groups, split, setting.pictures, setting.progress)
+            wanted = self._wanted(index)
+            gathered = gather(index, setting.reader, labels, groups, split, wanted, setting.pictures, setting.progress)
             hits, seconds = self._searched(index, gathered)
             own = index.manifest.vote.weights
             self._own = learned, gathered.encoding(own) + sum(seconds[name] for name in own)
@@ -85,13 +87,37 @@ class Comparison:
             if KNN in names:
                 outcomes += runner.neighbours(hits, seconds, index.manifest.vote.temperature)
             outcomes += self._fitted(runner, names, index.manifest.sizes)
-            if ENSEMBLE in names and (ensemble := runner.together(outcomes)):
-                outcomes.append(ensemble)
+            if ENSEMBLE in names:
+                self._check_members(sum(outcome.apart is not None for outcome in outcomes))
+                outcomes += filter(None, [runner.together(outcomes)])
             self._ran = [runner.ran(outcome) for outcome in outcomes]
+            tuned = tuple(dict.fromkeys(outcome.tuned for outcome in outcomes if outcome.tuned))
+            if rehearsal and tuned:
+                self.rehearsed = ChosenOn(len(rehearsal.train), len(rehearsal.apart), tuned, rehearsal.encoders)
 
     def beside(self, predicted: NDArray[np.int64]) -> list[Ran]:
         """What Rubrika has predicted, and then all methods."""
         return [Ran(RUBRIKA, predicted, *self._own), *self._ran]
+
+    def _check_members(self, count: int) -> None:
+        """Leave an ensemble out, saying so, that has too few members."""
+        if ENSEMBLE in self._names and count < 2:
+            self._names = tuple(name for name in self._names if name != ENSEMBLE)
+            self._setting.note(f"ensemble is left out: it adds up at least 2 methods, and there is {count}; name more")
+
+    def _wanted(self, index: Index) -> Wanted:
+        """What the methods look at, and encoders that learn anew for a rehearsal."""
+        manifest = index.manifest
+        baselines = baselines_of(self._names, manifest.sizes, self._setting.seed)
+        self._check_members(len(baselines) + (len(manifest.sizes) if KNN in self._names else 0))
+        names = set(self._names)
+        stored = {name for baseline in baselines for name in baseline.vectors}
+        stored |= set(manifest.sizes) if {KNN, ENSEMBLE} <= names else set()
+        if JOINT in stored and index.encoders.joint:
+            stored |= set(index.encoders.joint.config.inputs)
+        learn = bool(TUNED & names) and any(manifest.vectors[name].encoder == LEARNED for name in stored)
+        asked = set(manifest.sizes) if KNN in names else stored | set(manifest.vote.weights)
+        return Wanted(learn or not all(baseline.vectors for baseline in baselines), stored, asked)
 
     def _searched(self, index: Index, gathered: Gathered) -> tuple[dict[str, Hits], dict[str, float]]:
         """Hits of the held-out products, and the seconds that they took, by named vector."""
@@ -109,7 +135,7 @@ class Comparison:
         if not tuned:
             return None
         try:
-            found = rehearsal_of(
+            return rehearsal_of(
                 gathered.train,
                 index,
                 products,
@@ -119,8 +145,6 @@ class Comparison:
                 setting.seed,
                 setting.progress,
             )
-            self.rehearsed = ChosenOn(len(found.train), len(found.apart))
-            return found
         except RubrikaError as error:
             setting.note(f"{', '.join(tuned)}: left out, as nothing can be chosen for them: {error}")
             return None

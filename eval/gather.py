@@ -19,12 +19,27 @@ from rubrika.progress import Progress
 from rubrika.store.store import FloatArray
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked at; nothing else is kept in memory.
+
+    Args:
+        texts: whether texts are, of both sides.
+        stored: which vectors of the training part.
+        encoded: which vectors of what was held out.
+    """
+
+    texts: bool
+    stored: Collection[str]
+    encoded: Collection[str]
+
+
 @dataclass(frozen=True)
 class Gathered:
     """Both sides of a split.
 
     Args:
-        train: what is in the index, its vectors as they are stored there.
+        train: what is in the index, its vectors as they are stored there, as far as they were wanted.
         test: what was held out.
         seconds: that it took to encode `test`, by vector, given those that it is made from.
         inputs: which these are, by vector.
@@ -49,6 +64,7 @@ def gather(
     labels: Labels,
     groups: NDArray[np.int64],
     split: Split,
+    wanted: Wanted,
     pictures: PictureFolder | None,
     progress: Progress,
 ) -> Gathered:
@@ -60,36 +76,41 @@ def gather(
         labels: of all of them.
         groups: of all of them, rows with the same number belonging together, (n,).
         split: which are held out.
+        wanted: what to read and to encode.
         pictures: theirs, if any.
         progress: where to show how far it is.
     """
-    held, encoded = split.held_out, _Encoded(index, pictures)
+    held, inputs = split.held_out, {JOINT: index.encoders.joint.config.inputs} if index.encoders.joint else {}
+    made_from = {name for made in wanted.encoded for name in inputs.get(made, ())}
+    encoded = _Encoded(index, pictures, {*wanted.encoded, *made_from})
     texts: list[str] = []
+    place = 0
     with progress.stage("reading texts, encoding held-out products", len(products)) as advance:
         for batch in products:
-            chosen = held[len(texts) : len(texts) + len(batch.products)]
+            chosen = held[place : place + len(batch.products)]
+            place += len(batch.products)
             encoded.add([product for product, out in zip(batch.products, chosen, strict=True) if out])
-            texts += [product.text for product in batch.products]
+            if wanted.texts:
+                texts += [product.text for product in batch.products]
             advance(batch.rows)
     train, test = np.flatnonzero(~held), np.flatnonzero(held)
-    whole, stored = Part(texts, {}, labels.categories, groups), _stored(index, labels.ids[train], progress)
+    whole, stored = Part(texts, {}, labels.categories, groups), _stored(index, labels.ids[train], wanted, progress)
     return Gathered(
         replace(whole.rows(train), vectors=stored),
         replace(whole.rows(test), vectors=encoded.vectors()),
         encoded.seconds,
-        {JOINT: index.encoders.joint.config.inputs} if index.encoders.joint else {},
+        inputs,
     )
 
 
 class _Encoded:
     """Encodes batch after batch, one vector after the other, and looks at the clock."""
 
-    def __init__(self, index: Index, pictures: PictureFolder | None) -> None:
+    def __init__(self, index: Index, pictures: PictureFolder | None, names: Collection[str]) -> None:
         # Loaded before the clock runs.
         self._encoders, self._pictures = index.encoders, pictures
-        self._parts: dict[str, list[FloatArray]] = {n: [] for n in (TEXT, IMAGE, JOINT) if n in index.manifest.sizes}
+        self._parts: dict[str, list[FloatArray]] = {n: [] for n in (TEXT, IMAGE, JOINT) if n in names}
         self.seconds = dict.fromkeys(self._parts, 0.0)
-        self._sizes = index.manifest.sizes
 
     def add(self, products: list[Product]) -> None:
         """The next products."""
@@ -105,15 +126,17 @@ class _Encoded:
         return {name: np.concatenate(parts) for name, parts in self._parts.items()}
 
 
-def _stored(index: Index, ids: NDArray[np.uint64], progress: Progress) -> dict[str, FloatArray]:
+def _stored(index: Index, ids: NDArray[np.uint64], wanted: Wanted, progress: Progress) -> dict[str, FloatArray]:
     """The stored vectors of products, by name; zeros for one that a product lacks."""
-    known, place = np.unique(ids, return_inverse=True)
-    vectors = {name: np.zeros((len(known), size), np.float32) for name, size in index.manifest.sizes.items()}
-    with progress.stage("reading stored vectors", len(known)) as advance:
-        for page in index.store.scroll(payload=False, vectors=True):
-            rows = np.searchsorted(known, np.array([point.id for point in page], np.uint64))
-            for row, point in zip(rows.tolist(), page, strict=True):
-                for name, vector in point.vectors.items():
-                    vectors[name][row] = vector
+    vectors = {name: np.zeros((len(ids), index.manifest.sizes[name]), np.float32) for name in wanted.stored}
+    order = np.argsort(ids, kind="stable")
+    with progress.stage("reading stored vectors", index.store.count() if vectors else 0) as advance:
+        for page in index.store.scroll(payload=False, vectors=True) if vectors else ():
+            own = np.array([point.id for point in page], np.uint64)
+            # Several rows may be of one product.
+            first, last = (np.searchsorted(ids, own, side, sorter=order).tolist() for side in ("left", "right"))
+            for point, start, end in zip(page, first, last, strict=True):
+                for name in vectors.keys() & point.vectors.keys():
+                    vectors[name][order[start:end]] = point.vectors[name]
             advance(len(page))
-    return {name: rows[place] for name, rows in vectors.items()}
+    return vectors

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rubrika.errors import InputError
 from rubrika.eval.exhibit import Collector, Exhibit
-from rubrika.eval.split import Split, group_split, plain_split, stratified_split
+from rubrika.eval.split import Split, families, group_split, plain_split, stratified_split
 from rubrika.eval.watch import Watch
 from rubrika.index.calibration import Calibration
 from rubrika.index.create import Choice
@@ -24,7 +24,7 @@ from rubrika.products.pictures import PictureFolder
 from rubrika.products.product import Category
 from rubrika.products.selection import Products, Selection
 from rubrika.progress import Progress
-from rubrika.retrieve.classify import classify
+from rubrika.retrieve.search import find
 from rubrika.retrieve.tree import Tree
 from rubrika.store.connection import Connection
 from rubrika.store.place import temporary_collection
@@ -136,7 +136,8 @@ def hold_out(
     with watch.stage("read labels"):
         labels = read_labels(reader, progress)
     split = _split(labels, reader.group_by, holdout)
-    truth, groups = labels.categories[split.held_out], _codes(labels, reader.group_by)
+    truth = labels.categories[split.held_out]
+    groups = families(labels.ids, labels.groups if reader.group_by else None)
     collector = None if exhibited is None else Collector(len(truth), exhibited, holdout.seed)
     own = temporary_collection(server) if server else nullcontext()
     with TemporaryDirectory(prefix="rubrika-evaluate-") as name, own as place:
@@ -180,13 +181,6 @@ def read_labels(reader: Reader, progress: Progress) -> Labels:
     return Labels(np.array(ids, np.uint64), numbers, groups, Tree(categories))
 
 
-def _codes(labels: Labels, group_by: str | None) -> NDArray[np.int64]:
-    """Groups as numbers; when nothing groups the rows, each is a group of its own."""
-    if group_by is None:
-        return np.arange(len(labels.ids))
-    return np.unique(np.array(labels.groups, object).astype(str), return_inverse=True)[1]
-
-
 def _split(labels: Labels, group_by: str | None, holdout: Holdout) -> Split:
     if group_by:
         return group_split(labels.ids, labels.groups, holdout.part, holdout.seed, group_by)
@@ -210,12 +204,12 @@ def _hits(
     progress: Progress,
     collector: Collector | None,
 ) -> dict[str, Hits]:
-    found: dict[str, list[Hits]] = {name: [] for name in index.manifest.vote.weights}
+    parts: dict[str, list[Hits]] = {name: [] for name in index.manifest.vote.weights}
     with progress.stage("classifying held-out products", len(products)) as advance:
-        for classified in classify(index, products, pictures, top_k):
-            for name, hits in classified.hits.items():
-                found[name].append(hits)
+        for found in find(index, products, pictures, top_k):
+            for name, hits in found.hits.items():
+                parts[name].append(hits)
             if collector:
-                collector.add(index, classified.batch.products, pictures)
-            advance(classified.batch.rows)
-    return {name: Hits.joined(parts) for name, parts in found.items()}
+                collector.add(index, found.batch.products, pictures)
+            advance(found.batch.rows)
+    return {name: Hits.joined(each) for name, each in parts.items()}

@@ -22,6 +22,7 @@ NAMES = (KNN, LINEAR, MLP, TFIDF_KNN, TFIDF_SVM, FASTTEXT, ENSEMBLE)
 ALL = "all"
 _SKLEARN = ("sklearn", "scikit-learn")
 _PACKAGES = {TFIDF_KNN: _SKLEARN, TFIDF_SVM: _SKLEARN, FASTTEXT: ("fasttext", "fastText")}
+_NETWORKS = {LINEAR: "linear heads", MLP: "MLPs"}
 HIDDEN = 512
 RUBRIKA = "Rubrika"
 PRODUCTS = 10_000
@@ -39,22 +40,29 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class ChosenOn:
-    """Where things were chosen.
+    """What was chosen, and where.
 
     Args:
-        learned_from: how many products of the training part methods learned from for that, encoders too.
+        learned_from: how many products of the training part methods learned from for that.
         chosen_on: on how many others of it they were measured.
+        tuned: for which methods something was chosen: of `linear`, `mlp` and `ensemble`.
+        encoders: whether encoders were learned from those products too.
     """
 
     learned_from: int
     chosen_on: int
+    tuned: tuple[str, ...]
+    encoders: bool
 
     def said(self) -> str:
         """As a sentence."""
+        networks = " and ".join(called for name, called in _NETWORKS.items() if name in self.tuned)
+        what = [f"epochs of {networks}"] if networks else []
+        what += ["weights of the ensemble"] if ENSEMBLE in self.tuned else []
         return (
-            f"The epochs of linear heads and MLPs, and the weights of the ensemble, were chosen on {self.chosen_on:,} "
-            f"products of the training part, everything having been learned from {self.learned_from:,} others of it, "
-            f"encoders too; no method has seen a held-out product."
+            f"The {', and the '.join(what)}{',' if len(what) > 1 else ''} were chosen on {self.chosen_on:,} products "
+            f"of the training part, everything having been learned from {self.learned_from:,} others of it"
+            f"{', encoders too' if self.encoders else ''}; no method has seen a held-out product."
         )
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rubrika.baselines.baseline import BaselineError, Part
 from rubrika.encode.learned import LearnedEncoder
+from rubrika.eval.split import Rows, fitting
 from rubrika.index.create import Choice
 from rubrika.index.encoders import Encoders
 from rubrika.index.index import LEARNED, Index
@@ -27,15 +27,21 @@ from rubrika.progress import Progress
 MOST = 40_000
 APART = 0.1
 
-Rows = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Two parts of the training part: one to learn from, one to measure on; and what it took to get them ready."""
+    """Two parts of the training part: one to learn from, one to measure on.
+
+    Args:
+        train: the first.
+        apart: the second.
+        encoders: whether encoders were learned from the first.
+        seconds: that it took to get them ready.
+    """
 
     train: Part
     apart: Part
+    encoders: bool
     seconds: float
 
 
@@ -52,7 +58,7 @@ def rehearsal_of(
     """Draw whole groups, up to 40,000 products, keep a tenth of them apart, and learn encoders from the rest.
 
     Args:
-        part: the training part, with its stored vectors.
+        part: the training part, with the stored vectors that will be looked at, and those they are made from.
         index: which has these products.
         products: the same, in the same order.
         pictures: theirs, if any.
@@ -68,13 +74,17 @@ def rehearsal_of(
     started = time.monotonic()
     train, apart = drawn(part.groups, seed)
     both = [part.rows(rows) for rows in (train, apart)]
-    learned = {name for name, spec in index.manifest.vectors.items() if spec.encoder == LEARNED}
+    learned = {name for name in part.vectors if index.manifest.vectors[name].encoder == LEARNED}
     if learned:
+        choice = choice or Choice()
+        if JOINT not in learned:
+            # Nobody looks at it, so that none is learned.
+            choice = replace(choice, image=None, vote=None)
         chosen = np.zeros(len(part), bool)
         chosen[train] = True
-        encoders = prepare(Selection(products, chosen), pictures, choice or Choice(), cache, progress, index.store)
+        encoders = prepare(Selection(products, chosen), pictures, choice, cache, progress, index.store)
         both = [_encoded(each, encoders, learned) for each in both]
-    return Rehearsal(both[0], both[1], time.monotonic() - started)
+    return Rehearsal(both[0], both[1], bool(learned), time.monotonic() - started)
 
 
 def _encoded(part: Part, encoders: Encoders, learned: Collection[str]) -> Part:
@@ -99,9 +109,8 @@ def drawn(groups: Rows, seed: int) -> tuple[Rows, Rows]:
     if len(size) < 2:
         raise BaselineError("all products to learn from belong to one group, so none can be kept apart")
     order = np.random.default_rng(seed).permutation(len(size))
-    rows = np.cumsum(size[order])
-    drawn = max(int(np.searchsorted(rows, MOST, side="right")), 2)
-    apart = int(np.clip(np.searchsorted(rows, rows[drawn - 1] * APART, side="right"), 1, drawn - 1))
-    rank = np.empty(len(size), np.int64)
-    rank[order] = np.arange(len(size))
-    return np.flatnonzero((rank[code] >= apart) & (rank[code] < drawn)), np.flatnonzero(rank[code] < apart)
+    both = fitting(size, order, MOST)
+    if len(both) < 2:
+        both = order[np.argsort(size[order], kind="stable")[:2]]
+    apart = fitting(size, both, size[both].sum() * APART)
+    return np.flatnonzero(np.isin(code, np.setdiff1d(both, apart))), np.flatnonzero(np.isin(code, apart))

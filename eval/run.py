@@ -10,7 +10,7 @@ from rubrika.baselines.ensemble import Ensemble
 from rubrika.baselines.nearest import Nearest
 from rubrika.baselines.network import Epoch, Network
 from rubrika.eval.gather import Gathered
-from rubrika.eval.methods import Ran
+from rubrika.eval.methods import ENSEMBLE, LINEAR, MLP, Ran
 from rubrika.eval.rehearsal import Rehearsal
 from rubrika.progress import Progress
 from rubrika.retrieve.vote import Votes, fused_vote, mode_vote, weighted_vote
@@ -29,7 +29,7 @@ class Outcome:
         votes: for the held-out products, having learned from all others.
         train_seconds: that this learning took, from vectors on.
         predict_seconds: that these votes took, from vectors on.
-        tuned: whether something was chosen in the rehearsal.
+        tuned: the name of the method, if something was chosen for it in the rehearsal.
         apart: its votes for what was kept apart there, having learned from the rest; None: it was not asked.
         apart_seconds: that this took.
         curve: of an MLP, meanwhile.
@@ -40,7 +40,7 @@ class Outcome:
     votes: Votes
     train_seconds: float
     predict_seconds: float
-    tuned: bool = False
+    tuned: str = ""
     apart: Votes | None = None
     apart_seconds: float = 0.0
     curve: tuple[Epoch, ...] = ()
@@ -95,7 +95,7 @@ class Runner:
         started = time.monotonic()
         curve: tuple[Epoch, ...] = ()
         apart: Votes | None
-        tuned = isinstance(baseline, Network)
+        tuned = (MLP if baseline.hidden else LINEAR) if isinstance(baseline, Network) else ""
         if isinstance(baseline, Network) and self.rehearsal:
             found = baseline.rehearse(self.rehearsal.train, self.rehearsal.apart, self.progress)
             baseline, apart, took = found.network, found.votes, time.monotonic() - started
@@ -123,7 +123,7 @@ class Runner:
             # All of them had to learn for some to be chosen.
             choosing + sum(each.train_seconds + each.apart_seconds for each in members.values()),
             adding + sum(each.predict_seconds for each in chosen),
-            tuned=True,
+            tuned=ENSEMBLE,
         )
 
     def ran(self, outcome: Outcome) -> Ran:

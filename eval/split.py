@@ -1,4 +1,7 @@
-"""Chooses the held-out rows: plainly, by category, or whole groups; the same seed always chooses the same rows."""
+"""Chooses the held-out rows: plainly, by category, or whole groups; the same seed always chooses the same rows.
+
+However they are chosen, rows of one product id stay on one side: they are one product.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,10 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from rubrika.errors import RubrikaError
 
 Mask = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+
+# Of what is wanted, so much is enough: no search for groups that would fill the rest.
+ENOUGH = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,35 +33,79 @@ class Split:
 
 def plain_split(ids: NDArray[np.uint64], holdout: float, seed: int) -> Split:
     """Hold out a random part of the rows."""
-    held_out = np.zeros(len(ids), bool)
-    held_out[np.random.default_rng(seed).permutation(len(ids))[: _target(len(ids), holdout)]] = True
-    return _named(held_out, ids, "rows", seed)
+    return _named(_whole(families(ids), holdout, seed), ids, "rows", seed)
 
 
 def stratified_split(ids: NDArray[np.uint64], categories: NDArray[np.int64], holdout: float, seed: int) -> Split:
-    """Hold out the same part of every category, and no category's last product."""
+    """Hold out the same part of every category, and no category's last product; each counts where its last row is."""
     _target(len(ids), holdout)
-    order = np.random.default_rng(seed).permutation(len(ids))
-    code = np.unique(categories, return_inverse=True)[1][order]
+    family = families(ids)
+    category = np.empty(family.max() + 1, np.int64)
+    category[family] = categories
+    order = np.random.default_rng(seed).permutation(len(category))
+    code = np.unique(category, return_inverse=True)[1][order]
     by_category = np.argsort(code, kind="stable")
     size = np.bincount(code)
-    rank = np.arange(len(ids)) - np.repeat(np.cumsum(size) - size, size)
-    held_out = np.zeros(len(ids), bool)
-    held_out[order[by_category]] = rank < np.minimum(np.round(size * holdout), size - 1)[code[by_category]]
-    return _named(held_out, ids, "stratified", seed)
+    rank = np.arange(len(category)) - np.repeat(np.cumsum(size) - size, size)
+    chosen = np.zeros(len(category), bool)
+    chosen[order[by_category]] = rank < np.minimum(np.round(size * holdout), size - 1)[code[by_category]]
+    return _named(chosen[family], ids, "stratified", seed)
 
 
 def group_split(ids: NDArray[np.uint64], groups: Sequence[str], holdout: float, seed: int, column: str) -> Split:
     """Hold out whole groups until they hold about `holdout` of the rows, so that no near duplicate is on both sides."""
-    target = _target(len(ids), holdout)
-    code = np.unique(np.array(groups, object).astype(str), return_inverse=True)[1]
-    size = np.bincount(code)
-    order = np.random.default_rng(seed).permutation(len(size))
+    return _named(_whole(families(ids, groups), holdout, seed), ids, f"groups of {column}", seed)
+
+
+def families(ids: NDArray[np.uint64], groups: Sequence[str] | None = None) -> Rows:
+    """Which rows belong together: those of one product id, and those of one group.
+
+    Args:
+        ids: of n products.
+        groups: of the same; what has no name is no group. Groups that have a product in common are one.
+
+    Returns:
+        A number a row (n,), the same for rows that belong together; without groups in the order of first rows.
+    """
+    _, first, place = np.unique(ids, return_index=True, return_inverse=True)
+    product: Rows = np.unique(first[place], return_inverse=True)[1]
+    if groups is None:
+        return product
+    names = np.array(groups, object).astype(str)
+    named = names != ""
+    known, code = np.unique(names[named], return_inverse=True)
+    group = np.empty(len(ids), np.int64)
+    group[named], group[~named] = code, len(known) + np.arange(len(ids) - len(code))
+    # Groups and products are the nodes of a graph, rows its edges.
+    size = int(group.max() + product.max()) + 2
+    edges = csr_array((np.ones(len(ids), bool), (group, size - 1 - product)), (size, size))
+    together: Rows = connected_components(edges, directed=False)[1][group].astype(np.int64)
+    return together
+
+
+def fitting(size: Rows, order: Rows, most: float) -> Rows:
+    """The first groups in an order that have at most `most` rows in all; one that no longer fits is passed over.
+
+    Args:
+        size: of each group, (n,).
+        order: of the groups, or some of them.
+        most: rows; where not even one group is so small, it is the smallest.
+    """
+    taken, left, rest = [order[:0]], most, order
+    while left > most * (1 - ENOUGH) and len(rest := rest[size[rest] <= left]):
+        taken.append(rest[: np.searchsorted(np.cumsum(size[rest]), left, side="right")])
+        left, rest = left - size[taken[-1]].sum(), rest[len(taken[-1]) :]
+    found = np.concatenate(taken)
+    return found if len(found) else order[[np.argmin(size[order])]]
+
+
+def _whole(code: Rows, holdout: float, seed: int) -> Mask:
+    """Rows of whole groups, which are numbered from 0."""
+    target, size = _target(len(code), holdout), np.bincount(code)
     chosen = np.zeros(len(size), bool)
-    # At least one group and never all of them, however large they are.
-    count = np.clip(np.searchsorted(np.cumsum(size[order]), target, side="right"), 1, max(len(size) - 1, 1))
-    chosen[order[:count]] = True
-    return _named(chosen[code], ids, f"groups of {column}", seed)
+    chosen[fitting(size, np.random.default_rng(seed).permutation(len(size)), target)] = True
+    held_out: Mask = chosen[code]
+    return held_out
 
 
 def _target(rows: int, holdout: float) -> int:

@@ -35,10 +35,8 @@ def changing(
         IndexFolderError: there is no such index, its points are elsewhere, or there is too little room on its disk.
     """
     manifest = Manifest.read(folder)
-    place = manifest.place(folder, api_key)
-    if server and (
-        not isinstance(place, Connection) or (server.url, server.collection) != (place.url, place.collection)
-    ):
+    place = manifest.asked(folder, api_key, server)
+    if server and not manifest.is_in(place):
         raise IndexFolderError(
             f"{folder}: its points are not in {server.collection} on {server.server}; "
             f"leave --url and QDRANT_URL out, or move it there with `rubrika push`"

@@ -1,17 +1,19 @@
 """Makes a new index folder around its encoders, empty but ready for points."""
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from rubrika.encode.learned import LearnedEncoder
+from rubrika.encode.specs import default_pictures
 from rubrika.encode.transformer import Backend
 from rubrika.errors import IndexFolderError, StoreError
 from rubrika.index.disk import sync, unwritable
 from rubrika.index.encoders import Encoders
-from rubrika.index.index import LEARNED
+from rubrika.index.index import LEARNED, has_index
 from rubrika.index.layout import edge_folder, encoder_folder, is_ours
 from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest, VectorSpec, VoteSettings, folder_hash
 from rubrika.store.connection import Connection
@@ -52,6 +54,23 @@ class Choice:
     def settings(self) -> VoteSettings:
         """The vote that needs no tuning."""
         return VoteSettings({self.vote or (JOINT if self.learns_joint else TEXT): 1.0})
+
+
+def completed(choice: Choice, folder: Path | None, pictures: bool, note: Callable[[str], None] | None = None) -> Choice:
+    """What was asked for; with pictures and no word on their encoder, the best that can be had here.
+
+    Args:
+        choice: what was asked for.
+        folder: of the index; one that is there already has its encoders.
+        pictures: whether there is a folder of them.
+        note: told why it is this encoder.
+    """
+    if not pictures or choice.image or (folder and has_index(folder)):
+        return choice
+    image, why = default_pictures()
+    if note:
+        note(why)
+    return replace(choice, image=image)
 
 
 def create_index(

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from rubrika.encode.learned import read_config
 from rubrika.index.index import Index
-from rubrika.index.layout import encoder_folder
 
 # Products of new categories are found, but less surely than after learning again: see docs/ingesting.md.
 NEW_SHARE = 0.01
@@ -32,11 +30,10 @@ class Growth:
 
 def growth(index: Index) -> Growth | None:
     """Compare an open index with what its encoder learned from; None when no encoder of it is learned."""
-    if not index.seen:
+    config = next(iter(index.learned.values()), None)
+    if config is None:
         return None
-    name, categories = next(iter(index.seen.items()))
-    config = read_config(encoder_folder(index.folder, name, index.manifest.generation))
-    known = set(categories.tolist())
+    known = set(config.categories)
     unseen = {category: count for category, count in index.store.facet("category_id").items() if category not in known}
     total, count = sum(unseen.values()), index.store.count()
     pays = total > NEW_SHARE * count or count > GROWN * config.products

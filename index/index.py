@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.encode.encoder import Encoder
-from rubrika.encode.learned import LearnedEncoder, read_config
+from rubrika.encode.learned import LearnedConfig, LearnedEncoder, read_config
 from rubrika.encode.specs import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError
 from rubrika.index.encoders import Encoders
@@ -59,7 +59,7 @@ class Index:
         for name, spec in manifest.vectors.items():
             if spec.encoder == LEARNED:
                 _check(encoder_folder(folder, name, manifest.generation), spec)
-        place = server or manifest.place(folder, api_key)
+        place = manifest.asked(folder, api_key, server)
         store = open_store(place, manifest.sizes, manifest.search)
         return cls(folder, manifest, store, cache, place if isinstance(place, Connection) else None)
 
@@ -79,11 +79,15 @@ class Index:
         return Encoders(self._text(specs[TEXT]), image, joint, self.cache)
 
     @cached_property
+    def learned(self) -> dict[str, LearnedConfig]:
+        """By learned vector, what its encoder is made of and learned from."""
+        names = (name for name, spec in self.manifest.vectors.items() if spec.encoder == LEARNED)
+        return {name: read_config(encoder_folder(self.folder, name, self.manifest.generation)) for name in names}
+
+    @cached_property
     def seen(self) -> dict[str, NDArray[np.int64]]:
         """By learned vector, the categories that its encoder learned from, ascending."""
-        learned = (name for name, spec in self.manifest.vectors.items() if spec.encoder == LEARNED)
-        folders = {name: encoder_folder(self.folder, name, self.manifest.generation) for name in learned}
-        return {name: np.array(read_config(files).categories, np.int64) for name, files in folders.items()}
+        return {name: np.array(config.categories, np.int64) for name, config in self.learned.items()}
 
     def dashboard(self, product_id: int | None) -> str:
         """Where Qdrant's web UI shows the collection, and what to type there to see one product.

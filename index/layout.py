@@ -20,6 +20,11 @@ def encoder_folder(folder: Path, vector: str, generation: int = 1) -> Path:
     return folder / _numbered(_ENCODERS, generation) / vector
 
 
+def collection_note(folder: Path, generation: int) -> Path:
+    """Where the name of a generation's collection is kept before it is made, so that one never finished is known."""
+    return folder / _numbered(_ENCODERS, generation) / "collection"
+
+
 def other_generations(folder: Path, generation: int) -> list[Path]:
     """Folders of points and encoders that are not of this generation: superseded, or never finished."""
     current = {_numbered(name, generation) for name in (_EDGE, _ENCODERS)}

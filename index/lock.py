@@ -24,7 +24,8 @@ def writing(folder: Path, what: str) -> Iterator[None]:
         what: the command, as another one would be told.
 
     Raises:
-        IndexFolderError: another process is changing the index, or its disk refuses to be written.
+        IndexFolderError: the folder is a file, another process is changing the index, or its disk refuses to be
+            written.
         StoppedError: Ctrl-C.
     """
     path = folder / LOCK
@@ -50,8 +51,19 @@ def writing(folder: Path, what: str) -> Iterator[None]:
 
 
 def _opened(path: Path) -> TextIO:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("a+", encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise IndexFolderError(f"{path.parent}: a file, not a folder; choose another place for the index") from None
+    # What somebody put there instead may be a link to a file of worth, or a pipe that never opens.
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise IndexFolderError(f"{path}: not the file that Rubrika makes there; remove it, or choose another folder")
+    return open(path, "a+", encoding="utf-8", opener=_itself)
+
+
+def _itself(path: str, flags: int) -> int:
+    """Open a file, never through a link, not even one that was put there a moment ago."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def holder(folder: Path) -> str:

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from rubrika.encode.transformer import Backend
-from rubrika.errors import IndexFolderError
+from rubrika.errors import IndexFolderError, StoreError
 from rubrika.index.calibration import BUILT_IN, Calibration
 from rubrika.index.disk import sync
 from rubrika.index.layout import MANIFEST, edge_folder
@@ -17,6 +18,10 @@ from rubrika.store.connection import Connection, SearchOptions
 from rubrika.store.place import Place
 
 FORMAT = 1
+# Thousands of ingested files are named in less.
+MAX_BYTES = 16_000_000
+# What `--top-k` allows, and how wide Qdrant's vectors may be.
+MAX_TOP_K, MAX_SIZE = 1_000, 65_536
 TEXT, IMAGE, JOINT = "text", "image", "joint"
 EDGE: Final = "edge"
 SERVER: Final = "server"
@@ -110,17 +115,50 @@ class Manifest:
             return replace(moved, store=SERVER, url=place.url, collection=place.collection)
         return replace(moved, store=EDGE, url=None)
 
-    def place(self, folder: Path, api_key: str | None) -> Place:
-        """Where the points are."""
-        if self.store == SERVER:
-            return Connection(str(self.url), self.collection, api_key)
-        return edge_folder(folder, self.generation)
+    def place(self, folder: Path, api_key: str | None, named: Connection | None = None) -> Place:
+        """Where the points are.
+
+        Args:
+            folder: the index folder.
+            api_key: of the server. The folder may be a stranger's, and so may the server that it names: the key goes to
+                this machine, or to a server that the user names too, as `named` or in QDRANT_URL.
+            named: a server that the user names.
+
+        Raises:
+            StoreError: the key would go to a server that only the manifest names, or the url is none.
+        """
+        if self.store != SERVER:
+            return edge_folder(folder, self.generation)
+        own = Connection(str(self.url), self.collection, api_key)
+        known = (named.url if named else None, os.environ.get("QDRANT_URL"))
+        if api_key and not own.is_loopback and not any(own.is_on(url) for url in known if url):
+            raise StoreError(
+                f"{folder}: its points are on {own.url}, which only the index itself names, so your API key is not "
+                f"sent there; if it is your server, set QDRANT_URL={own.url} (or give it as --url)"
+            )
+        return own
+
+    def is_in(self, place: Place) -> bool:
+        """Whether the points are in this collection of a server."""
+        if self.store != SERVER or not isinstance(place, Connection):
+            return False
+        return place.collection == self.collection and place.is_on(str(self.url))
+
+    def asked(self, folder: Path, api_key: str | None, server: Connection | None) -> Place:
+        """Where to look for the points: on `server`, where one is named, else where they are; errors as of `place`."""
+        if server is None:
+            return self.place(folder, api_key)
+        if self.store == SERVER and server.assumed and server.is_on(str(self.url)):
+            return replace(server, collection=self.collection)
+        return server
 
     def write(self, folder: Path) -> None:
         """Replace index.json in one step, so that a reader sees the old or the new one, whole."""
         text = json.dumps(asdict(self), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
         fresh = folder / f"{MANIFEST}.new"
-        with fresh.open("w", encoding="utf-8") as file:
+        fresh.unlink(missing_ok=True)
+        # Never through a link that somebody put there.
+        with fresh.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -137,12 +175,16 @@ class Manifest:
         """
         path = folder / MANIFEST
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            with path.open("rb") as file:
+                text = file.read(MAX_BYTES + 1)
+            if len(text) > MAX_BYTES:
+                raise ValueError(f"more than {MAX_BYTES // 10**6} MB")
+            raw = json.loads(text)
         except FileNotFoundError:
             raise IndexFolderError(
                 f"{folder}: no index here; run `rubrika ingest FILE --index {folder}` first"
             ) from None
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             raise IndexFolderError(f"{path}: not readable ({error}); restore it or ingest into a new folder") from None
         return cls._of(raw, path)
 
@@ -154,7 +196,7 @@ class Manifest:
                 f"{path}: made by a newer Rubrika (format {version}, this one reads up to {FORMAT}); upgrade Rubrika"
             )
         try:
-            return cls(
+            found = cls(
                 vectors={str(name): VectorSpec(**spec) for name, spec in raw["vectors"].items()},
                 store=SERVER if raw["store"] == SERVER else EDGE,
                 url=raw.get("url"),
@@ -166,10 +208,46 @@ class Manifest:
                 generation=int(raw.get("generation", 1)),
                 format=int(raw["format"]),
             )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            _check(found)
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise IndexFolderError(
                 f"{path}: not a manifest ({error}); restore it or ingest into a new folder"
             ) from None
+        return found
+
+
+def _check(found: Manifest) -> None:
+    """Refuse with a ValueError what would lead out of the folder, or be stumbled over in the middle of the work."""
+    names = set(found.vectors)
+    vote, calibration, contents = found.vote, found.calibration, found.contents
+    sound = {
+        "vectors": TEXT in names <= {TEXT, IMAGE, JOINT} and all(map(_is_spec, found.vectors.values())),
+        "weights": set() < set(vote.weights) <= names and _are_numbers(vote.weights.values()),
+        "top_k": _is_whole(vote.top_k, 1, MAX_TOP_K),
+        "vote": _are_numbers((vote.temperature, vote.newcomer_bonus)),
+        "calibration": len(calibration.weights) == 3
+        and 0 < len(calibration.scores) == len(calibration.confidences)
+        and _are_numbers((*calibration.weights, *calibration.scores, *calibration.confidences, calibration.new_below)),
+        "search": _are_numbers((found.search.search_effort or 1, found.search.oversampling)),
+        "contents": contents.products is None or _is_whole(contents.products, 0),
+        "generation": found.generation > 0,
+    }
+    for name, good in sound.items():
+        if not good:
+            raise ValueError(f"no valid {name}")
+
+
+def _is_spec(spec: VectorSpec) -> bool:
+    named = isinstance(spec.encoder, str) and isinstance(spec.sha256, str) and spec.backend in get_args(Backend)
+    return named and _is_whole(spec.size, 1, MAX_SIZE)
+
+
+def _is_whole(value: object, least: int, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _are_numbers(values: Iterable[object]) -> bool:
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
 
 
 def _contents(raw: dict[str, Any]) -> Contents:

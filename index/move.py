@@ -9,7 +9,7 @@ from rubrika.index.layout import edge_folder
 from rubrika.index.manifest import Manifest
 from rubrika.progress import Progress, Silent
 from rubrika.store.connection import Connection, SearchOptions, ServerOptions
-from rubrika.store.place import Place, create_store, open_store
+from rubrika.store.place import Place, create_store, delete_store, open_store
 from rubrika.store.store import Point, Store
 
 # The time of the run that wrote a point: with it, equal payloads mean the same write, hence the same vectors.
@@ -51,7 +51,7 @@ def move_index(
         StoreError: a store failed, the points are there already, or the alias is not one that may be switched.
     """
     manifest = Manifest.read(folder)
-    source, target = manifest.place(folder, api_key), server or edge_folder(folder, manifest.generation)
+    source, target = manifest.place(folder, api_key, server), server or edge_folder(folder, manifest.generation)
     search = options.search if options else SearchOptions()
     stays = manifest.at(target, manifest.search) == manifest
     if stays and search == SearchOptions():
@@ -109,15 +109,26 @@ def push(source: Store, target: Store, progress: Progress | None = None, mirror:
 def _copy(
     source: Store, target: Place, sizes: Mapping[str, int], options: ServerOptions | None, progress: Progress | None
 ) -> Moved:
-    if isinstance(target, Path) and target.exists():
-        arrived = open_store(target, sizes)
-    else:
-        arrived = create_store(target, sizes, options)
+    arrived = _begun(target, sizes) if isinstance(target, Path) else create_store(target, sizes, options)
     try:
         # What is still in the folder is from before the index moved away.
         return push(source, arrived, progress, mirror=isinstance(target, Path))
     finally:
         arrived.close()
+
+
+def _begun(folder: Path, sizes: Mapping[str, int]) -> Store:
+    """What an earlier move has brought into the folder; what it left there of no use is replaced by an empty store."""
+    try:
+        store = open_store(folder, sizes)
+        if store.count():
+            return store
+        # It may have been killed before there were payload indexes.
+        store.close()
+    except StoreError:
+        pass
+    delete_store(folder)
+    return create_store(folder, sizes)
 
 
 def _forget_others(source: Store, target: Store) -> None:

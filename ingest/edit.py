@@ -73,7 +73,7 @@ def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
 
 def _path(index: Index, category: int) -> str:
     for id in _of_category(index.store, category):
-        return str(index.store.fetch([id])[id].payload["category_path"])
+        return index.store.fetch([id])[id].text("category_path")
     raise RubrikaError(f"{index.folder}: no product is in category {category} yet; say with --path what it is called")
 
 

@@ -5,9 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rubrika.errors import IndexFolderError, InputError, StoppedError
 from rubrika.index.change import changing, remember
 from rubrika.index.create import LATE, Choice, check_free, create_index
@@ -17,6 +14,8 @@ from rubrika.index.lock import writing
 from rubrika.index.manifest import IMAGE, TEXT, Manifest
 from rubrika.ingest.fingerprint import fingerprint
 from rubrika.ingest.late import late_fusion
+from rubrika.ingest.missing import delete_missing as delete_stored
+from rubrika.ingest.missing import doubt
 from rubrika.ingest.prepare import prepare
 from rubrika.ingest.write import IngestReport, Writer
 from rubrika.interrupt import Interrupt
@@ -24,7 +23,6 @@ from rubrika.products.pictures import PictureFolder
 from rubrika.products.selection import Products
 from rubrika.progress import Progress, Silent
 from rubrika.store.connection import Connection
-from rubrika.store.store import Point
 
 
 def ingest(
@@ -72,24 +70,27 @@ def ingest(
             check_room(folder, server)
             _create(folder, products, pictures, choice or Choice(), cache, server, progress)
         # Pictures, and products that are in no file, are not worth a digest: they are compared one by one.
-        given = fingerprint(products.files, (server, image_url, delete_missing)) if products.files else None
-        if given and pictures is None and _is_done(folder, cache, server, api_key, given):
+        worth = products.files and pictures is None
+        # Of the files before they are read: what somebody changes meanwhile is then seen the next time.
+        given = fingerprint(products.files, (server, image_url, delete_missing)) if worth else None
+        if given and _is_done(folder, cache, server, api_key, given):
             rows = len(products)
             return replace(report, read=rows, unchanged=rows, seconds=round(time.monotonic() - started, 3))
         with changing(folder, cache, server, api_key, products.files) as index:
             writer = Writer(index, pictures, report, datetime.now(UTC).isoformat(timespec="seconds"), image_url)
             _write(index, writer, products, report, strict, progress)
-            # An empty export is a mistake, not an empty shop.
-            if delete_missing and writer.seen:
-                report.deleted = _delete_missing(index, writer, report)
+            place = str(products.files[0]) if products.files else "the products"
+            doubted = doubt(writer.seen, report.rejects, place) if delete_missing else None
+            if delete_missing and not doubted:
+                report.deleted = delete_stored(index.store, writer.seen, report.rejects)
             with progress.stage("optimising the store", 1) as advance:
                 index.store.optimise()
                 advance(1)
-        if delete_missing and not writer.seen:
-            file = products.files[0] if products.files else "the products"
-            raise InputError(f"{file}: no product can be read there, so none was deleted; export it again")
+        # Said last: what could be read is in the index by now.
+        if doubted:
+            raise InputError(doubted)
         # Rows that were set aside are to be told again the next time.
-        if given and pictures is None and not report.rejects:
+        if given and not report.rejects:
             remember(folder, given)
     report.seconds = round(time.monotonic() - started, 3)
     return report
@@ -138,21 +139,6 @@ def _write(
                     f"stopped as asked: {report.read:,} of {rows:,} rows are in {index.folder}; "
                     f"run the same command again to go on"
                 )
-
-
-def _delete_missing(index: Index, writer: Writer, report: IngestReport) -> int:
-    """Delete what no row stands for; a row that was set aside still stands for its product."""
-    stored = np.concatenate([np.zeros(0, np.uint64), *(_ids(page) for page in index.store.scroll(payload=False))])
-    aside = (int(reject.product_id) for reject in report.rejects if reject.product_id.isdecimal())
-    kept = np.fromiter((id for id in (*writer.seen, *aside) if id < 2**64), np.uint64)
-    missing = np.setdiff1d(stored, kept).tolist()
-    if missing:
-        index.store.delete(missing)
-    return len(missing)
-
-
-def _ids(page: list[Point]) -> NDArray[np.uint64]:
-    return np.array([point.id for point in page], np.uint64)
 
 
 def _check_choice(folder: Path, choice: Choice | None) -> None:

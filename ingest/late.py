@@ -13,7 +13,7 @@ from rubrika.ingest.write import IngestReport, Writer
 from rubrika.products.pictures import PictureFolder
 from rubrika.products.selection import Products, Selection
 from rubrika.progress import Progress
-from rubrika.retrieve.classify import classify
+from rubrika.retrieve.search import find
 from rubrika.retrieve.vote import fused_vote, weighted_vote
 
 HELD_BACK = 10
@@ -35,7 +35,7 @@ def late_fusion(
             writer = Writer(index, pictures, IngestReport(), "")
             for batch in rest:
                 writer.write(batch)
-            found = list(classify(index, Selection(products, held_back), pictures))
+            found = list(find(index, Selection(products, held_back), pictures))
     truth = [product.category.id for one in found for product in one.batch.products if product.category]
     right = np.zeros(len(WEIGHTS))
     for place, share in enumerate(WEIGHTS):

@@ -12,14 +12,14 @@ from rubrika.errors import EncoderError, StoreError
 from rubrika.index.create import Choice, lay_out
 from rubrika.index.disk import check_room
 from rubrika.index.index import LEARNED, Index
-from rubrika.index.layout import other_generations
+from rubrika.index.layout import collection_note, other_generations
 from rubrika.index.lock import writing
-from rubrika.index.manifest import Manifest
 from rubrika.ingest.change import Hasher
 from rubrika.ingest.payload import INGESTED_AT
 from rubrika.ingest.prepare import prepare
 from rubrika.ingest.stored import StoredProducts, stored_vectors
 from rubrika.progress import Progress, Silent
+from rubrika.store.connection import Connection
 from rubrika.store.place import delete_store, is_alias, open_store
 from rubrika.store.store import Payload, Point
 
@@ -70,7 +70,7 @@ def relearn(
             choice = Choice.of(manifest)
             encoders = prepare(products, None, choice, cache, progress, index.store)
             generation = manifest.generation + 1
-            server = replace(index.server, collection=_next(manifest)) if index.server else None
+            server = _fresh(index.server, collection_note(folder, generation), generation) if index.server else None
             fresh = lay_out(folder, choice, encoders, manifest.vote, server, generation)
             fresh = replace(fresh, search=manifest.search, calibration=manifest.calibration)
             store = open_store(fresh.place(folder, api_key), fresh.sizes, fresh.search)
@@ -113,7 +113,16 @@ def _fill(source: Index, target: Index, products: StoredProducts, learned: set[s
             check_room(target.folder, target.server)
 
 
-def _next(manifest: Manifest) -> str:
-    """The collection of the next generation: called as the first one, and as nobody else's."""
-    first = re.sub(r"-\d+-[0-9a-f]{8}$", "", manifest.collection)
-    return f"{first}-{manifest.generation + 1}-{uuid4().hex[:8]}"
+def _fresh(server: Connection, note: Path, generation: int) -> Connection:
+    """The collection of the next generation: called as the first one, and as nobody else's; its name is noted.
+
+    The one that a run cut short had noted goes.
+    """
+    first = re.sub(r"-\d+-[0-9a-f]{8}$", "", server.collection)
+    left = note.read_text(encoding="utf-8") if note.exists() else ""
+    if re.fullmatch(rf"{re.escape(first)}-{generation}-[0-9a-f]{{8}}", left):
+        delete_store(replace(server, collection=left))
+    fresh = replace(server, collection=f"{first}-{generation}-{uuid4().hex[:8]}")
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(fresh.collection, encoding="utf-8")
+    return fresh

@@ -20,11 +20,6 @@ _CATEGORY = ("category_id", "category_path")
 _ADDRESS = "image_url"
 
 
-def source_files(index: Index, files: Sequence[Path]) -> list[Path]:
-    """The files to compare with, the latest last: those given, or those ingested, as far as they are still there."""
-    return list(files) or [Path(file) for file in index.manifest.contents.sources if Path(file).exists()]
-
-
 def compare(index: Index, files: Sequence[Path], found: Checked) -> None:
     """Add to what was found the products whose text is in none of the files that have them.
 

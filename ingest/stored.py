@@ -24,6 +24,11 @@ def stored_vectors(store: Store, ids: Sequence[int], sizes: Mapping[str, int]) -
     return vectors
 
 
+def source_files(index: Index, files: Sequence[Path]) -> list[Path]:
+    """The files to compare with, the latest last: those given, or those ingested, as far as they are still there."""
+    return list(files) or [Path(file) for file in index.manifest.contents.sources if Path(file).exists()]
+
+
 @dataclass(frozen=True)
 class StoredProducts:
     """The products of an index: their texts from the files they came from, their categories from the index.
@@ -44,18 +49,16 @@ class StoredProducts:
 
         Args:
             index: whose products.
-            files: where their rows are; by default the files that were ingested, as far as they are still there.
+            files: where their rows are, the latest last; by default the files that were ingested.
         """
         categories: dict[tuple[int, str], Category] = {}
         known = {}
         for page in index.store.scroll(payload=["text_hash", "category_id", "category_path"]):
             for point in page:
-                key = (point.payload["category_id"], point.payload["category_path"])
+                key = (point.category_id, point.text("category_path"))
                 category = categories.setdefault(key, Category(*key))
-                known[point.id] = (point.payload["text_hash"], category)
-        remembered = [Path(file) for file in reversed(index.manifest.contents.sources)]
-        found = list(files) or [file for file in remembered if file.exists()]
-        return cls(found, Hasher.of(index.manifest), known)
+                known[point.id] = (point.text("text_hash"), category)
+        return cls(source_files(index, files)[::-1], Hasher.of(index.manifest), known)
 
     def __len__(self) -> int:
         """How many products there are."""

@@ -37,8 +37,10 @@ def parse_fields(raw: object) -> dict[str, object]:
     Raises:
         FieldsError: the cell is empty, too large, too deep, or neither notation.
     """
-    if not isinstance(raw, str) or not raw.strip():
+    if raw is None or (isinstance(raw, str) and not raw.strip()):
         raise FieldsError("is empty")
+    if not isinstance(raw, str):
+        raise _no_dictionary(raw)
     if len(raw) > MAX_CHARACTERS:
         raise FieldsError(f"has {len(raw):,} characters, more than the {MAX_CHARACTERS:,} that are read")
     # Most cells are too short and too flat to look closer.
@@ -46,8 +48,12 @@ def parse_fields(raw: object) -> dict[str, object]:
         _check_structure(_STRING.sub(_HOLE, raw))
     fields = _load(raw)
     if not isinstance(fields, dict):
-        raise FieldsError(f"is a {type(fields).__name__}, not a dictionary with a title")
+        raise _no_dictionary(fields)
     return {str(key): value for key, value in fields.items()}
+
+
+def _no_dictionary(found: object) -> FieldsError:
+    return FieldsError(f"is a {type(found).__name__}, not a dictionary with a title")
 
 
 def _check_structure(skeleton: str) -> None:

@@ -1,29 +1,26 @@
 """Reads products from a pandas DataFrame in batches, as `parquet.Reader` does from files."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rubrika.errors import InputError
+from rubrika.products.columns import check_type, wanted_columns
 from rubrika.products.parquet import BATCH_ROWS
 from rubrika.products.product import Batch, Product, Reject
 from rubrika.products.row import RowError, product_of, shown_id
+from rubrika.products.text import joined
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # What stands in messages where otherwise a file does.
 PLACE = Path("DataFrame")
-
-_REQUIRED = ("product_id", "text_fields")
-_LABEL = ("category_id", "category_name")
-_OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
-_WHOLE_NUMBERS = ("product_id", "category_id")
-_TEXTS = ("text_fields", "category_name")
 
 
 @dataclass(frozen=True)
@@ -73,23 +70,16 @@ class Frame:
                 try:
                     row["text_fields"] = _notation(row["text_fields"])
                     products.append(product_of(row, number, self.labelled, None))
-                except RowError as error:
-                    rejects.append(Reject(PLACE, number, shown_id(row["product_id"]), str(error)))
+                except Exception as error:  # A cell may be anybody's object, and raise whatever it likes.
+                    reason = (
+                        str(error) if isinstance(error, RowError) else f"a cell cannot be read ({type(error).__name__})"
+                    )
+                    rejects.append(Reject(PLACE, number, shown_id(row["product_id"]), reason))
             yield Batch(PLACE, products, rejects)
 
     def _columns(self) -> list[str]:
-        names = [str(name) for name in self.frame.columns]
-        wanted = (*_REQUIRED, *(_LABEL if self.labelled else ()))
-        missing = [name for name in wanted if name not in names]
-        if missing:
-            raise InputError(
-                f"{PLACE}: no column {', '.join(missing)} (it has {', '.join(names) or 'none'}); "
-                f"rename or add {'it' if len(missing) == 1 else 'them'}"
-            )
-        columns = [*wanted, *(name for name in _OPTIONAL if name in names)]
+        columns = wanted_columns(PLACE, [str(name) for name in self.frame.columns], self.labelled)
         for name in columns:
-            if names.count(name) > 1:
-                raise InputError(f"{PLACE}: {names.count(name)} columns are called {name}; keep one")
             self._check_type(name)
         return columns
 
@@ -101,16 +91,21 @@ class Frame:
         anything = types.is_object_dtype(kind) or not len(self.frame)
         number = types.is_numeric_dtype(kind) and not types.is_bool_dtype(kind)
         text = types.is_string_dtype(kind) or isinstance(kind, types.CategoricalDtype)
-        if name in _WHOLE_NUMBERS and not (number or anything):
-            raise InputError(f"{PLACE}: column {name} is {kind}, not a whole number; convert it first")
-        if name in _TEXTS and not (text or anything):
-            raise InputError(f"{PLACE}: column {name} is {kind}, not text; convert it first")
+        check_type(PLACE, name, kind, number or anything, text or anything)
 
 
 def _cells(column: "pd.Series[Any]") -> list[Any]:
     """Cells as a parquet file would give them: Python's own numbers, and None where there is nothing."""
-    cells = column.astype(object).where(column.notna(), None).tolist()
-    return [cell.item() if isinstance(cell, np.generic) else cell for cell in cells]
+    cells = column.astype(object).tolist()
+    return [_cell(cell.item() if isinstance(cell, np.generic) else cell) for cell in cells]
+
+
+def _cell(cell: object) -> object:
+    import pandas as pd
+
+    empty = cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and math.isnan(cell))
+    # `pandas.isna` stumbles over a Decimal's NaN that signals.
+    return None if empty or (isinstance(cell, Decimal) and cell.is_nan()) else cell
 
 
 def _notation(cell: object) -> object:
@@ -118,13 +113,21 @@ def _notation(cell: object) -> object:
     if not isinstance(cell, dict):
         return cell
     try:
-        return json.dumps(cell, ensure_ascii=False, default=_plain)
+        return json.dumps(_plain(cell), ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         raise RowError("text_fields is a dictionary that cannot be written as JSON") from None
 
 
 def _plain(value: object) -> object:
-    """What JSON does not know but tables hold; anything else counts as its words."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    return list(value) if isinstance(value, set | frozenset | tuple) else str(value)
+    """What JSON can hold, of what tables do; anything else counts as its words."""
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, set | frozenset):
+        # In the order of the text that is made of it, as a set has another one in every process.
+        return sorted(map(_plain, value), key=joined)
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    value = _cell(value.item() if isinstance(value, np.generic) else value)
+    return value if value is None or isinstance(value, str | int | float) else str(value)

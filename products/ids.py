@@ -4,22 +4,30 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
+from rubrika.products.parquet import open_parquet
+from rubrika.products.text import first_line
 
 
 def read_ids(file: Path) -> list[int]:
-    """The product_id of every row that has one.
+    """The different product_ids of the rows that have one, in their order.
 
     Raises:
         InputError: the file cannot be read, or has no such column of whole numbers.
     """
-    try:
-        ids = pq.read_table(file, columns=["product_id"]).column("product_id")
-        return [int(id) for id in pc.drop_null(ids).cast(pa.uint64()).to_pylist()]
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file, and not a product's id either; check the path") from None
-    except (pa.ArrowException, OSError, KeyError) as error:
-        reason = (str(error).splitlines() or ["damaged"])[0].rstrip(".")
-        raise InputError(f"{file}: no product_id can be read ({reason}); give a parquet file that has them") from None
+    if not file.exists():
+        raise InputError(f"{file}: no such file, and not a product's id either; check the path")
+    ids: dict[int, None] = {}
+    with open_parquet(file) as parquet:
+        try:
+            for table in parquet.iter_batches(columns=["product_id"], use_threads=False):
+                column = pc.drop_null(table.column("product_id")).cast(pa.uint64())
+                ids.update(dict.fromkeys(pc.unique(column).to_pylist()))
+        # Arrow's own, and what turning damaged names into Python's comes to.
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            reason = first_line(str(error))
+            raise InputError(
+                f"{file}: no product_id can be read ({reason}); give a parquet file that has them"
+            ) from None
+    return list(ids)

@@ -10,21 +10,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
+from rubrika.products.columns import LABEL, check_type, wanted_columns
 from rubrika.products.product import Batch, Product, Reject
 from rubrika.products.row import RowError, product_of, shown_id
-from rubrika.products.text import one_line, shortened
+from rubrika.products.text import first_line
 
 BATCH_ROWS = 2_048
-# So many are decoded at once: a cell may be megabytes, and a dictionary writes it once for thousands of rows.
-DECODED_ROWS = 64
+# So much is decoded at once: a cell may be megabytes, and a dictionary writes it once for thousands of rows.
+DECODED_ROWS = 16
+DECODED_BYTES = 32_000_000
 # No file of products holds more rows than this a byte; one that promises more is damaged, or a bomb.
 MAX_ROWS_A_BYTE = 100
-LONGEST_REASON = 200
+# Nor do texts become a thousand times as short, unless they are short in all.
+MAX_BYTES_A_BYTE = 1_000
+SHORT_BYTES = 64_000_000
 
-_REQUIRED = ("product_id", "text_fields")
-_LABEL = ("category_id", "category_name")
-_OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
-_WHOLE_NUMBERS = ("product_id", "category_id")
 # Arrow's own; ValueError and OverflowError come from turning damaged names and values into Python's.
 _FAULTS = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 
@@ -47,17 +47,17 @@ class Reader:
 
     def __len__(self) -> int:
         """How many rows the files hold, good and bad, without reading them."""
-        return sum(_open(file).metadata.num_rows for file in self.files)
+        return sum(open_parquet(file).metadata.num_rows for file in self.files)
 
     def check(self) -> None:
         """Open every file and look at its columns, so that a wrong file is known before any work is done."""
         for file in self.files:
-            with _open(file) as parquet:
+            with open_parquet(file) as parquet:
                 self._columns(file, parquet)
 
     def id_type(self) -> pa.DataType:
         """The integer type of product_id in the first file; int64 where it was written as something else."""
-        kind = _open(self.files[0]).schema_arrow.field("product_id").type
+        kind = open_parquet(self.files[0]).schema_arrow.field("product_id").type
         return kind if pa.types.is_integer(kind) else pa.int64()
 
     def __iter__(self) -> Iterator[Batch]:
@@ -94,9 +94,9 @@ class Reader:
             InputError: as when iterating.
         """
         number = 0
-        with _open(file) as parquet:
+        with open_parquet(file) as parquet:
             columns, promised = self._columns(file, parquet), parquet.metadata.num_rows
-            tables = parquet.iter_batches(min(DECODED_ROWS, self.batch_rows), columns=columns, use_threads=False)
+            tables = _decoded(parquet, columns, min(DECODED_ROWS, self.batch_rows))
             while True:
                 with _explained(file, f"damaged after row {number}"):
                     table = next(tables, None)
@@ -113,17 +113,8 @@ class Reader:
         with _explained(file, "not a readable parquet file"):
             schema = parquet.schema_arrow
             names: list[str] = schema.names
-        wanted = (*_REQUIRED, *(_LABEL if self.labelled else ()), *([self.group_by] if self.group_by else ()))
-        missing = [name for name in wanted if name not in names]
-        if missing:
-            raise InputError(
-                f"{file}: no column {', '.join(missing)} (it has {_said(', '.join(names)) or 'none'}); "
-                f"rename or add {'it' if len(missing) == 1 else 'them'}"
-            )
-        columns = [*dict.fromkeys(wanted), *(name for name in _OPTIONAL if name in names and name not in wanted)]
+        columns = wanted_columns(file, names, self.labelled, self.group_by)
         for name in columns:
-            if names.count(name) > 1:
-                raise InputError(f"{file}: {names.count(name)} columns are called {name}; keep one")
             _check_type(file, name, schema.field(name).type)
         return columns
 
@@ -134,19 +125,15 @@ def is_labelled(files: Sequence[Path]) -> bool:
     Raises:
         InputError: a file is missing or not parquet.
     """
-    return all(set(_LABEL) <= set(_open(file).schema_arrow.names) for file in files)
+    return all(set(LABEL) <= set(open_parquet(file).schema_arrow.names) for file in files)
 
 
-@contextmanager
-def _explained(file: Path, what: str) -> Iterator[None]:
-    """Say in a sentence what Arrow stumbles over."""
-    try:
-        yield
-    except _FAULTS as error:
-        raise InputError(f"{file}: {what} ({_said(str(error)) or type(error).__name__}); export it again") from None
+def open_parquet(file: Path) -> pq.ParquetFile:
+    """Open a parquet file, to be closed by the caller.
 
-
-def _open(file: Path) -> pq.ParquetFile:
+    Raises:
+        InputError: it is missing, not a file, not parquet, or promises more than it can hold.
+    """
     try:
         # Asked first, because opening a pipe would wait for ever.
         if not file.is_file():
@@ -156,21 +143,46 @@ def _open(file: Path) -> pq.ParquetFile:
         raise InputError(f"{file}: cannot be read ({error.strerror}); check the path and its permissions") from None
     with _explained(file, "not a readable parquet file"):
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        rows = parquet.metadata.num_rows
+        rows, unpacked = parquet.metadata.num_rows, _unpacked(parquet)
     if not 0 <= rows <= MAX_ROWS_A_BYTE * size:
         raise InputError(f"{file}: damaged: it promises {rows:,} rows in {size:,} bytes; export it again")
+    if unpacked > max(SHORT_BYTES, MAX_BYTES_A_BYTE * size):
+        raise InputError(f"{file}: damaged: it promises {unpacked:,} bytes in {size:,}; export it again")
     return parquet
+
+
+@contextmanager
+def _explained(file: Path, what: str) -> Iterator[None]:
+    """Say in a sentence what Arrow stumbles over."""
+    try:
+        yield
+    except _FAULTS as error:
+        reason = first_line(str(error)) or type(error).__name__
+        raise InputError(f"{file}: {what} ({reason}); export it again") from None
 
 
 def _check_type(file: Path, name: str, kind: pa.DataType) -> None:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    if name in _WHOLE_NUMBERS and not (number or pa.types.is_null(kind)):
-        raise InputError(f"{file}: column {name} is {_said(str(kind))}, not a whole number; convert it first")
-    if name in ("text_fields", "category_name") and not (text or pa.types.is_null(kind)):
-        raise InputError(f"{file}: column {name} is {_said(str(kind))}, not text; convert it first")
+    types, nothing = pa.types, pa.types.is_null(kind)
+    number = types.is_integer(kind) or types.is_floating(kind)
+    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    check_type(file, name, kind, number or nothing, text or nothing)
+
+
+def _decoded(parquet: pq.ParquetFile, columns: Sequence[str], most: int) -> Iterator[pa.RecordBatch]:
+    """All rows, at most `most` at a time, and fewer where they would not fit into `DECODED_BYTES`."""
+    for place in range(parquet.num_row_groups):
+        group = parquet.metadata.row_group(place)
+        row_bytes = max(group.total_byte_size // max(group.num_rows, 1), 1)
+        rows = max(1, min(most, DECODED_BYTES // row_bytes))
+        yield from parquet.iter_batches(rows, [place], columns, use_threads=False)
+
+
+def _unpacked(parquet: pq.ParquetFile) -> int:
+    """How many bytes all columns have when they are decompressed, as the file says."""
+    # Asking its columns, one by one, would end the process where their statistics are damaged.
+    return sum(parquet.metadata.row_group(place).total_byte_size for place in range(parquet.num_row_groups))
 
 
 def _values(column: pa.Array) -> list[Any]:
@@ -186,8 +198,3 @@ def _value(cell: pa.Scalar) -> Any:  # noqa: ANN401 - a cell can hold anything
         return cell.as_py()
     except (ValueError, OverflowError, pa.ArrowException):
         return None
-
-
-def _said(text: str) -> str:
-    """The first line of what a library says, fit for a terminal: a damaged file's names can hold anything."""
-    return shortened(one_line((text.splitlines() or [""])[0]), LONGEST_REASON).rstrip(".")

@@ -18,6 +18,9 @@ MAX_TITLE = 1_000
 MAX_SHOP_TITLE = 200
 MAX_PATH = 2_000
 MAX_LEVELS = 32
+# An id that is none is shown in so many characters; a whole number beyond these bits would be longer.
+MAX_SHOWN = 40
+MAX_SHOWN_BITS = 128
 
 Row = Mapping[str, object]
 
@@ -57,21 +60,27 @@ def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> P
         shop_title=_shop_title(row.get("shop_title")),
         rating=None if rating is None else float(rating),
         sale=_flag(row.get("sale")),
-        group=str(row[group_by]) if group_by else "",
+        # A number that is none is not even equal to itself.
+        group=str(row[group_by]) if group_by and row[group_by] is not None and row[group_by] == row[group_by] else "",
     )
 
 
 def shown_id(value: object) -> str:
-    """An id as its owner wrote it: a column with an empty place holds even whole numbers as 2.0."""
+    """An id as its owner wrote it, cut when long: a column with an empty place holds even whole numbers as 2.0."""
+    if isinstance(value, int) and value.bit_length() > MAX_SHOWN_BITS:
+        return f"(a number of {value.bit_length():,} bits)"
     exact = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT
-    return f"{value:.0f}" if exact else str(value)
+    try:
+        return f"{value:.0f}" if exact else shortened(str(value), MAX_SHOWN)
+    except Exception:  # A DataFrame may hold an object that cannot be written.
+        return f"(an object of type {type(value).__name__})"
 
 
 def _whole(name: str, value: object, largest: int) -> int:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         raise RowError(f"{name} is empty")
     if not isinstance(value, int | float) or (isinstance(value, float) and not value.is_integer()):
-        raise RowError(f"{name} {value} is not a whole number")
+        raise RowError(f"{name} {shown_id(value)} is not a whole number")
     if not 0 <= value <= largest:
         raise RowError(f"{name} {shown_id(value)} is outside 0 … {largest}")
     if isinstance(value, float) and value > MAX_EXACT:
@@ -116,5 +125,9 @@ def _flag(value: object) -> bool | None:
 
 
 def _finite(value: object) -> int | float | Decimal | None:
-    known = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
-    return value if known and isinstance(value, int | float | Decimal) else None
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except (OverflowError, ValueError):  # A number that no float holds, or a NaN that signals.
+        return None

@@ -7,6 +7,7 @@ MAX_TEXT = 20_000
 MAX_HTML = 1_000_000
 # Wrongly nested tags take a parser time that grows with the square of their number.
 MAX_TAGS = 4_000
+_LONGEST_LINE = 200
 
 # Control, bidirectional, zero-width and tag marks change how a text looks, not what it says; a lone surrogate says
 # nothing.
@@ -29,6 +30,11 @@ def one_line(text: str) -> str:
 def shortened(text: str, length: int) -> str:
     """At most `length` characters of a text, the last of them an ellipsis when there were more."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def first_line(text: str) -> str:
+    """The first line of what a library or a file says, fit for a message: a damaged one can say anything."""
+    return shortened(one_line((text.splitlines() or [""])[0]), _LONGEST_LINE).rstrip(".")
 
 
 def product_title(fields: dict[str, object]) -> str:
@@ -73,20 +79,22 @@ def _facts(fields: dict[str, object]) -> Iterator[str]:
     for part in ("attributes", "custom_characteristics", "defined_characteristics", "filters"):
         value = fields.get(part)
         if isinstance(value, dict):
-            said = ((name, _joined(inner)) for name, inner in value.items())
+            said = ((name, joined(inner)) for name, inner in value.items())
             yield from (one_line(f"{name}: {words}") for name, words in said if words)
         elif isinstance(value, list | tuple):
-            yield from (plain_text(_joined(item)) for item in value)
+            yield from (plain_text(joined(item)) for item in value)
         else:
             yield plain_text(_scalar(value))
 
 
-def _joined(value: object) -> str:
+def joined(value: object) -> str:
     """A list as a person would write it; nested values are flattened, their depth being capped by the parser."""
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {_joined(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name}: {joined(inner)}" for name, inner in value.items())
     if isinstance(value, list | tuple | set):
-        return ", ".join(filter(None, map(_joined, value)))
+        words = filter(None, map(joined, value))
+        # A set has another order in every process.
+        return ", ".join(sorted(words) if isinstance(value, set) else words)
     return _scalar(value)
 
 

@@ -30,9 +30,9 @@ def element(name: str, *inside: str, **attributes: str | float | None) -> Markup
     return Markup(f"<{name}{said}>{joined(inside)}</{name}>" if inside else f"<{name}{said}/>")
 
 
-def joined(parts: Iterable[str], between: str = "") -> Markup:
+def joined(parts: Iterable[str]) -> Markup:
     """Parts one after the other, those escaped that are not markup."""
-    return Markup(_text(between).join(part if isinstance(part, Markup) else _text(part) for part in parts))
+    return Markup("".join(part if isinstance(part, Markup) else _text(part) for part in parts))
 
 
 def _text(text: str) -> str:

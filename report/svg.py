@@ -111,14 +111,14 @@ def columns(names: Sequence[str], values: Sequence[float], x: str, y: Axis, titl
     return drawing(x, [plain, *named, *_columns(edges[:-1] + gap, np.diff(edges) - 2 * gap, tops, titles), *said])
 
 
-def bars(rows: Sequence[tuple[str, float]], label: str, form: str = ",") -> Markup:
+def bars(rows: Sequence[tuple[str, float]], label: str) -> Markup:
     """Bars from the left, one a row, with its name before and its value behind it."""
     most = max((value for _, value in rows), default=0) or 1
     room = WIDTH - NAMES - 80
     parts: list[Markup] = []
     for number, (name, value) in enumerate(rows):
         top, width = number * ROW + 4, max(value / most * room, 1)
-        said = format(value, form)
+        said = f"{value:,}"
         parts.append(element("text", _fitted(name, NAMES), x=NAMES - 8, y=top + 14, text_anchor="end", class_="name"))
         bar = element("title", f"{name}: {said}")
         parts.append(element("rect", bar, x=NAMES, y=top + 2, width=width, height=ROW - 6, rx=2, class_="fill c1"))

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from rubrika.errors import InputError
 from rubrika.eval.watch import Watch
@@ -16,23 +15,6 @@ from rubrika.report.png import MISSING, can_draw, png
 from rubrika.report.sections import sections
 
 PAGE, NUMBERS = "report.html", "report.json"
-
-
-def report_folder(folder: Path) -> Path:
-    """The folder of a report, made if it is not there.
-
-    Raises:
-        InputError: nothing can be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{folder}: no report can be written there ({error.strerror}); choose another --report"
-        ) from None
-    return folder
 
 
 def write_report(

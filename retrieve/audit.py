@@ -10,8 +10,8 @@ from rubrika.errors import IndexFolderError
 from rubrika.index.index import Index
 from rubrika.index.manifest import VoteSettings
 from rubrika.progress import Progress, Silent
-from rubrika.retrieve.classify import search
 from rubrika.retrieve.duplicates import Duplicates, alike, same_text
+from rubrika.retrieve.search import search
 from rubrika.retrieve.vote import NO_CATEGORY, lifted, vote_over
 from rubrika.store.store import FloatArray, Hits, Point
 
@@ -79,12 +79,12 @@ def audit(index: Index, progress: Progress | None = None) -> Audit:
     with (progress or Silent()).stage("auditing products", index.store.count()) as advance:
         for page in index.store.scroll(payload=["category_id", "category_path", "text_hash"], vectors=True):
             ids = np.array([point.id for point in page], np.uint64)
-            categories = np.array([point.payload["category_id"] for point in page], np.int64)
-            paths |= {point.payload["category_id"]: point.payload["category_path"] for point in page}
+            categories = np.array([point.category_id for point in page], np.int64)
+            paths |= {point.category_id: point.shown("category_path") for point in page}
             hits = {name: _others(index, name, page, ids, settings.top_k) for name in settings.weights}
             suspects.append(_contradicted(ids, categories, hits, settings, index.seen))
             pairs.append(alike(ids, categories, next(iter(hits.values()))))
-            texts.append((ids, categories, [point.payload.get("text_hash", "") for point in page]))
+            texts.append((ids, categories, [_text_hash(point) for point in page]))
             advance(len(page))
     products = sum(len(ids) for ids, _, _ in texts)
     return Audit(products, paths, _ranked(suspects), Duplicates.joined([*pairs, same_text(texts)]))
@@ -112,6 +112,12 @@ def balance(
         total += weights[name] * (similarity * speaks).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
         counted += weights[name] * there.any(axis=1)
     return (total / np.where(counted > 0, counted, 1.0)).astype(np.float32)
+
+
+def _text_hash(point: Point) -> str:
+    """The hash of its text; whoever else wrote into the store may have written anything."""
+    found = point.payload.get("text_hash", "")
+    return found if isinstance(found, str) and found.isascii() else ""
 
 
 def _check(index: Index) -> None:

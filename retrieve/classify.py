@@ -1,42 +1,34 @@
-"""Classifies products: a query a product and named vector, and a vote over its hits."""
+"""Classifies products: a vote over the hits of each, and what its outcome is worth."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from rubrika.index.calibration import MAX_ERROR
 from rubrika.index.index import Index
 from rubrika.products.pictures import PictureFolder
-from rubrika.products.product import Batch
 from rubrika.products.selection import Products
 from rubrika.retrieve.decide import Decisions, decide
 from rubrika.retrieve.levels import Levels, levels_of
+from rubrika.retrieve.search import Found, find
 from rubrika.retrieve.tree import Tree
 from rubrika.retrieve.vote import Votes, lifted, vote_over
-from rubrika.store.store import FloatArray, Hits, Store
 
 
 @dataclass(frozen=True, slots=True)
-class Classified:
-    """A batch with what was found for its products, in the order of `batch.products`.
+class Classified(Found):
+    """A batch with what was found for its products, and what that says.
 
     Args:
-        batch: the products.
-        hits: what each named vector that votes has found; the first is the main one.
-        votes: their outcome.
+        votes: the outcome for each product.
         decided: what they are worth.
         tree: the categories that were met so far.
         levels: of the most voted leaf.
-        failures: how many pictures could not be used, by reason.
     """
 
-    batch: Batch
-    hits: Mapping[str, Hits]
     votes: Votes
     decided: Decisions
     tree: Tree
     levels: Levels
-    failures: Mapping[str, int]
 
 
 def classify(
@@ -61,9 +53,8 @@ def classify(
     settings = index.manifest.vote
     settings = replace(settings, top_k=top_k or settings.top_k)
     tree, weights, calibration = Tree(), settings.weights, index.manifest.calibration
-    for batch in products:
-        encoded = index.encoders.encode(batch.products, pictures, settings.weights)
-        hits = {name: search(index.store, name, encoded.vectors[name], settings.top_k) for name in settings.weights}
+    for found in find(index, products, pictures, settings.top_k):
+        hits = found.hits
         votes = vote_over(lifted(hits, settings, index.seen), settings)
         tree.learn(index.store, hits)
         levels = levels_of(tree, hits, votes, weights, calibration)
@@ -72,14 +63,4 @@ def classify(
             votes = tree.at(votes, level)
             judged = tree.raised(hits, votes, level)
         decided = decide(*judged, weights, calibration, max_error)
-        yield Classified(batch, hits, votes, decided, tree, levels, Counter(encoded.failures.values()))
-
-
-def search(store: Store, name: str, vectors: FloatArray, top_k: int) -> Hits:
-    """Search with rows (n, size); one of zeros is a product that lacks this vector, and finds nothing."""
-    there = vectors.any(axis=1)
-    if there.all():
-        return store.search(name, vectors, top_k)
-    found, hits = store.search(name, vectors[there], top_k), Hits.none(len(vectors), top_k)
-    hits.ids[there], hits.scores[there], hits.categories[there] = found.ids, found.scores, found.categories
-    return hits
+        yield Classified(found.batch, hits, found.failures, votes, decided, tree, levels)

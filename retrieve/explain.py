@@ -96,7 +96,7 @@ def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation
     points = index.store.fetch(
         sorted({int(id) for found in hits.values() for id in found.ids[np.isfinite(found.scores)]})
     )
-    tree = Tree(Category(point.payload["category_id"], point.payload["category_path"]) for point in points.values())
+    tree = Tree(Category(point.category_id, point.shown("category_path")) for point in points.values())
     found = (hits, votes, vote.weights, index.manifest.calibration)
     decided, levels = decide(*found), levels_of(tree, *found)
     paths, sure = tree.names(levels.nodes)[0], int(levels.sure()[0])

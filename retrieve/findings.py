@@ -6,16 +6,14 @@ import numpy as np
 import pyarrow as pa
 
 from rubrika.retrieve.audit import Suspects
+from rubrika.retrieve.cells import NEIGHBOUR, neighbour_cells
 from rubrika.retrieve.duplicates import Duplicates
-from rubrika.store.store import Hits, Store
+from rubrika.store.store import Store
 
 Paths = Mapping[int, str]
 
 ROWS = 2_048
 
-_NEIGHBOUR = pa.struct(
-    [("product_id", pa.uint64()), ("category_id", pa.int64()), ("score", pa.float32()), ("vector", pa.string())]
-)
 SUSPECTS = pa.schema(
     [
         ("product_id", pa.uint64()),
@@ -25,7 +23,7 @@ SUSPECTS = pa.schema(
         ("suggested_category_id", pa.int64()),
         ("suggested_category_name", pa.string()),
         ("confidence", pa.float32()),
-        ("neighbours", pa.list_(_NEIGHBOUR)),
+        ("neighbours", pa.list_(NEIGHBOUR)),
     ]
 )
 _HALVES = ("", "other_")
@@ -68,7 +66,7 @@ def _suspects(store: Store, suspects: Suspects, paths: Paths) -> pa.Table:
         suspects.suggested,
         [paths[category] for category in suspects.suggested.tolist()],
         suspects.confidence,
-        _neighbours(suspects.hits),
+        neighbour_cells(suspects.hits),
     ]
     return pa.table(columns, schema=SUSPECTS)
 
@@ -87,15 +85,5 @@ def _duplicates(store: Store, pairs: Duplicates, paths: Paths) -> pa.Table:
     return pa.table([*columns, pairs.similarity], schema=DUPLICATES)
 
 
-def _neighbours(hits: Mapping[str, Hits]) -> list[list[dict[str, object]]]:
-    """Those that voted, of each product, the main vector's first."""
-    rows: list[list[dict[str, object]]] = [[] for _ in range(len(next(iter(hits.values())).ids))]
-    for name, found in hits.items():
-        for row, column in zip(*np.nonzero(np.isfinite(found.scores)), strict=True):
-            hit = (found.ids[row, column], found.categories[row, column], found.scores[row, column], name)
-            rows[row].append(dict(zip(_NEIGHBOUR.names, hit, strict=True)))
-    return rows
-
-
 def _titles(store: Store, ids: list[int]) -> dict[int, str]:
-    return {id: point.payload["title"] for id, point in store.fetch(ids).items()}
+    return {id: point.shown("title") for id, point in store.fetch(ids).items()}

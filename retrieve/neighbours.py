@@ -9,6 +9,7 @@ from rubrika.errors import RubrikaError
 from rubrika.index.index import Index
 from rubrika.index.manifest import IMAGE, TEXT, VoteSettings
 from rubrika.products.pictures import PictureError
+from rubrika.products.text import one_line
 from rubrika.retrieve.query import Query
 from rubrika.store.store import FloatArray
 
@@ -40,7 +41,8 @@ def neighbours(
         top_k: how many.
 
     Raises:
-        RubrikaError: the product is not stored, the picture cannot be used, or there is no such vector.
+        RubrikaError: the product is not stored, the title has no text, the picture cannot be used, or there is no such
+            vector.
     """
     vector = vector or (IMAGE if isinstance(asked, Path) else TEXT)
     names = index.manifest.vectors
@@ -54,6 +56,9 @@ def neighbours(
 
 
 def _of_title(index: Index, title: str, vector: str) -> FloatArray:
+    title = one_line(title)
+    if not title:
+        raise RubrikaError("the title has no text; give a --title with words, or --image FILE")
     found = index.encoders.encode_title(title, vector)
     if not found.any():
         raise RubrikaError(f"a title has no {vector} vector; ask with --image FILE, or by another --vector")
@@ -86,10 +91,10 @@ def _search(index: Index, vector: FloatArray, name: str, top_k: int, product_id:
         Neighbour(
             similarity=score,
             product_id=id,
-            category_id=points[id].payload["category_id"],
-            category=points[id].payload["category"],
-            category_path=points[id].payload["category_path"],
-            title=points[id].payload["title"],
+            category_id=points[id].category_id,
+            category=points[id].shown("category"),
+            category_path=points[id].shown("category_path"),
+            title=points[id].shown("title"),
         )
         for id, score in found
         # On a server, a hit may be deleted by another process in between.

@@ -1,22 +1,20 @@
 """Writes predictions as parquet: one row an input row, in its order, a batch at a time."""
 
 import json
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from rubrika.index.calibration import Calibration
 from rubrika.products.product import Reject
+from rubrika.retrieve.cells import NEIGHBOUR, list_cells, neighbour_cells
 from rubrika.retrieve.classify import Classified
 from rubrika.retrieve.decide import REVIEW
 from rubrika.retrieve.tree import NO_NODE
 from rubrika.retrieve.unfinished import Target, parquet
-from rubrika.store.store import Hits
 
 # In the metadata of details.parquet: how often predictions of each confidence are wrong.
 RISK = "rubrika.risk"
@@ -76,9 +74,6 @@ class Output:
     def _schemas(self) -> tuple[pa.Schema, pa.Schema]:
         level = pa.struct([("path", pa.string()), ("share", pa.float32()), ("confidence", pa.float32())])
         alternative = pa.struct([("category_id", pa.int64()), ("share", pa.float32())])
-        neighbour = pa.struct(
-            [("product_id", pa.uint64()), ("category_id", pa.int64()), ("score", pa.float32()), ("vector", pa.string())]
-        )
         result = pa.schema([("product_id", self._id_type), ("predicted_category_id", pa.int64())])
         details = [
             *result,
@@ -87,7 +82,7 @@ class Output:
             pa.field("decision", pa.string()),
             pa.field("levels", pa.list_(level)),
             pa.field("alternatives", pa.list_(alternative)),
-            pa.field("neighbours", pa.list_(neighbour)),
+            pa.field("neighbours", pa.list_(NEIGHBOUR)),
         ]
         return result, pa.schema(details, {RISK: json.dumps(self._calibration.risk)})
 
@@ -109,9 +104,9 @@ class Output:
                 pa.array([tree.path(id) for id in votes.winners.tolist()], pa.string()),
                 pa.array(decided.confidences),
                 pa.array(decided.decisions.tolist(), pa.string()),
-                _lists(reached, along, ["path", "share", "confidence"]),
-                _lists(voted, alternatives, ["category_id", "share"]),
-                _neighbours(classified.hits),
+                list_cells(reached, along, ["path", "share", "confidence"]),
+                list_cells(voted, alternatives, ["category_id", "share"]),
+                neighbour_cells(classified.hits),
             ],
             schema=self._schemas()[1],
         )
@@ -121,24 +116,6 @@ class Output:
         columns = {name: empty for name in self._schemas()[1].names}
         ids = [_id(reject.product_id, self._id_type) for reject in rejects]
         return pa.table(columns | {"product_id": ids, "decision": [REVIEW] * len(rejects)}, schema=self._schemas()[1])
-
-
-def _neighbours(hits: Mapping[str, Hits]) -> pa.Array:
-    """The hits of all vectors that voted, the main vector's first."""
-    ids, categories, scores = (
-        np.concatenate([getattr(found, name) for found in hits.values()], axis=1)
-        for name in ("ids", "categories", "scores")
-    )
-    vectors = np.concatenate([np.full(found.ids.shape, name) for name, found in hits.items()], axis=1)
-    found = np.isfinite(scores)
-    columns = [pa.array(each[found]) for each in (ids, categories, scores, vectors)]
-    return _lists(found, columns, ["product_id", "category_id", "score", "vector"])
-
-
-def _lists(filled: NDArray[np.bool_], values: list[pa.Array], names: list[str]) -> pa.Array:
-    """Ragged rows: `values` hold, row after row, what stands where `filled` is true."""
-    offsets = np.concatenate([[0], np.cumsum(filled.sum(axis=1))]).astype(np.int32)
-    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(values, names))
 
 
 def _id(text: str, kind: pa.DataType) -> int | None:

@@ -13,7 +13,7 @@ from rubrika.products.pictures import PictureFolder
 from rubrika.products.product import Product
 from rubrika.products.row import MAX_TITLE
 from rubrika.products.text import one_line, shortened
-from rubrika.retrieve.classify import search
+from rubrika.retrieve.search import search
 from rubrika.store.store import FloatArray, Hits, Store
 
 
@@ -49,11 +49,11 @@ class Query:
         vectors = {name: np.zeros((1, sizes[name]), np.float32) for name in {*names, IMAGE} if name in sizes}
         vectors |= {name: point.vectors[name][None] for name in vectors.keys() & point.vectors.keys()}
         query = cls(
-            point.payload["title"],
+            point.shown("title"),
             {name: vectors[name] for name in names},
             {IMAGE: vectors[IMAGE]} if IMAGE in vectors else {},
             product_id,
-            point.payload["category_path"],
+            point.shown("category_path"),
         )
         return query._checked(index, f"product {product_id}", "ask by --title instead")
 

@@ -30,6 +30,9 @@ def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:
         RubrikaError: the output cannot be written.
     """
     counts = Counter[str]()
+    # Asked first, because opening a pipe would wait for ever.
+    if details.exists() and not details.is_file():
+        raise InputError(f"{details}: not a file; name one that `rubrika classify --details` wrote")
     try:
         schema = pq.read_schema(details)
         auto_from = least_confidence(json.loads((schema.metadata or {})[RISK.encode()]), max_error)

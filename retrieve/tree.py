@@ -48,7 +48,7 @@ class Tree:
         new = (categories >= 0) & (self.depths(categories) == 0)
         if new.any():
             points = store.fetch(ids[witnesses[new]].tolist()).values()
-            self.add(Category(point.payload["category_id"], point.payload["category_path"]) for point in points)
+            self.add(Category(point.category_id, point.shown("category_path")) for point in points)
 
     @property
     def depth(self) -> int:

@@ -49,17 +49,23 @@ def parquet(path: Path, schema: pa.Schema) -> Iterator[Target]:
     if place in _taken:
         raise _shared(path)
     with _said(path):
-        writer = pq.ParquetWriter(unfinished, schema)
+        unfinished.unlink(missing_ok=True)
+        # Never through a link that somebody put there.
+        file = unfinished.open("xb")
+    writer = pq.ParquetWriter(file, schema)
     _taken.add(place)
     try:
         yield Target(path, schema, writer)
         with _said(path):
             writer.close()
+            file.close()
             unfinished.replace(path)
     except BaseException:
         # The first error is the one to tell.
         with suppress(OSError, pa.ArrowException):
             writer.close()
+        with suppress(OSError):
+            file.close()
         raise
     finally:
         _taken.remove(place)

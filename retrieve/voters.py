@@ -45,9 +45,9 @@ def voters_of(
             similarity=similarity,
             weight=weight,
             product_id=id,
-            title=points[id].payload["title"],
-            category_id=points[id].payload["category_id"],
-            category_path=points[id].payload["category_path"],
+            title=points[id].shown("title"),
+            category_id=points[id].category_id,
+            category_path=points[id].shown("category_path"),
         )
         for (name, id, similarity), weight in zip(found, _weights(voting, vote).tolist(), strict=True)
         if np.isfinite(similarity) and id in points

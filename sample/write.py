@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rubrika.errors import RubrikaError
 from rubrika.sample.dice import Dice
 from rubrika.sample.market import Product, stock_market
 from rubrika.sample.tree import category_numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from rubrika.sample.cards import Card
@@ -50,18 +53,31 @@ def write_sample(folder: Path, seed: int = 0, products: int = 3000) -> SampleSum
 
     Raises:
         ValueError: There are too few products to put one in every category.
+        RubrikaError: The folder is a file, or cannot be written.
     """
+    with _writable(folder):
+        # Known before any product is invented.
+        folder.mkdir(parents=True, exist_ok=True)
     stock = stock_market(seed, products)
     pictures = 0
-    for part, goods in (("train", stock.train), ("test", stock.test)):
-        pictures += _write_pictures(folder / "images" / part, goods, seed)
-        _write_table(folder / f"{part}.parquet", goods, Dice(seed, NOTATION_STREAM), labelled=part == "train")
+    with _writable(folder):
+        for part, goods in (("train", stock.train), ("test", stock.test)):
+            pictures += _write_pictures(folder / "images" / part, goods, seed)
+            _write_table(folder / f"{part}.parquet", goods, Dice(seed, NOTATION_STREAM), labelled=part == "train")
     return SampleSummary(
         train=len(stock.train),
         test=len(stock.test),
         categories=len({product.leaf.path for product in stock.train}),
         pictures=pictures,
     )
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RubrikaError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from None
 
 
 def _write_table(path: Path, products: list[Product], dice: Dice, *, labelled: bool) -> None:

@@ -30,12 +30,12 @@ class Padding:
     saved: float
 
 
-def padding_of(tokens: Numbers, limit: int, seed: int = 0) -> Padding:
-    """Batch texts of so many tokens (n,), at least one text; `seed` draws the random batches."""
+def padding_of(tokens: Numbers, limit: int) -> Padding:
+    """Batch texts of so many tokens (n,), at least one text."""
     # A text without a token still takes a place.
     cut = np.clip(tokens, 1, limit)
     tokens_kept = int(cut.sum())
-    shuffled, ordered = _places(np.random.default_rng(seed).permutation(cut)), _places(np.sort(cut))
+    shuffled, ordered = _places(np.random.default_rng(0).permutation(cut)), _places(np.sort(cut))
     densities = [round(tokens_kept / places, 4) for places in (len(cut) * limit, shuffled, ordered)]
     return Padding(BATCH_ROWS, limit, densities[0], densities[1], densities[2], round(1 - ordered / shuffled, 4))
 

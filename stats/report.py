@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rubrika.errors import RubrikaError
 from rubrika.products.product import Category
 from rubrika.report.markup import Markup
 from rubrika.report.page import Section, figures, note, page, table
@@ -17,21 +16,8 @@ from rubrika.stats.measure import Stats
 PAGE, FIGURES = "stats.html", "stats.json"
 
 
-def open_folder(folder: Path) -> None:
-    """Make the folder of a report, before the work whose report it will hold.
-
-    Raises:
-        RubrikaError: nothing can be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FIGURES).touch()
-    except OSError as error:
-        raise RubrikaError(f"{folder}: no report can be written there ({error.strerror}); choose a folder") from None
-
-
 def write_report(folder: Path, stats: Stats, files: Sequence[Path]) -> None:
-    """Write `stats.html` and `stats.json` into a folder that is there."""
+    """Write `stats.html` and `stats.json` into a folder, as `report_folder` gives it."""
     found = json.dumps(stats.as_dict(), ensure_ascii=False, indent=1)
     (folder / FIGURES).write_text(found + "\n", encoding="utf-8")
     title = f"What is in {', '.join(file.name for file in files) if len(files) < 4 else f'{len(files):,} files'}"

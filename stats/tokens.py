@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rubrika.encode.features import WORD_WEIGHT, Features
+from rubrika.encode.specs import RUBERT, explained
 from rubrika.errors import EncoderError
 from rubrika.stats.lengths import Numbers
 
@@ -51,7 +52,6 @@ class Pieces:
         """
         from rubrika.encode.hub import model_folder, quiet_transformers
         from rubrika.encode.recipe import RECIPE, Recipe
-        from rubrika.encode.specs import RUBERT
 
         folder = model_folder(RUBERT if spec == "rubert" else spec)
         from transformers import AutoTokenizer
@@ -80,14 +80,5 @@ def tokens_of(spec: str | None) -> Tokens:
     instead = "leave --text-encoder out to count words, or give a transformer's name or folder"
     if spec == "use":
         raise EncoderError(f"use: it has no tokenizer of its own; {instead}")
-    try:
+    with explained(spec, instead, "its tokenizer"):
         return Pieces(spec)
-    except EncoderError as error:
-        raise EncoderError(f"{spec}: {error}; {instead}") from None
-    except ImportError as error:
-        raise EncoderError(
-            f"{spec}: a package is not installed ({error.name}; pip install 'rubrika[pretrained]'); {instead}"
-        ) from None
-    except Exception as error:  # The loaders of others raise whatever they stumble over in a stranger's folder.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise EncoderError(f"{spec}: its tokenizer cannot be loaded ({reason}); {instead}") from None

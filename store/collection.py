@@ -143,14 +143,14 @@ class Collection:
                 self.do(self.client.create_payload_index, field_name=key, field_schema=schema, wait=True)
 
 
-def delete_collection(connection: Connection, *, client: QdrantClient | None = None) -> None:
+def delete_collection(connection: Connection) -> None:
     """Delete a collection with all its points; one that does not exist is no error.
 
     Raises:
         StoreError: the server cannot be reached, or Rubrika did not make the collection.
     """
     try:
-        collection = Collection.open(connection, client=client)
+        collection = Collection.open(connection)
     except NoCollectionError:
         return
     try:

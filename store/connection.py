@@ -23,6 +23,7 @@ class Connection:
         api_key: the server's key, if it wants one.
         timeout: seconds to wait for one answer.
         grpc_port: where the server speaks gRPC; by default 6334 when the url says 6333, else nowhere.
+        assumed: nobody named the collection, so an index on this server goes by its own.
 
     Raises:
         StoreError: the url or the key is none, the url holds a password, or the key would cross a network in the clear.
@@ -33,6 +34,7 @@ class Connection:
     api_key: str | None = field(default=None, repr=False)
     timeout: float = 30.0
     grpc_port: int | None = None
+    assumed: bool = field(default=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         parts = _split(self.url)
@@ -49,6 +51,10 @@ class Connection:
         parts = _split(self.url)
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
         return f"{parts.scheme}://{host}:{parts.port or HTTP_PORT}"
+
+    def is_on(self, url: str) -> bool:
+        """Whether this is the server of a url; two may be one host's, under other paths."""
+        return _address(self.url) == _address(url)
 
     @property
     def is_loopback(self) -> bool:
@@ -108,6 +114,8 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        # It is shown in messages, and an index may have brought it.
+        usable = usable and url.isprintable()
     except ValueError:
         usable = False
     # The url itself is not repeated: it may hold the very password that makes it unusable.
@@ -116,6 +124,11 @@ def _split(url: str) -> SplitResult:
     if parts.username or parts.password or parts.query or parts.fragment:
         raise StoreError("the server's url holds a password or a query; give the key as QDRANT_API_KEY instead")
     return parts
+
+
+def _address(url: str) -> tuple[str, str | None, int, str]:
+    parts = _split(url)
+    return parts.scheme, parts.hostname, parts.port or HTTP_PORT, parts.path.rstrip("/")
 
 
 def _is_loopback(host: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from rubrika.errors import StoreError
-from rubrika.store.store import FloatArray, Hits, Payload, Point
+from rubrika.store.store import FloatArray, Hits, Payload, Point, category_of, own_id
 
 Result = TypeVar("Result")
 
@@ -87,7 +87,7 @@ class EdgeStore:
                 for row in queries[start : start + QUERY_BATCH].tolist()
             ]
             batch = _call(self._folder, partial(self._shard.query_batch, edge.QueryBatchRequest(requests)))
-            found += [[(_id(hit), hit.score, (hit.payload or {})["category_id"]) for hit in hits] for hits in batch]
+            found += [[_hit(hit) for hit in hits] for hits in batch]
         return Hits.of(found, top_k)
 
     def fetch(self, ids: Sequence[int], payload: bool = True, vectors: bool = False) -> dict[int, Point]:  # noqa: D102
@@ -178,9 +178,9 @@ def _call(folder: Path, work: Callable[[], Result]) -> Result:
         raise StoreError(f"{folder}: the store failed ({' '.join(str(error).split())})") from None
 
 
-def _id(found: edge.Record | edge.ScoredPoint) -> int:
-    """The engine's ids may also be UUIDs; ours never are."""
-    return int(found.id)
+def _hit(hit: edge.ScoredPoint) -> tuple[int, float, int]:
+    id = own_id(hit.id)
+    return id, hit.score, category_of(id, hit.payload)
 
 
 def _plain(vectors: Mapping[str, FloatArray]) -> dict[str, Any]:
@@ -190,5 +190,5 @@ def _plain(vectors: Mapping[str, FloatArray]) -> dict[str, Any]:
 def _point(record: edge.Record) -> Point:
     vectors = record.vector if isinstance(record.vector, dict) else {}
     return Point(
-        _id(record), {name: np.asarray(row, np.float32) for name, row in vectors.items()}, record.payload or {}
+        own_id(record.id), {name: np.asarray(row, np.float32) for name, row in vectors.items()}, record.payload or {}
     )

@@ -14,7 +14,7 @@ from rubrika.store.collection import Collection
 from rubrika.store.connection import Connection, SearchOptions, ServerOptions
 from rubrika.store.faults import Patience
 from rubrika.store.schema import INDEXING_THRESHOLD, search_params
-from rubrika.store.store import FloatArray, Hits, Payload, Point
+from rubrika.store.store import FloatArray, Hits, Payload, Point, category_of, own_id
 
 Item = TypeVar("Item")
 
@@ -118,7 +118,7 @@ class ServerStore:
                 for row in queries[start : start + QUERY_BATCH].tolist()
             ]
             answers = self._do(self._client.query_batch_points, requests=requests)
-            found += [[self._hit(hit) for hit in answer.points] for answer in answers]
+            found += [[_hit(hit) for hit in answer.points] for answer in answers]
         return Hits.of(found, top_k)
 
     def fetch(self, ids: Sequence[int], payload: bool = True, vectors: bool = False) -> dict[int, Point]:  # noqa: D102
@@ -196,12 +196,6 @@ class ServerStore:
                 raise self._error(f"product {point.id} has a «{name}» vector with numbers that are not finite")
         return {name: row.tolist() for name, row in point.vectors.items()}
 
-    def _hit(self, hit: models.ScoredPoint) -> tuple[int, float, int]:
-        try:
-            return int(hit.id), hit.score, int((hit.payload or {})["category_id"])
-        except (KeyError, TypeError, ValueError):
-            raise self._error(f"point {hit.id} is not a product with a category_id; choose another one") from None
-
     def _check_size(self, vector: str, size: int, whose: str) -> None:
         if vector not in self._collection.sizes:
             raise self._error(f"it has no «{vector}» vector; it has {', '.join(self._collection.sizes) or 'none'}")
@@ -210,8 +204,13 @@ class ServerStore:
             raise self._error(f"{whose} has {size} numbers in «{vector}», the collection {wanted}")
 
 
+def _hit(hit: models.ScoredPoint) -> tuple[int, float, int]:
+    id = own_id(hit.id)
+    return id, hit.score, category_of(id, hit.payload)
+
+
 def _point(record: models.Record) -> Point:
     vectors = record.vector if isinstance(record.vector, dict) else {}
     return Point(
-        int(record.id), {name: np.asarray(row, np.float32) for name, row in vectors.items()}, record.payload or {}
+        own_id(record.id), {name: np.asarray(row, np.float32) for name, row in vectors.items()}, record.payload or {}
     )

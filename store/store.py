@@ -7,6 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rubrika.errors import StoreError
+from rubrika.products.text import one_line
+
 FloatArray = NDArray[np.float32]
 Payload = dict[str, Any]
 
@@ -21,6 +24,23 @@ class Point:
     id: int
     vectors: Mapping[str, FloatArray] = field(default_factory=dict)
     payload: Payload = field(default_factory=dict)
+
+    @property
+    def category_id(self) -> int:
+        """What it is labelled; StoreError when it is not a product."""
+        return category_of(self.id, self.payload)
+
+    def text(self, key: str) -> str:
+        """A text of its payload; StoreError when it is not a product."""
+        found = self.payload.get(key)
+        if not isinstance(found, str):
+            raise foreign(self.id, f"a {key}")
+        return found
+
+    def shown(self, key: str) -> str:
+        """The same for a person: whoever else wrote into the store may have written what a terminal would obey."""
+        found = self.text(key)
+        return found if found.isprintable() else one_line(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +100,34 @@ class Hits:
     def first(self, top_k: int) -> "Hits":
         """The best `top_k` of each query."""
         return Hits(self.ids[:, :top_k], self.scores[:, :top_k], self.categories[:, :top_k])
+
+
+def category_of(id: int, payload: Mapping[str, Any] | None) -> int:
+    """The category of a point.
+
+    Raises:
+        StoreError: it has none that a product could have.
+    """
+    found = (payload or {}).get("category_id")
+    if type(found) is not int or not 0 <= found < 2**63:
+        raise foreign(id, "a category_id")
+    return found
+
+
+def own_id(id: object) -> int:
+    """What an engine calls a point, which may be a UUID where Rubrika did not write it.
+
+    Raises:
+        StoreError: it is no product's id.
+    """
+    if not isinstance(id, int):
+        raise foreign(id, "a product_id")
+    return id
+
+
+def foreign(id: object, lacks: str) -> StoreError:
+    """What to say of a point that Rubrika did not write."""
+    return StoreError(f"point {id} is not a product with {lacks}; use a collection or a folder that Rubrika filled")
 
 
 class Store(Protocol):

@@ -72,7 +72,10 @@ def test_a_dataframe_says_what_its_file_says(market: Path) -> None:
     frame = pd.read_parquet(file)
     for given in (frame, frame.convert_dtypes(), frame.astype(object)):
         products = [product for batch in Frame(given, labelled=True, batch_rows=100) for product in batch.products]
-        assert products == [product for batch in Reader([file], labelled=True) for product in batch.products]
+        known = [product for batch in Reader([file], labelled=True) for product in batch.products]
+        assert products == known
+        # Two products that say the same are equal wherever they stand.
+        assert [product.row for product in products] == [product.row for product in known]
 
 
 def test_fields_may_be_dictionaries() -> None:
@@ -108,8 +111,9 @@ def test_several_files_are_one_run_and_no_rows_are_none(index: Path, write: Writ
     with Index.open(index) as opened:
         found = opened.classify(files)
         assert (found.product_ids.tolist(), found.places.tolist()) == ([1, 3], [0, 2])
-        none = opened.classify(SHELF.head(0))
+        none = opened.classify(SHELF.head(0), top_k=3)
     assert (len(none.product_ids), none.decide(0.01).to_frame().shape) == (0, (0, 5))
+    assert {name: hits.ids.shape for name, hits in none.hits.items()} == {"text": (0, 3)}
 
 
 def test_another_bound_decides_as_if_it_had_been_asked_for(index: Path, market: Path) -> None:
@@ -121,6 +125,8 @@ def test_another_bound_decides_as_if_it_had_been_asked_for(index: Path, market: 
     assert "auto" not in asked[0.0].decisions
     with pytest.raises(RubrikaError, match="max_error is a part of the answers, from 0 to 1, not 2"):
         first.decide(2)
+    with pytest.raises(RubrikaError, match="max_error is a part of the answers, from 0 to 1, not x"):
+        first.decide("x")
 
 
 def test_the_evidence_is_kept(index: Path, market: Path) -> None:
@@ -172,6 +178,11 @@ def test_neighbours_are_found_by_id_and_by_title(folder: Path) -> None:
             ({"product_id": 9}, "product 9 is not in"),
             ({"title": "кеды", "vector": "image"}, "has no vector image; it has text"),
             ({"title": "кеды", "top_k": 0}, "top_k is at least 1, not 0"),
+            ({"title": "кеды", "top_k": 2.5}, "top_k is a whole number, not 2.5"),
+            ({"title": " \u200b"}, "the title has no text"),
+            ({"title": 1}, "title is a text, not int"),
+            ({"image": 1}, "image is the path of a picture, not int"),
+            *(({"product_id": wrong}, "product_id is a whole number from 0 to") for wrong in ("abc", 1.5, -1, 2**64)),
         ):
             with pytest.raises(RubrikaError, match=said):
                 index.neighbours(**asked)
@@ -243,6 +254,7 @@ def test_what_are_no_products_is_said(tmp_path: Path, change: Callable[..., obje
         ({"image_encoder": "vit"}, "image_encoder needs images, the folder of the pictures"),
         ({"vote": "late"}, "vote='late' needs images"),
         ({"vote": "loud"}, "vote is one of joint, text, image, late, not loud"),
+        ({"backend": "zzz"}, "backend is one of torch, onnx-int8, not zzz"),
         ({"images": "nowhere"}, "nowhere: this folder of pictures cannot be read"),
     ],
 )
@@ -254,5 +266,8 @@ def test_what_cannot_be_made_is_said(tmp_path: Path, options: dict[str, str], sa
 def test_where_no_index_is_nothing_can_be_asked(tmp_path: Path) -> None:
     with Index.open(tmp_path / "index") as index, pytest.raises(RubrikaError, match="no index here"):
         index.classify(SHELF)
+    (tmp_path / "file").write_text("мой список")
+    with pytest.raises(RubrikaError, match="file: a file, not a folder; choose another place for the index"):
+        Index.open(tmp_path / "file").ingest(SHELF)
     with pytest.raises(RubrikaError, match="collection shop is on a server; say which with url"):
         Index.open(tmp_path / "index", collection="shop")

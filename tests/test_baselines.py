@@ -112,6 +112,21 @@ def test_nearest_products_come_best_first_and_ties_by_their_place() -> None:
     assert best_hits(scores, np.array([1, 2, 3, 4]), 6).scores[0, 4:].tolist() == [-np.inf] * 2
 
 
+def test_of_more_ties_than_are_kept_the_first_come() -> None:
+    scores = np.zeros((2, 3_000), np.float32)
+    equal = np.sort(np.random.default_rng(0).choice(3_000, 300, replace=False))
+    scores[:, equal] = 1
+    assert best_hits(scores, np.arange(3_000), 5).ids.tolist() == [equal[:5].tolist()] * 2
+    scores = np.zeros((1, 30))
+    scores[0, [3, 20]] = -1, 1
+    assert best_of(np.arange(30), scores).categories.tolist() == [[20, 0, 1, 2, 4, 5, 6, 7, 8, 9]]
+
+
+def test_the_fewer_products_the_more_often_fasttext_sees_them() -> None:
+    assert [FastText().pace(count) for count in (0, 300, 10_000, 20_000, 73_061)] == [100, 100, 30, 15, 15]
+    assert FastText(epochs=7).pace(300) == 7
+
+
 def test_of_many_categories_the_best_ten_are_kept() -> None:
     votes = best_of(np.arange(100, 130), np.arange(30.0)[None] / 10)
     assert votes.categories.tolist() == [list(range(129, 119, -1))]

@@ -1,17 +1,22 @@
 """Cells that hold anything: a bad one costs only its row, and what comes through is of bounded size."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from animals import GARBAGE, HEAVY, REJECTS, SHELF, Keeper, write_animal
 from rows import SHOES, row
 
+from rubrika.products.frame import Frame
 from rubrika.products.parquet import Reader
 from rubrika.products.product import Product, Reject
-from rubrika.products.row import MAX_PATH, MAX_SHOP_TITLE, MAX_TITLE
+from rubrika.products.row import MAX_PATH, MAX_SHOP_TITLE, MAX_TITLE, RowError, product_of, shown_id
 from rubrika.products.text import MAX_TEXT
 
 
@@ -80,6 +85,30 @@ def test_a_shop_that_cannot_be_indexed_is_no_shop(number: pa.Array, animal: Path
     assert (product.shop_id, product.rating) == (None, None)
 
 
+@pytest.mark.parametrize("number", [10**400, Decimal("sNaN"), Decimal("1e400"), Decimal("NaN")])
+def test_a_number_that_no_float_holds_is_none(number: object) -> None:
+    product = product_of(SHELF[0] | {"rating": number, "shop_id": number, "sale": number}, 1, True, None)
+    assert (product.rating, product.shop_id, product.sale) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (2.0, "2"),
+        (2**64, "18446744073709551616"),
+        (10**5000, "(a number of 16,610 bits)"),
+        ("9" * 5000, "9" * 39 + "…"),
+    ],
+    # pytest would write the number itself, which Python refuses.
+    ids=["2.0", "2**64", "10**5000", "text"],
+)
+def test_an_id_that_is_none_is_shown_in_few_characters(value: object, shown: str) -> None:
+    assert shown_id(value) == shown
+    if value != 2:
+        with pytest.raises(RowError, match=re.escape(f"product_id {shown} is ")):
+            product_of(SHELF[0] | {"product_id": value}, 1, True, None)
+
+
 def test_every_garbage_is_one_reject_and_the_rows_around_it_are_in(animal: Path, keeper: Keeper) -> None:
     bad = [row(100 + number, "", text_fields=cell) for number, cell in enumerate(GARBAGE.values())]
     rows = [each for one, other in zip([SHELF[0]] * len(bad), bad, strict=True) for each in (one, other)]
@@ -132,3 +161,54 @@ def test_the_readers_of_labels_and_of_none_agree(animal: Path) -> None:
     write_animal(animal, [*SHELF, row(4, ""), row(5, "уж", SHOES)])
     both = [read(animal, labelled=labelled) for labelled in (True, False)]
     assert [[each.text for each in products] for products, _ in both] == [["кот", "пёс", "ёж", "уж"]] * 2
+
+
+FRAME = pd.DataFrame(SHELF)
+
+
+class Silent:
+    """Somebody's own object, which cannot be written."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("column", ["rating", "shop_id", "sale", "shop_title"])
+@pytest.mark.parametrize("cell", [10**400, Decimal("sNaN"), pd.NaT, Silent()], ids=["10**400", "sNaN", "NaT", "silent"])
+def test_an_odd_cell_that_is_not_needed_costs_nothing(column: str, cell: object) -> None:
+    [batch] = Frame(FRAME.assign(**{column: pd.Series([cell, None, 1], dtype=object)}), labelled=True)
+    assert ([product.id for product in batch.products], batch.rejects) == ([1, 2, 3], [])
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "reason"),
+    [
+        ("product_id", 10**5000, f"product_id (a number of 16,610 bits) is outside 0 … {2**64 - 1}"),
+        ("product_id", Silent(), "product_id (an object of type Silent) is not a whole number"),
+        ("product_id", Decimal("sNaN"), "product_id is empty"),
+        ("text_fields", {"title": Silent()}, "a cell cannot be read (RuntimeError)"),
+        ("text_fields", {"title": pd.NA}, "text_fields has no title"),
+        ("text_fields", {"title": pd.NaT}, "text_fields has no title"),
+        ("text_fields", ["кеды"], "text_fields is a list, not a dictionary with a title"),
+        ("text_fields", b"{}", "text_fields is a bytes, not a dictionary with a title"),
+        ("text_fields", np.nan, "text_fields is empty"),
+    ],
+    # pytest would write the huge number itself, which Python refuses.
+    ids=lambda value: type(value).__name__,
+)
+def test_an_odd_cell_costs_its_row_alone(column: str, cell: object, reason: str) -> None:
+    odd = FRAME.astype(object)
+    odd.at[1, column] = cell
+    [batch] = Frame(odd, labelled=True)
+    assert [product.row for product in batch.products] == [1, 3]
+    assert [(reject.row, reject.reason) for reject in batch.rejects] == [(2, reason)]
+
+
+def test_what_a_dictionary_holds_is_read_like_the_same_in_a_file() -> None:
+    colours = {"синий", "белый", "чёрный", "красный"}
+    fields = {"title": "кеды", "attributes": [colours, frozenset({(40, "м"), "41"})], "filters": {np.int64(1): "а"}}
+    literal = repr({"title": "кеды", "attributes": [colours, {(40, "м"), "41"}], "filters": {1: "а"}})
+    [batch] = Frame(pd.DataFrame({"product_id": [1, 2], "text_fields": [fields, literal]}), labelled=False)
+    assert [product.text.split("\n") for product in batch.products] == [
+        ["кеды", "белый, красный, синий, чёрный", "40, м, 41", "1: а"]
+    ] * 2

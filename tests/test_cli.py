@@ -1,6 +1,7 @@
 """The command line through its real entry point: what it prints, writes, and how it exits."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,12 @@ def test_info_says_what_is_in_the_index(rubrika: Rubrika, index: Path, market: P
     answer = rubrika("info", "--index", index, "--json").json
     assert (answer["products"], answer["categories"]) == (len(train), train["category_id"].nunique())
     assert answer["vectors"]["text"]["encoder"] == "learned"
+
+
+def test_info_shows_names_as_they_are(rubrika: Rubrika, index: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(index, tmp_path / "index") / "index.json"
+    copy.write_text(copy.read_text().replace('"encoder": "learned"', '"encoder": "[red]котоэнкодер[/]"'))
+    assert "[red]котоэнкодер[/], " in rubrika("info", "--index", copy.parent).out
 
 
 def test_the_index_folder_may_come_from_the_environment(rubrika: Rubrika, index: Path) -> None:

@@ -1,6 +1,7 @@
 """The classifier of texts for scikit-learn: it keeps scikit-learn's contract, and decides as an index does."""
 
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -71,6 +72,18 @@ def test_a_label_that_was_never_heard_of_is_refused(grown: RetrievalClassifier) 
     assert grown.partial_fit(["шуба"], ["шубы"]).predict(["шуба"]).tolist() == ["шубы"]
 
 
+def test_numbers_and_texts_are_not_labels_of_one_classifier(grown: RetrievalClassifier) -> None:
+    numbers = RetrievalClassifier().fit(TEXTS, [7] * 3 + [-1] * 3)
+    with pytest.raises(ValueError, match="labels are numbers so far, and these are texts; give them as numbers too"):
+        numbers.partial_fit(["платье"], ["платья"], classes=["платья"])
+    with pytest.raises(ValueError, match="labels are numbers so far, and these are texts"):
+        numbers.partial_fit(["платье"], [7], classes=["платья"])
+    with pytest.raises(ValueError, match="labels are texts so far, and these are numbers"):
+        grown.partial_fit(["платье"], [3], classes=[3])
+    assert numbers.partial_fit(["платье"], [3], classes=[3]).classes_.tolist() == [-1, 3, 7]
+    assert grown.partial_fit(["шуба"], pd.Series(["шубы"], dtype="category"), classes=[]).seen_.tolist() == [0, 2]
+
+
 def test_the_first_partial_fit_learns(fitted: RetrievalClassifier) -> None:
     first = RetrievalClassifier(top_k=3).partial_fit(TEXTS, LABELS)
     assert np.array_equal(first.vectors_, fitted.vectors_)
@@ -84,8 +97,17 @@ def test_neighbours_are_places_among_the_texts(grown: RetrievalClassifier) -> No
     assert own.shape == (9, 3)
     assert not (own == np.arange(9)[:, None]).any()
     assert grown.kneighbors(["чехол"], n_neighbors=99, return_distance=False).shape == (1, 9)
-    with pytest.raises(ValueError, match="neighbours are at least 1, not 0"):
-        grown.kneighbors(["чехол"], n_neighbors=0)
+    for count in (0, 2.5, "а", True):
+        with pytest.raises(ValueError, match=f"n_neighbors is a whole number from 1, not {count!r}"):
+            grown.kneighbors(["чехол"], n_neighbors=count)
+
+
+def test_no_distance_is_below_0(fitted: RetrievalClassifier) -> None:
+    longer: RetrievalClassifier = pickle.loads(pickle.dumps(fitted))
+    # As float32 may round a vector of unit length, only more so.
+    longer.vectors_ = longer.vectors_ * np.float32(1.0001)
+    distances, _ = longer.kneighbors(TEXTS, n_neighbors=6)
+    assert (distances.dtype, distances.min()) == (np.float32, 0)
 
 
 def test_the_same_texts_give_the_same_classifier(fitted: RetrievalClassifier) -> None:
@@ -135,11 +157,37 @@ def test_it_decides_as_an_index_of_the_same_texts(market: Path, index: Path) -> 
         (["кроссовки", "кеды"], ["обувь", "обувь"], "at least 2 classes, and these texts are of 1 class, 'обувь'"),
         (["кроссовки", "чехол"], ["обувь"], "inconsistent numbers of samples"),
         ([], [], "there are no texts to learn from"),
+        (["кроссовки", "чехол"], ["обувь", None], "label 1 is no text, but others are; give all as texts, none empty"),
+        (["кроссовки", "чехол"], ["обувь", np.nan], "label 1 is no text, but others are"),
+        (["кроссовки", "чехол"], pd.Series([7, "чехлы"]), "label 0 is no text, but others are"),
     ],
 )
 def test_what_cannot_be_learned_from_is_said(texts: object, labels: list[str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         RetrievalClassifier().fit(texts, labels)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        *((name, value) for name in ("top_k", "size", "epochs") for value in (0, -1, 2.5, "а", True)),
+        *(("temperature", value) for value in (float("nan"), float("inf"), 1e308, -1, "а", None)),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_said(fitted: RetrievalClassifier, parameter: str, value: object) -> None:
+    wrong = clone(fitted).set_params(**{parameter: value})
+    with pytest.raises(ValueError, match=f"{parameter} is a (whole )?number from [01].*, not {re.escape(repr(value))}"):
+        wrong.fit(TEXTS, LABELS)
+    later: RetrievalClassifier = pickle.loads(pickle.dumps(fitted)).set_params(**{parameter: value})
+    for ask in (later.predict, later.kneighbors):
+        with pytest.raises(ValueError, match=f"{parameter} is a"):
+            ask(TEXTS)
+
+
+def test_any_temperature_that_can_be_gives_shares(fitted: RetrievalClassifier) -> None:
+    for temperature in (0, 1e6, np.float32(60)):
+        shares = pickle.loads(pickle.dumps(fitted)).set_params(temperature=temperature).predict_proba(TEXTS)
+        assert shares.sum(axis=1) == pytest.approx(1)
 
 
 def test_an_unfitted_one_says_so() -> None:

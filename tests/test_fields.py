@@ -63,7 +63,10 @@ def test_what_is_not_text_is_refused(raw: object) -> None:
         (None, "is empty"),
         ("", "is empty"),
         ("кроссовки", "neither JSON nor a Python literal"),
-        ("[1, 2]", "is a list"),
+        ("[1, 2]", "is a list, not a dictionary with a title"),
+        (["кот"], "is a list, not a dictionary with a title"),
+        (b'{"title": "x"}', "is a bytes, not a dictionary with a title"),
+        (" ", "is empty"),
         ("__import__('os').system('true')", "neither JSON nor a Python literal"),
         ("{'title': open('/etc/passwd').read()}", "neither JSON nor a Python literal"),
         ('{"title": ' + "[" * 1_000_000 + "]" * 1_000_000 + "}", "too many values"),
@@ -76,7 +79,7 @@ def test_what_is_not_text_is_refused(raw: object) -> None:
         ("{'title': 'кот", "neither JSON nor a Python literal"),
     ],
 )
-def test_refused_with_a_reason(raw: str | None, reason: str) -> None:
+def test_refused_with_a_reason(raw: object, reason: str) -> None:
     with pytest.raises(FieldsError, match=reason):
         parse_fields(raw)
 

@@ -1,6 +1,7 @@
 """The learned encoder: learns from labels, saves, loads, and says the same in another process."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rubrika.encode.learned import LearnedEncoder
+from rubrika.encode.learned import LearnedEncoder, cores
 from rubrika.errors import EncoderError
 from rubrika.products.product import Batch, Category, Product
 from rubrika.progress import Silent
@@ -77,6 +78,17 @@ def test_another_process_gives_the_same_vectors_without_torch(encoder: LearnedEn
     vectors, torch_loaded = json.loads(done.stdout)
     assert np.array_equal(np.array(vectors, np.float32), encoder.encode(["кеды красные", "корм"]))
     assert not torch_loaded
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not say which cores may be used")
+def test_no_more_threads_than_cores_that_may_be_used() -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert cores() == len(allowed)
 
 
 def test_one_category_is_too_few_to_learn(encoder: LearnedEncoder) -> None:

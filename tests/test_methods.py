@@ -15,9 +15,14 @@ from rows import CASES, row
 
 from rubrika.baselines.baseline import BaselineError
 from rubrika.errors import RubrikaError
-from rubrika.eval.methods import NAMES, chosen_methods
+from rubrika.eval.gather import Wanted, gather
+from rubrika.eval.heldout import read_labels
+from rubrika.eval.methods import NAMES, ChosenOn, chosen_methods
 from rubrika.eval.rehearsal import MOST, drawn
-from rubrika.eval.split import plain_split
+from rubrika.eval.split import families, plain_split
+from rubrika.index.index import Index
+from rubrika.products.parquet import Reader
+from rubrika.progress import Silent
 
 Rubrika = Callable[..., Run]
 Write = Callable[..., Path]
@@ -135,6 +140,66 @@ def test_what_cannot_be_chosen_for_is_left_out_and_that_is_said(rubrika: Rubrika
     assert [method["name"] for method in done.json["methods"]] == ["Rubrika", "TF-IDF kNN"]
 
 
+def test_an_ensemble_of_one_is_left_out_and_that_is_said(rubrika: Rubrika, write: Write) -> None:
+    rows = [row(i, f"кроссовки {i}") for i in range(20)] + [row(i, f"чехол {i}", CASES) for i in range(20, 40)]
+    done = rubrika("evaluate", write(rows), "--methods", "tfidf-knn,ensemble", "--json")
+    assert done.code == 0, done.err
+    assert "ensemble is left out: it adds up at least 2 methods, and there is 1" in " ".join(done.err.split())
+    assert [method["name"] for method in done.json["methods"]] == ["Rubrika", "TF-IDF kNN"]
+    assert done.json["rehearsal"] is None
+
+
+def test_for_methods_that_look_at_texts_no_encoder_is_learned_anew(rubrika: Rubrika, write: Write) -> None:
+    rows = [row(i, f"кроссовки {i}") for i in range(20)] + [row(i, f"чехол {i}", CASES) for i in range(20, 40)]
+    done = rubrika("evaluate", write(rows), "--methods", "tfidf-knn,tfidf-svm,ensemble", "--json")
+    assert done.code == 0, done.err
+    assert done.json["methods"][-1]["name"].startswith("ensemble: ")
+    assert (done.json["rehearsal"]["tuned"], done.json["rehearsal"]["encoders"]) == (["ensemble"], False)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "begins"),
+    [
+        (("linear",), "The epochs of linear heads were chosen on 1 products"),
+        (("mlp", "ensemble"), "The epochs of MLPs, and the weights of the ensemble, were chosen on"),
+        (("ensemble",), "The weights of the ensemble were chosen on"),
+        (("linear", "mlp"), "The epochs of linear heads and MLPs were chosen on"),
+    ],
+)
+def test_only_what_was_chosen_is_said_to_have_been(tuned: tuple[str, ...], begins: str) -> None:
+    assert ChosenOn(9, 1, tuned, encoders=True).said().startswith(begins)
+    assert "encoders too" in ChosenOn(9, 1, tuned, encoders=True).said()
+    assert "encoders" not in ChosenOn(9, 1, tuned, encoders=False).said()
+
+
+def test_only_what_is_looked_at_is_kept(index: Path, market: Path, tmp_path: Path) -> None:
+    # Every row twice.
+    reader = Reader([market / "train.parquet"] * 2, labelled=True)
+    labels = read_labels(reader, Silent())
+    split, groups = plain_split(labels.ids, 0.1, 0), families(labels.ids)
+    with Index.open(index, tmp_path) as opened:
+        few, all_of_it = (
+            gather(opened, reader, labels, groups, split, wanted, None, Silent())
+            for wanted in (Wanted(False, (), {"text"}), Wanted(True, {"text"}, {"text"}))
+        )
+        again = opened.encoders.text.encode(all_of_it.train.texts)  # type: ignore[arg-type]
+    assert not few.train.texts
+    assert not few.train.vectors
+    assert len(few.train) == len(all_of_it.train.texts)
+    assert np.array_equal(few.test.vectors["text"], all_of_it.test.vectors["text"])
+    assert np.allclose(all_of_it.train.vectors["text"], again, atol=1e-6)
+
+
+def test_rows_that_stand_twice_teach_nothing_of_themselves(rubrika: Rubrika, write: Write) -> None:
+    labels = np.random.default_rng(0).permutation(np.arange(200) % 2)
+    rows = [row(i, f"товар{i} вещь{i}", *([CASES] if label else [])) for i, label in enumerate(labels.tolist())]
+    done = rubrika("evaluate", write(rows * 2), "--holdout", "0.3", "--json")
+    assert done.code == 0, done.err
+    assert done.json["rows"] == 120
+    # There is nothing to know.
+    assert done.json["weighted_f1"] < 0.7
+
+
 def test_names_of_methods() -> None:
     assert chosen_methods("all") == NAMES
     assert chosen_methods("tfidf-svm, knn") == ("knn", "tfidf-svm")
@@ -159,6 +224,17 @@ def test_a_rehearsal_keeps_a_tenth_apart_in_whole_groups() -> None:
     assert not set(groups[train]) & set(groups[apart])
     assert all(np.array_equal(one, other) for one, other in zip(drawn(groups, 0), (train, apart), strict=True))
     assert not np.array_equal(drawn(groups, 1)[1], apart)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rehearsal_passes_over_groups_that_are_too_large(seed: int) -> None:
+    train, apart = drawn(np.concatenate([np.zeros(100_000, np.int64), np.arange(1, 50)]), seed)
+    assert (len(train), len(apart)) == (45, 4)
+    train, apart = drawn(np.concatenate([np.zeros(3_000, np.int64), np.arange(1, 1_000)]), seed)
+    assert len(apart) == pytest.approx(400, abs=5)
+    # Two groups are needed, however large they are.
+    train, apart = drawn(np.repeat([0, 1], [100_000, 10]), seed)
+    assert (len(train), len(apart)) == (100_000, 10)
 
 
 def test_one_group_leaves_nothing_to_keep_apart() -> None:

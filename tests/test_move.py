@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import qdrant_edge
 from qdrant_http import QdrantOverHttp, serve
 from shelf import SIZE, product, shelf, unit
 
 from rubrika.errors import StoreError
 from rubrika.index.manifest import Manifest, VectorSpec
-from rubrika.index.move import Moved, push
+from rubrika.index.move import Moved, move_index, push
 from rubrika.store.connection import Connection, SearchOptions
 from rubrika.store.edge import EdgeStore
 from rubrika.store.faults import Patience
@@ -96,6 +97,25 @@ def test_an_interrupted_move_goes_on_where_it_was(
     assert push(store, interrupted) == Moved(copied=1_200 - there, skipped=there, total=1_200)
     assert_equal(embedded, interrupted)
     interrupted.close()
+
+
+@pytest.mark.parametrize("begun", ["nothing", "a folder", "a store without its payload indexes"])
+def test_what_is_of_no_use_of_a_killed_pull_is_made_anew(
+    served: tuple[QdrantOverHttp, ServerStore], tmp_path: Path, begun: str
+) -> None:
+    server, store = served
+    store.upsert(shelf(20))
+    spec = VectorSpec("learned", SIZE, "ab" * 32)
+    Manifest({"text": spec}).at(Connection(server.url, "products")).write(tmp_path)
+    if begun != "nothing":
+        (tmp_path / "edge").mkdir()
+    if begun.startswith("a store"):
+        vectors = {"text": qdrant_edge.EdgeVectorParams(SIZE, qdrant_edge.Distance.Dot)}
+        qdrant_edge.EdgeShard.create(str(tmp_path / "edge"), qdrant_edge.EdgeConfig(vectors=vectors)).close()
+    assert move_index(tmp_path, None, None) == Moved(copied=20, skipped=0, total=20)
+    back = EdgeStore.open(tmp_path / "edge")
+    assert back.facet("category_id") == {kind: 4 for kind in range(5)}
+    back.close()
 
 
 def test_a_server_that_goes_away_in_the_middle_loses_and_doubles_nothing(

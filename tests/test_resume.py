@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import run_rubrika
 from contents import contents
+from qdrant_http import serve
 from rows import CASES, SHOES, row
 
 from rubrika.index.layout import MANIFEST
@@ -17,6 +18,7 @@ from rubrika.ingest.ingest import IngestReport
 from rubrika.ingest.ingest import ingest as run
 from rubrika.ingest.relearn import relearn
 from rubrika.products.parquet import Reader
+from rubrika.store.connection import Connection
 
 Write = Callable[..., Path]
 STRIKE = Path(__file__).with_name("strike.py")
@@ -87,6 +89,17 @@ def test_learning_again_that_was_stopped_leaves_the_index_as_it_was(files: list[
         assert (index / MANIFEST).read_bytes() == manifest
     relearn(index, cache=index)
     assert sorted(path.name for path in index.iterdir()) == ["edge-2", "encoders-2", "index.json", "lock"]
+
+
+def test_learning_again_on_a_server_clears_away_what_a_killed_one_left_there(files: list[Path], tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    with serve() as server:
+        run(index, Reader(files, labelled=True), cache=index, server=Connection(server.url, "products"))
+        code, _ = struck("writing", "SIGKILL", "learn", "--index", index)
+        assert (code, len(server.client.get_collections().collections)) == (-9, 2)
+        relearn(index, cache=index)
+        [left] = server.client.get_collections().collections
+        assert (left.name, server.client.count(left.name).count) == (Manifest.read(index).collection, 6)
 
 
 def test_a_second_writer_is_told_of_the_first_and_the_first_completes(files: list[Path], tmp_path: Path) -> None:

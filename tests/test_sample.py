@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Run
 from PIL import Image
 
 from rubrika.sample import SampleSummary, write_sample
@@ -66,6 +68,16 @@ def test_another_seed_writes_other_products(tmp_path: Path) -> None:
 def test_too_few_products_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot fill the categories"):
         write_sample(tmp_path, products=50)
+
+
+def test_a_folder_that_is_a_file_is_said(rubrika: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "market").write_text("мой список")
+    for folder in (tmp_path / "market", tmp_path / "market" / "new"):
+        done = rubrika("sample", folder)
+        assert (done.code, done.out) == (1, "")
+        assert re.search(r"market(/new)?: cannot be written \(.+\); choose another folder", done.err)
+        assert "Traceback" not in done.err
+    assert (tmp_path / "market").read_text() == "мой список"
 
 
 def test_columns_have_the_real_names_and_types(sample: Sample) -> None:

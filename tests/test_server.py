@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -146,6 +147,11 @@ def test_a_collection_of_somebody_else_is_not_written_to(server: QdrantOverHttp)
     assert "it was not made by Rubrika" in sentence(lambda: opened.upsert(shelf(1)))
     assert "point 1 is not a product with a category_id" in sentence(lambda: opened.search("text", unit(1), 1))
     assert opened.count() == 1
+    server.client.delete("recipes", [1])
+    soup = models.PointStruct(id=str(UUID(int=7)), vector={"text": unit(1)[0].tolist()}, payload={"category_id": 1})
+    server.client.upsert("recipes", [soup])
+    for work in (lambda: opened.search("text", unit(1), 1), lambda: list(opened.scroll())):
+        assert f"point {UUID(int=7)} is not a product with a product_id" in sentence(work)
 
 
 def test_an_empty_collection_is_taken_over_and_ours_taken_up(server: QdrantOverHttp) -> None:
@@ -246,7 +252,7 @@ def test_a_key_may_go_to_this_machine(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:6333", "ftp://shop.example", "http://", "http://h:99999", "", "http://h?q=1"]
+    "url", ["localhost:6333", "ftp://shop.example", "http://", "http://h:99999", "", "http://h?q=1", "http://h\x1bc"]
 )
 def test_an_url_that_is_none_is_said(url: str) -> None:
     assert "url" in sentence(lambda: Connection(url, "products"))

@@ -232,3 +232,29 @@ def test_a_collection_of_one_index_is_not_taken_up_by_another(
         assert counts.pop("products-2") == 20
         assert list(counts.values()) == [40]
         assert rubrika("check", "--index", tmp_path / "one").code == 0
+
+
+def test_the_server_may_be_named_and_its_collection_left_to_the_index(
+    rubrika: Rubrika, moved: tuple[Path, Path]
+) -> None:
+    _, goes = moved
+    with serve(api_key=KEY) as server:
+        names = {"QDRANT_URL": f"{server.url}/", "QDRANT_API_KEY": KEY}
+        assert rubrika("push", "--collection", "shoes", "--index", goes, **names).code == 0
+        known = rubrika("info", "--json", "--index", goes, QDRANT_API_KEY=KEY).json["products"]
+        assert rubrika("info", "--json", "--index", goes, **names).json["products"] == known
+        assert rubrika("delete", "1", "--index", goes, **names).code == 0
+        other = rubrika("info", "--collection", "products", "--index", goes, **names)
+        assert (other.code, "no collection «products»" in other.err) == (1, True)
+
+
+def test_the_key_does_not_go_to_a_server_that_an_index_alone_names(rubrika: Rubrika, moved: tuple[Path, Path]) -> None:
+    _, goes = moved
+    raw = json.loads((goes / "index.json").read_text()) | {"store": "server", "url": "https://qdrant.invalid:6333"}
+    (goes / "index.json").write_text(json.dumps(raw))
+    for command in (("info",), ("delete", "1"), ("learn",), ("pull",)):
+        stopped = rubrika(*command, "--index", goes, QDRANT_API_KEY=KEY)
+        assert (stopped.code, stopped.out) == (1, "")
+        assert "your API key is not sent there" in stopped.err
+    for named in ({"QDRANT_API_KEY": KEY, "QDRANT_URL": "https://qdrant.invalid"}, {}):
+        assert "no server answers" in rubrika("info", "--index", goes, **named).err

@@ -84,6 +84,16 @@ def test_a_ten_megabyte_description_is_cut() -> None:
     assert len(text) <= MAX_TEXT
 
 
+def test_a_set_is_read_in_one_order_in_every_process() -> None:
+    colours = {"синий", "белый", "чёрный", "красный", None}
+    said = "белый, красный, синий, чёрный"
+    assert product_text({"title": "кот", "attributes": [colours], "filters": {"Цвет": colours}}).split("\n") == [
+        "кот",
+        said,
+        f"Цвет: {said}",
+    ]
+
+
 def test_an_empty_place_says_nothing() -> None:
     assert product_text({"title": "кот", "description": float("nan"), "filters": {"Цвет": float("nan")}}) == "кот"
 

@@ -78,7 +78,7 @@ def learn(
     """Learn an encoder; the same products, settings and machine give the same encoder.
 
     Args:
-        products: labelled products, read once.
+        products: labelled products, read once; when there are more than `most`, twice.
         progress: where to show how far it is.
         settings: how to learn.
         loss: another loss to try instead of the cosine softmax.
@@ -88,9 +88,12 @@ def learn(
         EncoderError: fewer than two categories to tell apart.
     """
     settings = settings or LearnSettings()
-    inputs, more = inputs or {}, len(products) > settings.most
-    if more:
-        count, drawn = len(products), _drawn(len(products), settings)
+    inputs, count = inputs or {}, len(products)
+    if count > settings.most:
+        # Bad rows are among the rows, and are not drawn from.
+        count = sum(len(batch.products) for batch in products)
+    if count > settings.most:
+        drawn = _drawn(count, settings)
         products, inputs = Selection(products, drawn), {name: given.part(drawn) for name, given in inputs.items()}
     bags = read_bags(products, settings.bits, progress)
     categories = len(bags.categories)
@@ -106,7 +109,7 @@ def learn(
         for step, chosen in enumerate(_batches(len(bags), epochs, batch, settings.seed)):
             run.step(chosen, left=1 - step / steps)
             advance(len(chosen))
-    return run.encoder(count if more else len(bags))
+    return run.encoder(count if count > settings.most else len(bags))
 
 
 def _drawn(count: int, settings: LearnSettings) -> NDArray[np.bool_]:
