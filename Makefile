@@ -31,8 +31,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	MYPYPATH=$(VENV)/typing $(BIN)/mypy -p rubrika
 
+# `make bench FILE=train.parquet GROUP=group_key`; without a file on the made-up marketplace, which proves nothing.
 bench: $(READY)
-	$(BIN)/python benchmarks/compare.py
+	test -n "$(FILE)" || $(BIN)/rubrika sample $(DEMO)/market
+	$(BIN)/python benchmarks/compare.py $(or $(FILE),$(DEMO)/market/train.parquet) --group-by $(or $(GROUP),group_key) $(if $(MODEL),--model $(MODEL)) $(if $(FILE),--page docs/benchmarks.md)
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

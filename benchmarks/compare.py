@@ -1,7 +1,7 @@
 """Rubrika beside what people would use instead, on the same held-out products, each in a process of its own.
 
     python benchmarks/compare.py FILE [--group-by COLUMN] [--methods Rubrika,fastText,...] [--model FOLDER]
-        [--output table.md]
+        [--output table.md] [--page docs/benchmarks.md]
 
 Every method gets the same texts and the same split (that of `rubrika evaluate`), and is timed as a whole process:
 wall and processor seconds, and peak memory. Weighted F1 comes with its 95 % interval, and with the paired bootstrap of
@@ -12,6 +12,7 @@ and extrapolated, which an ≈ says, and have no F1.
 
 import argparse
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,7 @@ RUBRIKA = "Rubrika"
 SENTENCES = "sentence-transformers + kNN"
 LOCAL = "learned vectors in qdrant-client's local mode"
 EXTRAPOLATED = (SENTENCES, LOCAL)
+BEGIN, END = "<!-- compared -->", "<!-- /compared -->"
 
 
 def rubrika(reader: Reader, held_out: np.ndarray) -> np.ndarray:
@@ -138,6 +140,14 @@ def table(runs: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
+def put(rows: str, file: Path, page: Path) -> None:
+    """Put a table into a page between its marks, with what it was measured on."""
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    text = page.read_text(encoding="utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n{file.parent.name}/{file.name} on {machine}:\n\n{rows}\n{END}{after}", "utf-8")
+
+
 def main() -> None:
     """Compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -147,6 +157,7 @@ def main() -> None:
     parser.add_argument("--model", default="", help="a sentence-transformers or transformers folder")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--page", type=Path, help="a page with marks between which the table goes")
     options = parser.parse_args()
     if options.one:
         run_one(options.one, options.file, options.group_by, options.model, options.output)
@@ -159,6 +170,8 @@ def main() -> None:
     print(table(runs))
     if options.output:
         options.output.write_text(table(runs) + "\n", encoding="utf-8")
+    if options.page:
+        put(table(runs), options.file.absolute(), options.page)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def plot(found: list[Grown]) -> Markup:
         Series("one product warm, ms", products, [each.p50 for each in found], colour=3),
     ]
     values = [value for one in series for value in one.y]
-    x = Axis("products", products[0], products[-1], logarithmic=True)
+    x = Axis("products", products[0], products[-1], ",.0f", logarithmic=True)
     return lines(series, x, Axis("", min(values), max(values), logarithmic=True), "How cost grows")
 
 
