@@ -96,9 +96,7 @@ def test_an_empty_export_deletes_nothing(rubrika: Rubrika, folder: Path, write: 
     assert set(stored(folder)) == {1, 2, 3, 4}
 
 
-def test_a_row_of_which_nobody_knows_whose_it_is_keeps_everybody(
-    rubrika: Rubrika, folder: Path, write: Write
-) -> None:
+def test_a_row_of_which_nobody_knows_whose_it_is_keeps_everybody(rubrika: Rubrika, folder: Path, write: Write) -> None:
     # An empty place makes a column one of floats, and a float does not hold all digits of so large an id.
     lost = row(1, "Чайник") | {"product_id": 9_007_199_254_741_002.0}
     doubtful = write([row(1, "Чайник стальной") | {"product_id": 1.0}, lost], "doubtful.parquet")
