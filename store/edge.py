@@ -148,10 +148,12 @@ class EdgeStore:
 
 
 def _config(sizes: Mapping[str, int], layout: edge.HnswIndexConfig) -> edge.EdgeConfig:
+    # What the engine is to keep in memory it copies there at every opening, which takes seconds with a million points;
+    # mapped from the disk, a scan is half as slow again, and a graph is not.
+    mapped = layout is _GRAPH
     return edge.EdgeConfig(
-        vectors={name: edge.EdgeVectorParams(size, edge.Distance.Dot) for name, size in sizes.items()},
+        vectors={name: edge.EdgeVectorParams(size, edge.Distance.Dot, on_disk=mapped) for name, size in sizes.items()},
         hnsw_config=layout,
-        # Mapped into memory rather than copied there: as fast to scan, and a million are opened in no time.
         quantization_config=edge.ScalarQuantizationConfig(edge.ScalarType.Int8, always_ram=False),
         # Segments are searched side by side, one a core.
         optimizers=edge.EdgeOptimizersConfig(default_segment_number=SEGMENTS),
