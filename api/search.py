@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from rubrika.retrieve.best import best_hits
 from rubrika.store.store import FloatArray, Hits
 
 # Similarities that are in memory at once.
@@ -25,19 +26,7 @@ def exact_search(vectors: FloatArray, labels: NDArray[np.int64], queries: FloatA
     points = vectors.astype(np.float64).T
     rows = max(1, BLOCK // len(vectors))
     parts = [
-        _nearest((queries[start : start + rows].astype(np.float64) @ points).astype(np.float32), labels, top_k)
+        best_hits((queries[start : start + rows].astype(np.float64) @ points).astype(np.float32), labels, top_k)
         for start in range(0, len(queries), rows)
     ]
     return Hits.joined([Hits.none(0, top_k), *parts])
-
-
-def _nearest(similarities: FloatArray, labels: NDArray[np.int64], top_k: int) -> Hits:
-    least = -np.partition(-similarities, top_k - 1, axis=1)[:, top_k - 1 : top_k]
-    above, equal = similarities > least, similarities == least
-    # Of those as near as the last one, the first by place.
-    wanted = above | (equal & (np.cumsum(equal, axis=1) <= top_k - above.sum(axis=1, keepdims=True)))
-    places = np.nonzero(wanted)[1].reshape(len(similarities), top_k)
-    scores = np.take_along_axis(similarities, places, axis=1)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    places, scores = np.take_along_axis(places, order, axis=1), np.take_along_axis(scores, order, axis=1)
-    return Hits(places.astype(np.uint64), scores, labels[places])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rubrika.errors import RubrikaError
 from rubrika.progress import Progress
+from rubrika.retrieve.best import best_places
 from rubrika.retrieve.vote import Votes
 from rubrika.store.store import FloatArray
 
@@ -96,26 +97,6 @@ def best_of(categories: NDArray[np.int64], scores: NDArray[np.floating]) -> Vote
     found = np.take_along_axis(scores, place, axis=1)
     shares = np.exp(found - found[:, :1])
     return Votes(categories[place], (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32))
-
-
-def best_places(scores: NDArray[np.floating], width: int) -> NDArray[np.int64]:
-    """Where the best scores of each row stand, (n, width), best first; ties by place.
-
-    Args:
-        scores: (n, m); -inf is allowed.
-        width: at most m.
-    """
-    if not width:
-        return np.zeros((len(scores), 0), np.int64)
-    last = scores.shape[1] - width
-    least = np.partition(scores, last, axis=1)[:, last : last + 1]
-    above, equal = scores > least, scores == least
-    # Of those as good as the last one, the first by place.
-    wanted = above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= width - above.sum(axis=1, keepdims=True)))
-    place = np.nonzero(wanted)[1].reshape(len(scores), width)
-    order = np.argsort(-np.take_along_axis(scores, place, axis=1), axis=1, kind="stable")
-    best: NDArray[np.int64] = np.take_along_axis(place, order, axis=1)
-    return best
 
 
 def joined(parts: Sequence[Votes]) -> Votes:

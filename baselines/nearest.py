@@ -1,15 +1,15 @@
 """Neighbours found by comparing with every product, exactly, where no store is at hand."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rubrika.baselines.baseline import CHUNK, Part, best_places, joined
+from rubrika.baselines.baseline import CHUNK, Part, joined
 from rubrika.progress import Progress
+from rubrika.retrieve.best import best_hits
 from rubrika.retrieve.vote import Votes, weighted_vote
-from rubrika.store.store import FloatArray, Hits
+from rubrika.store.store import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +57,3 @@ class _Known:
             scores = np.where(rows.any(axis=1, keepdims=True), rows @ self.rows.T, np.float32(-np.inf))
             votes.append(weighted_vote(best_hits(scores, self.labels, self.by.top_k), self.by.temperature))
         return joined(votes)
-
-
-def best_hits(scores: FloatArray, labels: NDArray[np.int64], top_k: int) -> Hits:
-    """The products with the best scores, ties by their place, which is their id here.
-
-    Args:
-        scores: of m known products for each of n asked ones, (n, m); -inf is no hit.
-        labels: of the known ones (m,).
-        top_k: how many to find.
-    """
-    width = min(top_k, scores.shape[1])
-    place, none = best_places(scores, width), top_k - width
-    hits = Hits(place.astype(np.uint64), np.take_along_axis(scores, place, axis=1), labels[place])
-    if not none:
-        return hits
-    empty = Hits.none(len(scores), none)
-    both: Mapping[str, NDArray[np.generic]] = {
-        name: np.concatenate([getattr(hits, name), getattr(empty, name)], axis=1)
-        for name in ("ids", "scores", "categories")
-    }
-    return Hits(**both)  # type: ignore[arg-type]

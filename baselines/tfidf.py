@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.baselines.baseline import BaselineError, Part, joined, need
-from rubrika.baselines.nearest import best_hits
 from rubrika.progress import Progress
+from rubrika.retrieve.best import best_hits
 from rubrika.retrieve.vote import Votes, weighted_vote
 
 # What stands in one text alone says nothing about another; of few texts, all there is.

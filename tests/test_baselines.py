@@ -8,12 +8,13 @@ import pytest
 from rubrika.baselines.baseline import Baseline, BaselineError, Part, best_of, need
 from rubrika.baselines.ensemble import Ensemble
 from rubrika.baselines.fasttext import FastText
-from rubrika.baselines.nearest import Nearest, best_hits
+from rubrika.baselines.nearest import Nearest
 from rubrika.baselines.network import Network
 from rubrika.baselines.svm import LinearSvm
 from rubrika.baselines.tfidf import TfidfNeighbours
 from rubrika.metrics import metrics_of
 from rubrika.progress import Silent
+from rubrika.retrieve.best import best_hits
 from rubrika.retrieve.vote import Votes
 
 SNEAKERS, CASES, PUZZLES = 11, 22, 33

@@ -45,9 +45,8 @@ class Input:
         return cls(vectors, there, mean.astype(np.float32), spread.astype(np.float32))
 
     def part(self, chosen: NDArray[np.bool_]) -> "Input":
-        """The vectors of the products that are marked in `chosen`, which may be longer than there are products."""
-        rows = chosen[: len(self.vectors)]
-        return replace(self, vectors=self.vectors[rows], there=self.there[rows])
+        """The vectors of the products that are marked in `chosen` (n,)."""
+        return replace(self, vectors=self.vectors[chosen], there=self.there[chosen])
 
 
 class Projections(torch.nn.Module):
