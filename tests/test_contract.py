@@ -1,4 +1,4 @@
-"""The contract of the command line, frozen: exit codes, JSON keys, schemas, bytes and figures on the made-up marketplace.
+"""The contract of the command line, frozen: exit codes, JSON keys, schemas, bytes and figures on a made-up market.
 
 `RUBRIKA_FREEZE=1 pytest tests/interface/test_contract.py` writes `contract.json` anew, where a change is meant.
 """
