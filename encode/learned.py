@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 
-from rubrika.encode.encoder import FloatArray
+from rubrika.encode.encoder import FloatArray, unit_rows
 from rubrika.encode.features import Features, features_of
 from rubrika.errors import EncoderError
 
@@ -197,16 +197,3 @@ def projected(vectors: FloatArray, projection: FloatArray) -> FloatArray:
 def feature_rows(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:
     """The row of each feature in a table of 2^bits rows."""
     return (hashes & np.uint64(2**bits - 1)).astype(np.int64)
-
-
-def unit_rows(vectors: FloatArray) -> FloatArray:
-    """Scale rows to length 1; a product of which nothing is known gets a direction that all such products share."""
-    empty = np.full(vectors.shape[1], vectors.shape[1] ** -0.5, np.float32)
-    rows: FloatArray = np.where(vectors.any(axis=1, keepdims=True), _unit_or_zero(vectors), empty)
-    return rows
-
-
-def _unit_or_zero(vectors: FloatArray) -> FloatArray:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    rows: FloatArray = (vectors / np.maximum(norms, 1e-30)).astype(np.float32)
-    return rows

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from rubrika.encode.encoder import Encoder, FloatArray
-from rubrika.encode.learned import unit_rows
+from rubrika.encode.encoder import unit_rows
 from rubrika.errors import EncoderError
 
 # Raised when the same settings begin to give other vectors, so that caches are not believed.

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from rubrika.encode.encoder import FloatArray
-from rubrika.encode.learned import unit_rows
+from rubrika.encode.encoder import unit_rows
 from rubrika.encode.specs import picture_encoder, text_encoder
 from rubrika.errors import EncoderError
 from rubrika.metrics import metrics_of
