@@ -23,11 +23,12 @@ class Encoder(Protocol):
 def unit_rows(vectors: FloatArray) -> FloatArray:
     """Scale rows to length 1; a product of which nothing is known gets a direction that all such products share."""
     empty = np.full(vectors.shape[1], vectors.shape[1] ** -0.5, np.float32)
-    rows: FloatArray = np.where(vectors.any(axis=1, keepdims=True), _unit_or_zero(vectors), empty)
+    rows: FloatArray = np.where(vectors.any(axis=1, keepdims=True), unit_or_zero(vectors), empty)
     return rows
 
 
-def _unit_or_zero(vectors: FloatArray) -> FloatArray:
+def unit_or_zero(vectors: FloatArray) -> FloatArray:
+    """Scale rows to length 1; a row of zeros stays one."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     rows: FloatArray = (vectors / np.maximum(norms, 1e-30)).astype(np.float32)
     return rows

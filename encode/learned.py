@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 
-from rubrika.encode.encoder import FloatArray, unit_rows
+from rubrika.encode.encoder import FloatArray, unit_or_zero, unit_rows
 from rubrika.encode.features import Features, features_of
 from rubrika.errors import EncoderError
 
@@ -124,9 +124,9 @@ class LearnedEncoder:
             raise _unreadable(folder, error) from None
 
     def _encoded(self, texts: Sequence[str], inputs: Mapping[str, FloatArray]) -> FloatArray:
-        total = _unit_or_zero(self._sum(features_of(texts)))
+        total = unit_or_zero(self._sum(features_of(texts)))
         for name, given in inputs.items():
-            total += self.config.input_weight * _unit_or_zero(projected(given, self._projections[name]))
+            total += self.config.input_weight * unit_or_zero(projected(given, self._projections[name]))
         return unit_rows(total)
 
     def _sum(self, features: Features) -> FloatArray:
