@@ -6,18 +6,18 @@ __version__ = "0.1.0"
 __all__ = ["Index", "Predictions", "RetrievalClassifier", "RubrikaError"]
 
 if TYPE_CHECKING:
-    from rubrika.api.estimator import RetrievalClassifier
-    from rubrika.api.index import Index
-    from rubrika.api.predictions import Predictions
+    from rubrika.api import Index
     from rubrika.errors import RubrikaError
+    from rubrika.estimator import RetrievalClassifier
+    from rubrika.retrieve.predictions import Predictions
 else:
     from importlib import import_module
 
     # Each is imported when it is asked for, so that `import rubrika` and `rubrika --help` stay quick.
     _HOMES = {
-        "Index": "rubrika.api.index",
-        "Predictions": "rubrika.api.predictions",
-        "RetrievalClassifier": "rubrika.api.estimator",
+        "Index": "rubrika.api",
+        "Predictions": "rubrika.retrieve.predictions",
+        "RetrievalClassifier": "rubrika.estimator",
         "RubrikaError": "rubrika.errors",
     }
 

@@ -1,7 +1,10 @@
-"""How long work tells that it is getting on; the command line shows it, everything else stays silent."""
+"""How work that takes time says how far it is, and stops between two steps on Ctrl-C."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from types import FrameType, TracebackType
 from typing import Protocol
 
 Advance = Callable[[int], None]
@@ -21,3 +24,32 @@ class Silent:
     def stage(self, title: str, total: int) -> Iterator[Advance]:
         """As in Progress."""
         yield lambda steps: None
+
+
+class Interrupt:
+    """Within `with Interrupt() as interrupt`, a first SIGINT or SIGTERM only sets `asked`; a second one interrupts.
+
+    Outside the main thread, where signals cannot be caught, nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "Interrupt":
+        """Listen."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let signals do what they did before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

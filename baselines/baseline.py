@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from rubrika.errors import RubrikaError
 from rubrika.progress import Progress
-from rubrika.retrieve.best import best_places
-from rubrika.retrieve.vote import Votes
-from rubrika.store.store import FloatArray
+from rubrika.retrieve.search import best_places
+from rubrika.store.base import FloatArray
+from rubrika.vote import Votes
 
 # Of the categories that a baseline scores, so many are kept a product.
 KEPT = 10

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.metrics import metrics_of
-from rubrika.retrieve.vote import Votes, fused_vote
-from rubrika.store.store import FloatArray
+from rubrika.store.base import FloatArray
+from rubrika.vote import Votes, fused_vote
 
 ROUNDS = 20
 

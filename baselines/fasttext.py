@@ -8,7 +8,7 @@ import numpy as np
 
 from rubrika.baselines.baseline import KEPT, Part, need
 from rubrika.progress import Progress
-from rubrika.retrieve.vote import NO_CATEGORY, Votes
+from rubrika.vote import NO_CATEGORY, Votes
 
 LABEL = "__label__"
 

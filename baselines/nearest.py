@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from rubrika.baselines.baseline import CHUNK, Part, joined
 from rubrika.progress import Progress
-from rubrika.retrieve.best import best_hits
-from rubrika.retrieve.vote import Votes, weighted_vote
-from rubrika.store.store import FloatArray
+from rubrika.retrieve.search import best_hits
+from rubrika.store.base import FloatArray
+from rubrika.vote import Votes, weighted_vote
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from rubrika.baselines.baseline import CHUNK, Part, best_of, joined
 from rubrika.metrics import metrics_of
 from rubrika.progress import Advance, Progress
-from rubrika.retrieve.vote import Votes
-from rubrika.store.store import FloatArray
+from rubrika.store.base import FloatArray
+from rubrika.vote import Votes
 
 if TYPE_CHECKING:
     from torch import nn

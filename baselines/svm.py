@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rubrika.baselines.baseline import CHUNK, BaselineError, Part, best_of, joined
 from rubrika.baselines.tfidf import Tfidf
 from rubrika.progress import Progress
-from rubrika.retrieve.vote import Votes
-from rubrika.store.store import FloatArray
+from rubrika.store.base import FloatArray
+from rubrika.vote import Votes
 
 GIGABYTE = 1e9
 # LIBLINEAR's own weights and scikit-learn's copy of them, both in double precision.

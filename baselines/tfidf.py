@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from rubrika.baselines.baseline import BaselineError, Part, joined, need
 from rubrika.progress import Progress
-from rubrika.retrieve.best import best_hits
-from rubrika.retrieve.vote import Votes, weighted_vote
+from rubrika.retrieve.search import best_hits
+from rubrika.vote import Votes, weighted_vote
 
 # What stands in one text alone says nothing about another; of few texts, all there is.
 MANY = 1_000

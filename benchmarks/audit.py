@@ -19,17 +19,16 @@ import numpy as np
 
 from rubrika.eval.heldout import Labels, read_labels
 from rubrika.eval.split import group_split
-from rubrika.index.index import Index
+from rubrika.index.folder import Index
 from rubrika.index.manifest import VoteSettings
 from rubrika.ingest.ingest import ingest
 from rubrika.metrics import metrics_of, weighted_f1_interval
-from rubrika.products.parquet import Reader
-from rubrika.products.product import Batch, Category
-from rubrika.products.selection import Products, Selection
+from rubrika.products.product import Batch, Category, Products, Selection
+from rubrika.products.reader import Reader
 from rubrika.progress import Silent
 from rubrika.retrieve.audit import Suspects, audit
 from rubrika.retrieve.classify import classify
-from rubrika.retrieve.vote import vote_over
+from rubrika.vote import vote_over
 
 FIRST = (100, 500, 1_000, 2_000)
 

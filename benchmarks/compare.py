@@ -29,8 +29,8 @@ from rubrika.baselines.tfidf import TfidfNeighbours
 from rubrika.eval.heldout import read_labels
 from rubrika.eval.split import group_split, plain_split
 from rubrika.metrics import metrics_of, paired_difference, weighted_f1_interval
-from rubrika.products.parquet import Reader
-from rubrika.products.selection import Selection
+from rubrika.products.product import Selection
+from rubrika.products.reader import Reader
 from rubrika.progress import Silent
 
 SEED = 0
@@ -47,7 +47,7 @@ BEGIN, END = "<!-- compared -->", "<!-- /compared -->"
 
 def rubrika(reader: Reader, held_out: np.ndarray) -> np.ndarray:
     """Learn, ingest and classify as the commands do."""
-    from rubrika.index.index import Index
+    from rubrika.index.folder import Index
     from rubrika.ingest.ingest import ingest
     from rubrika.retrieve.classify import classify
 
@@ -64,7 +64,7 @@ def extrapolated(method: str, reader: Reader, held_out: np.ndarray, model: str) 
     train, test = ([texts[i] for i in np.flatnonzero(part)] for part in (~held_out, held_out))
     if method == SENTENCES:
         return sentence_neighbours(train, test, model)
-    from rubrika.train.learn import learn
+    from rubrika.train.embed import learn
 
     encoder = learn(Selection(reader, ~held_out), Silent())
     return local_mode(encoder.encode(train), encoder.encode(test))

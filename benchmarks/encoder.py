@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from rubrika.encode import features
+from rubrika.encode import hashing as features
 from rubrika.eval.heldout import read_labels
 from rubrika.eval.split import group_split
 from rubrika.metrics import metrics_of
-from rubrika.products.parquet import Reader
-from rubrika.products.selection import Selection
+from rubrika.products.product import Selection
+from rubrika.products.reader import Reader
 from rubrika.progress import Silent
-from rubrika.retrieve.vote import weighted_vote
-from rubrika.store.store import Hits
-from rubrika.train.learn import LearnSettings, Loss, cosine_softmax, learn
+from rubrika.store.base import Hits
+from rubrika.train.embed import LearnSettings, Loss, cosine_softmax, learn
+from rubrika.vote import weighted_vote
 
 Variant = tuple[str, LearnSettings, Loss | None, dict[str, object]]
 DEFAULT = LearnSettings()

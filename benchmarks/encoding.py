@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rubrika.encode.pretrained import unit_vectors
-from rubrika.encode.recipe import Recipe
-from rubrika.encode.transformer import TransformerEncoder, TransformerSettings
-from rubrika.products.parquet import Reader
+from rubrika.encode.base import unit_vectors
+from rubrika.encode.text import Recipe, TransformerEncoder, TransformerSettings
+from rubrika.products.reader import Reader
 
 Encode = Callable[[list[str]], np.ndarray]
 

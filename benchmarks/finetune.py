@@ -13,19 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from rubrika.encode.recipe import Recipe
-from rubrika.encode.specs import text_encoder
-from rubrika.encode.transformer import TransformerEncoder, TransformerSettings
+from rubrika.encode.registry import text_encoder
+from rubrika.encode.text import Recipe, TransformerEncoder, TransformerSettings
 from rubrika.eval.split import group_split
 from rubrika.metrics import metrics_of, paired_difference, weighted_f1_interval
-from rubrika.products.parquet import Reader
-from rubrika.products.selection import Selection
+from rubrika.products.product import Selection
+from rubrika.products.reader import Reader
 from rubrika.progress import Progress
-from rubrika.retrieve.vote import weighted_vote
-from rubrika.store.store import Hits
+from rubrika.store.base import Hits
 from rubrika.terminal import Terminal
 from rubrika.train.finetune import finetune_text
 from rubrika.train.settings import FinetuneSettings
+from rubrika.vote import weighted_vote
 
 NEIGHBOURS = 10
 TEMPERATURES = (20.0, 60.0, 180.0)

@@ -21,11 +21,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rubrika.index.index import Index
-from rubrika.products.parquet import Reader
+from rubrika.index.folder import Index
 from rubrika.products.product import Batch
+from rubrika.products.reader import Reader
 from rubrika.retrieve.classify import classify
-from rubrika.retrieve.vote import lifted, vote_over
+from rubrika.vote import lifted, vote_over
 
 WARMING = 20
 

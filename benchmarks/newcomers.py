@@ -19,14 +19,14 @@ from scipy.stats import rankdata
 
 from rubrika.eval.heldout import Labels, read_labels
 from rubrika.eval.split import group_split
-from rubrika.index.index import Index
+from rubrika.index.folder import Index
 from rubrika.ingest.ingest import ingest
 from rubrika.metrics import metrics_of
-from rubrika.products.parquet import Reader
-from rubrika.products.selection import Selection
+from rubrika.products.product import Selection
+from rubrika.products.reader import Reader
 from rubrika.progress import Silent
 from rubrika.retrieve.classify import classify
-from rubrika.retrieve.evidence import nearest
+from rubrika.retrieve.confidence import nearest
 
 EXAMPLES, ASKED, LARGE = (1, 5, 20), 40, 40
 BONUSES = (0.0, 0.05)

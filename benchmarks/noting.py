@@ -15,8 +15,8 @@ from pathlib import Path
 from rubrika import cli
 from rubrika.index.encoders import EncodedProducts, Encoders
 from rubrika.index.manifest import Manifest
-from rubrika.products.parquet import Reader
 from rubrika.products.product import Product
+from rubrika.products.reader import Reader
 from rubrika.progress import Advance
 from rubrika.terminal import Terminal
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rubrika.encode.efficientnet import EfficientnetEncoder
-from rubrika.encode.picture import encode_pictures
+from rubrika.encode.image import EfficientnetEncoder, encode_pictures
 
 WARM = 16
 

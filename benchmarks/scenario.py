@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rubrika.index.index import Index
+from rubrika.index.folder import Index
 from rubrika.sample import write_sample
-from rubrika.store.store import Payload
+from rubrika.store.base import Payload
 
 RUBRIKA = Path(sys.executable).with_name("rubrika")
 TOLERANCE = 1e-6

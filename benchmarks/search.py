@@ -17,12 +17,12 @@ import qdrant_edge as edge
 from rubrika.eval.heldout import read_labels
 from rubrika.eval.split import group_split, plain_split
 from rubrika.metrics import metrics_of
-from rubrika.products.parquet import Reader
-from rubrika.products.selection import Selection
+from rubrika.products.product import Selection
+from rubrika.products.reader import Reader
 from rubrika.progress import Silent
-from rubrika.retrieve.vote import weighted_vote
-from rubrika.store.store import Hits
-from rubrika.train.learn import LearnSettings, learn
+from rubrika.store.base import Hits
+from rubrika.train.embed import LearnSettings, learn
+from rubrika.vote import weighted_vote
 
 TOP_K, TEMPERATURE, BATCH = 10, 60.0, 256
 

@@ -23,11 +23,11 @@ from sklearn.preprocessing import FunctionTransformer
 from rubrika.eval.heldout import Labels, read_labels
 from rubrika.eval.split import group_split, plain_split
 from rubrika.metrics import metrics_of, paired_difference
-from rubrika.products.parquet import Reader
-from rubrika.products.selection import Selection
+from rubrika.products.product import Selection
+from rubrika.products.reader import Reader
 from rubrika.progress import Silent
-from rubrika.retrieve.vote import weighted_vote
-from rubrika.train.learn import learn
+from rubrika.train.embed import learn
+from rubrika.vote import weighted_vote
 
 LARGEST, FEWEST = 5, 2  # categories in a cluster; confusions that join two
 COLUMNS = ("specialist", "clusters", "inside", "put right", "put wrong", "weighted F1", "macro F1", "change, 95 %")

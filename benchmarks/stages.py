@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rubrika.index.index import Index
-from rubrika.products.parquet import Reader
-from rubrika.retrieve.decide import decide
-from rubrika.retrieve.vote import lifted, vote_over
+from rubrika.index.folder import Index
+from rubrika.products.reader import Reader
+from rubrika.retrieve.confidence import decide
+from rubrika.vote import lifted, vote_over
 
 
 def best(work: Callable[[], object], repeats: int) -> tuple[float, float]:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from animals import CLEAN, DAMAGES, REJECTS, SENTENCE, Keeper, healthy
+from broken_files import CLEAN, DAMAGES, REJECTS, SENTENCE, Keeper, healthy
 
 FINE = (CLEAN, REJECTS, SENTENCE)
 SHARDS = "кот \"'\\[]{}()<>&;:,.-+0123456789eENoneTruenull\0\t\n\u202e\u200b\ufefféЯ😀"

@@ -41,11 +41,10 @@ def audit(
     from dataclasses import asdict
 
     from rubrika.commands.contradictions import contradictions_text
-    from rubrika.index.index import Index
+    from rubrika.files import parquet
+    from rubrika.index.folder import Index
+    from rubrika.retrieve.audit import DUPLICATES, SUSPECTS, confusions, duplicate_tables, suspect_tables
     from rubrika.retrieve.audit import audit as run
-    from rubrika.retrieve.confusions import confusions
-    from rubrika.retrieve.findings import DUPLICATES, SUSPECTS, duplicate_tables, suspect_tables
-    from rubrika.retrieve.unfinished import parquet
     from rubrika.terminal import Terminal
 
     started = time.monotonic()

@@ -22,7 +22,7 @@ from rubrika.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from rubrika.index.check import Checked
+    from rubrika.ingest.maintain import Checked
 
 
 def check(
@@ -40,11 +40,10 @@ def check(
 ) -> None:
     """Read the whole index and say what is wrong; exit 1 when something is."""
     from rubrika.errors import RubrikaError
-    from rubrika.index.change import changing
-    from rubrika.index.check import Checked
-    from rubrika.index.lock import writing
-    from rubrika.ingest.repair import repair as run
-    from rubrika.ingest.stored import source_files
+    from rubrika.index.folder import changing, writing
+    from rubrika.ingest.maintain import Checked
+    from rubrika.ingest.maintain import repair as run
+    from rubrika.ingest.write import source_files
 
     place = (index, cache.expanduser(), server_of(url, collection), api_key())
     repaired = 0
@@ -64,10 +63,10 @@ def check(
 
 
 def _found(place: tuple[Any, ...], files: Sequence[Path]) -> "Checked":
-    from rubrika.index.check import check as read
-    from rubrika.index.index import Index
-    from rubrika.ingest.repair import compare
-    from rubrika.ingest.stored import source_files
+    from rubrika.index.folder import Index
+    from rubrika.ingest.maintain import check as read
+    from rubrika.ingest.maintain import compare
+    from rubrika.ingest.write import source_files
 
     with Index.open(*place) as opened:
         found = read(opened)

@@ -51,12 +51,12 @@ def classify(
     """Predict the category of every product of a parquet file."""
     import time
 
-    from rubrika.index.index import Index
-    from rubrika.ingest.rejects import beside, write_rejects
-    from rubrika.products.parquet import Reader
+    from rubrika.files import check_apart, check_place
+    from rubrika.index.folder import Index
+    from rubrika.ingest.ingest import beside, write_rejects
+    from rubrika.products.reader import Reader
     from rubrika.retrieve.classify import classify as run
-    from rubrika.retrieve.output import Output
-    from rubrika.retrieve.unfinished import check_apart, check_place
+    from rubrika.retrieve.predictions import Output
     from rubrika.terminal import Terminal
 
     started = time.monotonic()

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rubrika.products.product import Category
-from rubrika.retrieve.confusions import Confusion
+from rubrika.retrieve.audit import Confusion
 
 Row = Mapping[str, Any]
 

@@ -17,7 +17,7 @@ def decide(
     as_json: AsJson = False,
 ) -> None:
     """Decide anew which predictions may stand alone, without running anything again."""
-    from rubrika.retrieve.redecide import redecide
+    from rubrika.retrieve.predictions import redecide
 
     counts = redecide(details, output or details, max_error)
     said = ", ".join(f"{count:,} {decision}" for decision, count in sorted(counts.items()))

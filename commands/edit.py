@@ -30,9 +30,8 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete products from the index."""
-    from rubrika.index.change import changing
-    from rubrika.index.lock import writing
-    from rubrika.ingest.edit import delete as run
+    from rubrika.index.folder import changing, writing
+    from rubrika.ingest.maintain import delete as run
 
     ids = _ids(products)
     with (
@@ -61,11 +60,9 @@ def relabel(
     as_json: AsJson = False,
 ) -> None:
     """Move all products of a category to another one, or rename a category (--from and --to the same)."""
-    from rubrika.index.change import changing
-    from rubrika.index.index import Index
-    from rubrika.index.lock import writing
-    from rubrika.ingest.edit import named
-    from rubrika.ingest.edit import relabel as run
+    from rubrika.index.folder import Index, changing, writing
+    from rubrika.ingest.maintain import named
+    from rubrika.ingest.maintain import relabel as run
 
     place = (index, cache.expanduser(), server_of(url, collection), api_key())
     with writing(index, "relabel"):
@@ -77,7 +74,7 @@ def relabel(
 
 
 def _ids(products: list[str]) -> list[int]:
-    from rubrika.products.ids import read_ids
+    from rubrika.products.reader import read_ids
 
     ids = [id for each in products for id in ([int(each)] if each.isdecimal() else read_ids(Path(each)))]
     if max(ids, default=0) >= 2**64:

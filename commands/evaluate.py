@@ -71,12 +71,12 @@ def evaluate(
 ) -> None:
     """Say how good the predictions are, on products held out from the file."""
     from rubrika.commands.tables import evaluation_table
+    from rubrika.eval.evaluate import PROTOCOLS
     from rubrika.eval.evaluate import evaluate as run
+    from rubrika.eval.heldout import Watch
     from rubrika.eval.methods import chosen_methods
-    from rubrika.eval.protocol import PROTOCOLS
-    from rubrika.eval.watch import Watch
-    from rubrika.products.parquet import Reader
-    from rubrika.report.folder import report_folder
+    from rubrika.files import report_folder
+    from rubrika.products.reader import Reader
     from rubrika.report.map import MAPPED
     from rubrika.report.study import study
     from rubrika.report.write import write_report

@@ -35,9 +35,9 @@ def explain(
 ) -> None:
     """Explain a prediction: the vote, the neighbours behind it, and the words that mattered most."""
     from rubrika.commands.explanation import explanation_text
-    from rubrika.index.index import Index
+    from rubrika.index.folder import Index
     from rubrika.retrieve.explain import explain as run
-    from rubrika.retrieve.query import Query
+    from rubrika.retrieve.search import Query
 
     if (product_id is None) == (title is None and image is None):
         raise typer.BadParameter("give a PRODUCT_ID, or --title and --image, one of them or both")

@@ -28,8 +28,7 @@ def info(
     from dataclasses import asdict
 
     from rubrika.commands.tables import info_table
-    from rubrika.index.growth import growth
-    from rubrika.index.index import Index
+    from rubrika.index.folder import Index, growth
 
     with Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened:
         grown = growth(opened)

@@ -54,10 +54,10 @@ def ingest(
     as_json: AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
+    from rubrika.files import check_place
+    from rubrika.ingest.ingest import beside, write_rejects
     from rubrika.ingest.ingest import ingest as run
-    from rubrika.ingest.rejects import beside, write_rejects
-    from rubrika.products.parquet import Reader
-    from rubrika.retrieve.unfinished import check_place
+    from rubrika.products.reader import Reader
     from rubrika.terminal import Terminal
 
     aside = rejects or beside(index)

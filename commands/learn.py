@@ -19,7 +19,7 @@ def learn(
     as_json: AsJson = False,
 ) -> None:
     """Learn the encoder again from all products in the index, and switch over when that has succeeded."""
-    from rubrika.ingest.relearn import relearn
+    from rubrika.ingest.maintain import relearn
     from rubrika.terminal import Terminal
 
     learned = relearn(index, files or (), cache=cache.expanduser(), api_key=api_key(), progress=Terminal())

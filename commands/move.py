@@ -60,8 +60,8 @@ def _move(
     options: ServerOptions | None = None,
     alias: str | None = None,
 ) -> None:
-    from rubrika.index.lock import writing
-    from rubrika.index.move import move_index
+    from rubrika.index.folder import writing
+    from rubrika.ingest.move import move_index
     from rubrika.terminal import Terminal
 
     with writing(index, "push" if server else "pull"):

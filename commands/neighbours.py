@@ -40,8 +40,8 @@ def neighbours(
     from dataclasses import asdict
 
     from rubrika.commands.tables import neighbours_table
-    from rubrika.index.index import Index
-    from rubrika.retrieve.neighbours import neighbours as run
+    from rubrika.index.folder import Index
+    from rubrika.retrieve.search import neighbours as run
 
     asked = [each for each in (product_id, title, image) if each is not None]
     if len(asked) != 1:

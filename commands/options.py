@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from rubrika.index.create import Choice
-    from rubrika.products.pictures import PictureFolder
+    from rubrika.index.folder import Choice
+    from rubrika.products.images import PictureFolder
     from rubrika.store.connection import Connection
 
 Files = Annotated[list[Path], typer.Argument(help="Parquet files of labelled products.", metavar="FILE...")]
@@ -71,7 +71,7 @@ def api_key() -> str | None:
 
 def pictures_of(images: Path | None) -> "PictureFolder | None":
     """The pictures of a folder, if one is given."""
-    from rubrika.products.pictures import PictureFolder
+    from rubrika.products.images import PictureFolder
 
     return PictureFolder.scan(images) if images else None
 
@@ -86,7 +86,7 @@ def choice_of(
     note: Callable[[str], None],
 ) -> "Choice":
     """What was asked for; with pictures and no word on their encoder, the best that can be had here."""
-    from rubrika.index.create import Choice, completed
+    from rubrika.index.folder import Choice, completed
 
     if image and not images:
         raise typer.BadParameter("--image-encoder needs --images, the folder of the pictures")
@@ -97,7 +97,7 @@ def choice_of(
 
 def without_pictures(index: Path, images: Path | None, note: Callable[[str], None]) -> None:
     """Say of an index that has no vector of pictures that those which were given are not used."""
-    from rubrika.index.index import has_index
+    from rubrika.index.folder import has_index
     from rubrika.index.manifest import IMAGE, Manifest
 
     if images and has_index(index) and IMAGE not in Manifest.read(index).vectors:

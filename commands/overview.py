@@ -7,11 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rubrika.products.product import Category
-from rubrika.stats.categories import TAIL_BELOW, Categories
-from rubrika.stats.groups import Groups
-from rubrika.stats.lengths import Histogram, Spread
-from rubrika.stats.measure import Stats
-from rubrika.stats.padding import Padding
+from rubrika.stats.duplicates import Groups
+from rubrika.stats.lengths import Histogram, Padding, Spread
+from rubrika.stats.stats import TAIL_BELOW, Categories, Stats
 
 BARS = " ▁▂▃▄▅▆▇█"
 QUANTILES = ("least", "median", "90 %", "95 %", "most")

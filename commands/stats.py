@@ -23,11 +23,11 @@ def stats(
 ) -> None:
     """Say what is in the files: lengths, categories, duplicates, languages, pictures, and what is missing."""
     from rubrika.commands.overview import overview_text
-    from rubrika.products.parquet import Reader, is_labelled
-    from rubrika.report.folder import report_folder
-    from rubrika.stats.measure import measure
+    from rubrika.files import report_folder
+    from rubrika.products.reader import Reader, is_labelled
+    from rubrika.stats.lengths import tokens_of
     from rubrika.stats.report import PAGE, write_report
-    from rubrika.stats.tokens import tokens_of
+    from rubrika.stats.stats import measure
     from rubrika.terminal import Terminal
 
     reader = Reader(files, labelled=is_labelled(files), group_by=group_by)

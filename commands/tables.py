@@ -11,10 +11,10 @@ from rich.text import Text
 
 from rubrika.eval.evaluate import Evaluation
 from rubrika.eval.methods import SECONDS
-from rubrika.eval.reliance import Reliance
+from rubrika.eval.metrics import Reliance
 from rubrika.eval.tune import Tuned
 from rubrika.products.product import Category
-from rubrika.retrieve.neighbours import Neighbour
+from rubrika.retrieve.search import Neighbour
 
 # What the figures of compared methods need, where no terminal is narrower.
 METHODS_WIDTH = 140

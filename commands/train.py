@@ -35,7 +35,7 @@ def text(
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune a text encoder; use it with `rubrika ingest --text-encoder FOLDER`."""
-    from rubrika.products.parquet import Reader
+    from rubrika.products.reader import Reader
     from rubrika.terminal import Terminal
     from rubrika.train.finetune import finetune_text
     from rubrika.train.settings import FinetuneSettings
@@ -68,10 +68,10 @@ def joint(
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune a text and a picture encoder together; use the two folders it writes with `rubrika ingest`."""
-    from rubrika.products.parquet import Reader
-    from rubrika.products.pictures import PictureFolder
+    from rubrika.products.images import PictureFolder
+    from rubrika.products.reader import Reader
     from rubrika.terminal import Terminal
-    from rubrika.train.together import JointSettings, finetune_joint
+    from rubrika.train.joint import JointSettings, finetune_joint
 
     settings = JointSettings(
         epochs=epochs, minutes=minutes, max_tokens=max_tokens, freeze_layers=freeze_layers, seed=seed

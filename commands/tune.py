@@ -36,10 +36,9 @@ def tune(
 
     from rubrika.commands.tables import tuning_table
     from rubrika.eval.tune import tune as run
-    from rubrika.index.create import Choice
-    from rubrika.index.lock import writing
+    from rubrika.index.folder import Choice, writing
     from rubrika.index.manifest import IMAGE, Manifest
-    from rubrika.products.parquet import Reader
+    from rubrika.products.reader import Reader
     from rubrika.terminal import Terminal
 
     manifest = Manifest.read(index)

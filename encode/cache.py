@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from rubrika.encode.encoder import FloatArray
+from rubrika.encode.base import FloatArray
 
 KEY_BYTES, FLOAT_BYTES = 8, 4
 CHUNK = 512

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 
-from rubrika.encode.encoder import FloatArray, unit_or_zero, unit_rows
-from rubrika.encode.features import Features, features_of
+from rubrika.encode.base import FloatArray, unit_or_zero, unit_rows
+from rubrika.encode.hashing import Features, features_of
 from rubrika.errors import EncoderError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

@@ -10,21 +10,19 @@ from numpy.typing import NDArray
 
 from rubrika.errors import RubrikaError
 from rubrika.eval.gather import Gathered, Wanted, gather
-from rubrika.eval.heldout import Labels
+from rubrika.eval.heldout import Labels, Watch
 from rubrika.eval.methods import ENSEMBLE, KNN, LINEAR, MLP, RUBRIKA, ChosenOn, Note, Ran, baselines_of, runnable
 from rubrika.eval.rehearsal import Rehearsal, rehearsal_of
 from rubrika.eval.run import Outcome, Runner
 from rubrika.eval.split import Split
-from rubrika.eval.watch import Watch
-from rubrika.index.create import Choice
-from rubrika.index.index import LEARNED, Index
+from rubrika.index.folder import LEARNED, Choice, Index
 from rubrika.index.manifest import JOINT
-from rubrika.products.parquet import Reader
-from rubrika.products.pictures import PictureFolder
-from rubrika.products.selection import Selection
+from rubrika.products.images import PictureFolder
+from rubrika.products.product import Selection
+from rubrika.products.reader import Reader
 from rubrika.progress import Progress
 from rubrika.retrieve.search import search
-from rubrika.store.store import Hits
+from rubrika.store.base import Hits
 
 # These are chosen something for.
 TUNED = {LINEAR, MLP, ENSEMBLE}

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from rubrika.baselines.baseline import Part
 from rubrika.eval.heldout import Labels
 from rubrika.eval.split import Split
-from rubrika.index.index import Index
+from rubrika.index.folder import Index
 from rubrika.index.manifest import IMAGE, JOINT, TEXT
-from rubrika.products.pictures import PictureFolder
-from rubrika.products.product import Product
-from rubrika.products.selection import Products
+from rubrika.products.images import PictureFolder
+from rubrika.products.product import Product, Products
 from rubrika.progress import Progress
-from rubrika.store.store import FloatArray
+from rubrika.store.base import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,34 +1,161 @@
-"""Holds products out, learns from the others, and finds neighbours of those held out: what all measuring rests on."""
+"""Holds products out: a temporary index of the others, and what it answers."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event, Thread
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.errors import InputError
-from rubrika.eval.exhibit import Collector, Exhibit
 from rubrika.eval.split import Split, families, group_split, plain_split, stratified_split
-from rubrika.eval.watch import Watch
-from rubrika.index.calibration import Calibration
-from rubrika.index.create import Choice
-from rubrika.index.index import Index
-from rubrika.index.manifest import VoteSettings
+from rubrika.index.folder import Choice, Index
+from rubrika.index.manifest import Calibration, VoteSettings
 from rubrika.ingest.ingest import ingest
-from rubrika.products.parquet import Reader
-from rubrika.products.pictures import PictureFolder
-from rubrika.products.product import Category
-from rubrika.products.selection import Products, Selection
+from rubrika.products.images import PictureFolder
+from rubrika.products.product import Category, Product, Products, Selection
+from rubrika.products.reader import Reader
 from rubrika.progress import Progress
 from rubrika.retrieve.search import find
 from rubrika.retrieve.tree import Tree
+from rubrika.store.base import Hits
 from rubrika.store.connection import Connection
-from rubrika.store.place import temporary_collection
-from rubrika.store.store import Hits
+from rubrika.store.open import temporary_collection
+
+EVERY_SECONDS = 0.02
+GIGABYTE = 1e9
+
+_STATM = Path("/proc/self/statm")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage: its name, its seconds, and the most memory this process had meanwhile, if that was watched."""
+
+    name: str
+    seconds: float
+    peak_gb: float | None
+
+
+class Watch:
+    """Keeps what the stages took.
+
+    Args:
+        memory: whether to watch memory too, fifty times a second.
+    """
+
+    def __init__(self, memory: bool = False) -> None:
+        self._memory = memory
+        self.stages: list[Stage] = []
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each stage took, by its name."""
+        return {stage.name: stage.seconds for stage in self.stages}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Watch one stage; one that fails is not kept."""
+        sampler = _Sampler() if self._memory else None
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            peak = sampler.stop() if sampler else None
+        self.stages.append(Stage(name, round(time.monotonic() - started, 1), peak))
+
+
+class _Sampler:
+    """Asks again and again, in a thread of its own, for the resident memory."""
+
+    def __init__(self) -> None:
+        self._peak, self._over = 0, Event()
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> float:
+        """The most that was seen, in gigabytes."""
+        self._over.set()
+        self._thread.join()
+        return round(self._peak / GIGABYTE, 2)
+
+    def _run(self) -> None:
+        while True:
+            self._peak = max(self._peak, _resident())
+            if self._over.wait(EVERY_SECONDS):
+                return
+
+
+def _resident() -> int:
+    """Resident memory in bytes; where the system does not tell, the most there has been so far."""
+    try:
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """Held-out products to look at.
+
+    Args:
+        ids: of all n, uint64 (n,).
+        titles: of all n.
+        learned: how many products of the category of each were learned from, int64 (n,).
+        rows: which of the n have a vector here, ascending (m,).
+        vectors: theirs, by the main named vector, float16 (m, size).
+    """
+
+    ids: NDArray[np.uint64]
+    titles: list[str]
+    learned: NDArray[np.int64]
+    rows: NDArray[np.intp]
+    vectors: NDArray[np.float16]
+
+
+class Collector:
+    """Collects an exhibit, batch by batch.
+
+    Args:
+        total: how many products will come.
+        vectors: of how many of them, drawn at random, to keep the vector.
+        seed: of the drawing.
+    """
+
+    def __init__(self, total: int, vectors: int, seed: int) -> None:
+        self._wanted = np.zeros(total, bool)
+        self._wanted[np.random.default_rng(seed).permutation(total)[:vectors]] = True
+        self._ids: list[int] = []
+        self._titles: list[str] = []
+        self._rows: list[int] = []
+        self._vectors: list[NDArray[np.float16]] = []
+
+    def add(self, index: Index, products: Sequence[Product], pictures: PictureFolder | None) -> None:
+        """The next products; those that lack the vector are passed over."""
+        first, main = len(self._ids), next(iter(index.manifest.vote.weights))
+        self._ids += [product.id for product in products]
+        self._titles += [product.title for product in products]
+        places = np.flatnonzero(self._wanted[first : first + len(products)])
+        if not len(places):
+            return
+        vectors = index.encoders.encode([products[place] for place in places.tolist()], pictures, [main]).vectors[main]
+        there = vectors.any(axis=1)
+        self._rows += (first + places[there]).tolist()
+        self._vectors.append(vectors[there].astype(np.float16))
+
+    def exhibit(self, learned: NDArray[np.int64]) -> Exhibit:
+        """All that was collected; `learned` as in Exhibit."""
+        vectors = np.concatenate(self._vectors) if self._vectors else np.zeros((0, 1), np.float16)
+        return Exhibit(np.array(self._ids, np.uint64), self._titles, learned, np.array(self._rows, np.intp), vectors)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ import numpy as np
 from rubrika.baselines.baseline import BaselineError, Part
 from rubrika.encode.learned import LearnedEncoder
 from rubrika.eval.split import Rows, fitting
-from rubrika.index.create import Choice
 from rubrika.index.encoders import Encoders
-from rubrika.index.index import LEARNED, Index
+from rubrika.index.folder import LEARNED, Choice, Index
 from rubrika.index.manifest import JOINT, TEXT
-from rubrika.ingest.prepare import prepare
-from rubrika.products.pictures import PictureFolder
-from rubrika.products.selection import Products, Selection
+from rubrika.ingest.ingest import prepare
+from rubrika.products.images import PictureFolder
+from rubrika.products.product import Products, Selection
 from rubrika.progress import Progress
 
 # Enough to choose on, and no longer to wait for with millions of products.

@@ -13,8 +13,8 @@ from rubrika.eval.gather import Gathered
 from rubrika.eval.methods import ENSEMBLE, LINEAR, MLP, Ran
 from rubrika.eval.rehearsal import Rehearsal
 from rubrika.progress import Progress
-from rubrika.retrieve.vote import Votes, fused_vote, mode_vote, weighted_vote
-from rubrika.store.store import Hits
+from rubrika.store.base import Hits
+from rubrika.vote import Votes, fused_vote, mode_vote, weighted_vote
 
 Result = TypeVar("Result")
 

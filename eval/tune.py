@@ -14,19 +14,16 @@ from numpy.typing import NDArray
 
 from rubrika.errors import InputError
 from rubrika.eval.heldout import HeldOut, Holdout, hold_out
-from rubrika.eval.reliance import Reliance, reliance_of
-from rubrika.index.calibration import MAX_ERROR, Calibration
-from rubrika.index.create import Choice
-from rubrika.index.manifest import VoteSettings
+from rubrika.eval.metrics import Reliance, reliance_of
+from rubrika.index.folder import Choice
+from rubrika.index.manifest import MAX_ERROR, Calibration, VoteSettings
 from rubrika.metrics import Metrics, metrics_of
-from rubrika.products.parquet import Reader
-from rubrika.products.pictures import PictureFolder
+from rubrika.products.images import PictureFolder
+from rubrika.products.reader import Reader
 from rubrika.progress import Progress, Silent
-from rubrika.retrieve.calibrate import MIN_ROWS, fit
-from rubrika.retrieve.decide import decide
-from rubrika.retrieve.evidence import evidence, nearest
-from rubrika.retrieve.vote import Votes, fused_vote, mode_vote, vote_over
-from rubrika.store.store import Hits
+from rubrika.retrieve.confidence import MIN_ROWS, decide, evidence, fit, nearest
+from rubrika.store.base import Hits
+from rubrika.vote import Votes, fused_vote, mode_vote, vote_over
 
 TOP_KS = (3, 5, 7, 10, 15, 20, 30)
 TEMPERATURES = (20.0, 30.0, 40.0, 60.0, 80.0)

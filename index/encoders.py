@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rubrika.encode.base import Encoder, FloatArray, PretrainedEncoder
 from rubrika.encode.cache import VectorCache, cached_encode
-from rubrika.encode.encoder import Encoder, FloatArray
+from rubrika.encode.image import PictureEncoder, cached_pictures
 from rubrika.encode.learned import LearnedEncoder
-from rubrika.encode.picture import PictureEncoder, cached_pictures
-from rubrika.encode.pretrained import PretrainedEncoder
 from rubrika.index.manifest import IMAGE, JOINT, TEXT
-from rubrika.products.pictures import PictureError, PictureFolder, picture_hash
+from rubrika.products.images import PictureError, PictureFolder, picture_hash
 from rubrika.products.product import Product, text_hash
 
 

@@ -1,28 +1,179 @@
-"""Ingests labelled products: gets a new index its encoders, then encodes and writes what is new."""
+"""Puts labelled products into an index, learning its encoder first when it is new."""
 
+import hashlib
+import os
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rubrika import __version__
+from rubrika.encode.registry import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError, InputError, StoppedError
-from rubrika.index.change import changing, remember
-from rubrika.index.create import LATE, Choice, check_free, create_index
-from rubrika.index.disk import check_room
-from rubrika.index.index import Index, has_index
-from rubrika.index.lock import writing
-from rubrika.index.manifest import IMAGE, TEXT, Manifest
-from rubrika.ingest.fingerprint import fingerprint
-from rubrika.ingest.late import late_fusion
-from rubrika.ingest.missing import delete_missing as delete_stored
-from rubrika.ingest.missing import doubt
-from rubrika.ingest.prepare import prepare
-from rubrika.ingest.write import IngestReport, Writer
-from rubrika.interrupt import Interrupt
-from rubrika.products.pictures import PictureFolder
-from rubrika.products.selection import Products
-from rubrika.progress import Progress, Silent
+from rubrika.files import check_room, parquet
+from rubrika.index.encoders import Encoders
+from rubrika.index.folder import (
+    LATE,
+    LEARNED,
+    Choice,
+    Index,
+    changing,
+    check_free,
+    create_index,
+    has_index,
+    remember,
+    writing,
+)
+from rubrika.index.manifest import IMAGE, TEXT, Manifest, VoteSettings
+from rubrika.ingest.write import IngestReport, Writer, doubt, stored_vectors
+from rubrika.ingest.write import delete_missing as delete_stored
+from rubrika.products.images import PictureFolder
+from rubrika.products.product import Products, Reject, Selection
+from rubrika.progress import Interrupt, Progress, Silent
+from rubrika.retrieve.search import find
+from rubrika.store.base import Store
 from rubrika.store.connection import Connection
+from rubrika.vote import fused_vote, weighted_vote
+
+
+def fingerprint(files: Sequence[Path], options: tuple[object, ...]) -> str:
+    """A digest of all that an ingest without pictures depends on.
+
+    Args:
+        files: parquet files, in their order.
+        options: whatever else changes what it does, told apart by what `repr` says of it.
+    """
+    digest = hashlib.sha256(repr((__version__, options)).encode())
+    for path in files:
+        digest.update(str(path.absolute()).encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+_SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), ("product_id", pa.string()), ("reason", pa.string())])
+
+
+def beside(place: Path) -> Path:
+    """Where rows set aside go when nobody says: next to `place`, which may be `.` or end in `..`."""
+    whole = Path(os.path.abspath(place))
+    return whole.parent / f"{whole.name}.rejects.parquet"
+
+
+def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
+    """Write one row a reject.
+
+    Raises:
+        RubrikaError: it cannot be written there.
+    """
+    rows = [{"file": str(r.file), "row": r.row, "product_id": r.product_id, "reason": r.reason} for r in rejects]
+    with parquet(path, _SCHEMA) as target:
+        target.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+
+
+HELD_BACK = 10
+WEIGHTS = np.linspace(0, 1, 21)
+
+
+def late_fusion(
+    products: Products, pictures: PictureFolder | None, choice: Choice, cache: Path, progress: Progress
+) -> VoteSettings:
+    """Hold every tenth product back, classify it by the others, and take the weights that are right most often."""
+    count = sum(len(batch.products) for batch in products)
+    held_back = np.arange(count) % HELD_BACK == 0
+    rest = Selection(products, ~held_back)
+    both = VoteSettings({TEXT: 0.5, IMAGE: 0.5})
+    with TemporaryDirectory(prefix="rubrika-late-") as folder:
+        encoders = prepare(rest, pictures, choice, cache, progress)
+        create_index(Path(folder), choice, encoders, both)
+        with Index.open(Path(folder), cache) as index:
+            writer = Writer(index, pictures, IngestReport(), "")
+            for batch in rest:
+                writer.write(batch)
+            found = list(find(index, Selection(products, held_back), pictures))
+    truth = [product.category.id for one in found for product in one.batch.products if product.category]
+    right = np.zeros(len(WEIGHTS))
+    for place, share in enumerate(WEIGHTS):
+        parts = [
+            fused_vote([(weighted_vote(one.hits[name], both.temperature), w) for name, w in _pair(share).items()])
+            for one in found
+        ]
+        right[place] = np.mean(np.concatenate([votes.winners for votes in parts]) == truth)
+    # Among equals the middle one, as far from trusting one side alone as the others allow.
+    best = np.flatnonzero(right == right.max())
+    return VoteSettings(_pair(WEIGHTS[best[len(best) // 2]]))
+
+
+def _pair(image: float) -> dict[str, float]:
+    return {TEXT: round(1 - float(image), 2), IMAGE: round(float(image), 2)}
+
+
+Vectors = Mapping[str, NDArray[np.float16]]
+
+
+def prepare(
+    products: Products,
+    pictures: PictureFolder | None,
+    choice: Choice,
+    cache: Path,
+    progress: Progress,
+    store: Store | None = None,
+) -> Encoders:
+    """Load and learn.
+
+    Args:
+        products: labelled products.
+        pictures: where their pictures are, if anywhere.
+        choice: what the user asked for.
+        cache: a folder for vectors of pretrained encoders.
+        progress: where to show how far it is.
+        store: has these products already, and their vectors by encoders that are not learned.
+
+    Raises:
+        EncoderError: an encoder cannot be loaded, or there is too little to learn from.
+    """
+    # Imported here: learning needs torch, which takes seconds to load, and a daily ingest needs no learning.
+    from rubrika.train.embed import Input, learn
+
+    image = picture_encoder(choice.image, cache) if choice.image else None
+    learned = choice.text in (None, LEARNED)
+    text = learn(products, progress) if learned else text_encoder(str(choice.text), backend=choice.backend, cache=cache)
+    encoders = Encoders(text, image, None, cache)
+    if not choice.learns_joint:
+        return encoders
+    # A learned text vector has seen the labels already: among its inputs it would drown out the pictures.
+    names = [*([IMAGE] if image else []), *([] if learned else [TEXT])]
+    vectors = _vectors(products, pictures, encoders, names, progress, store)
+    inputs = {name: Input.of(rows) for name, rows in vectors.items()}
+    return Encoders(text, image, learn(products, progress, inputs=inputs), cache)
+
+
+def _vectors(
+    products: Products,
+    pictures: PictureFolder | None,
+    encoders: Encoders,
+    names: list[str],
+    progress: Progress,
+    store: Store | None,
+) -> Vectors:
+    parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in names}
+    with progress.stage(f"encoding {' and '.join(names) or 'nothing'}", len(products)) as advance:
+        for batch in products if names else ():
+            if store is None:
+                made = encoders.encode(batch.products, pictures, names).vectors
+            else:
+                sizes = {name: encoders.sizes[name] for name in names}
+                made = stored_vectors(store, [product.id for product in batch.products], sizes)
+            for name in names:
+                parts[name].append(made[name].astype(np.float16))
+            advance(batch.rows)
+    return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
 def ingest(

@@ -1,17 +1,98 @@
-"""Writes batches of products into a store: only what is new or changed is encoded; a point changes in one step."""
+"""Writes batches of products as points, encoding only what changed."""
 
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rubrika.errors import InputError
 from rubrika.index.encoders import PictureHashes
-from rubrika.index.index import Index
-from rubrika.ingest.change import Change, Hasher, change_of
-from rubrika.ingest.stored import stored_vectors
-from rubrika.products.pictures import PictureFolder
-from rubrika.products.product import Batch, Product, Reject
-from rubrika.store.store import Point
+from rubrika.index.folder import Index
+from rubrika.ingest.diff import Change, Hasher, change_of
+from rubrika.products.images import PictureFolder
+from rubrika.products.product import Batch, Category, Product, Reject
+from rubrika.products.reader import Reader
+from rubrika.store.base import FloatArray, Point, Store
+
+
+def stored_vectors(store: Store, ids: Sequence[int], sizes: Mapping[str, int]) -> dict[str, FloatArray]:
+    """Vectors (n, size) of stored products, by name; a row of zeros is one that is not there."""
+    vectors = {name: np.zeros((len(ids), size), np.float32) for name, size in sizes.items()}
+    points = store.fetch(ids, payload=False, vectors=True) if vectors else {}
+    for row, id in enumerate(ids):
+        for name in vectors.keys() & points[id].vectors.keys() if id in points else ():
+            vectors[name][row] = points[id].vectors[name]
+    return vectors
+
+
+def source_files(index: Index, files: Sequence[Path]) -> list[Path]:
+    """The files to compare with, the latest last: those given, or those ingested, as far as they are still there."""
+    return list(files) or [Path(file) for file in index.manifest.contents.sources if Path(file).exists()]
+
+
+@dataclass(frozen=True)
+class StoredProducts:
+    """The products of an index: their texts from the files they came from, their categories from the index.
+
+    Args:
+        files: where to look, the latest first.
+        hasher: of the index's encoders.
+        known: of each product the hash of its text, and its category.
+    """
+
+    files: Sequence[Path]
+    hasher: Hasher
+    known: Mapping[int, tuple[str, Category]]
+
+    @classmethod
+    def of(cls, index: Index, files: Sequence[Path] = ()) -> "StoredProducts":
+        """The products of an open index.
+
+        Args:
+            index: whose products.
+            files: where their rows are, the latest last; by default the files that were ingested.
+        """
+        categories: dict[tuple[int, str], Category] = {}
+        known = {}
+        for page in index.store.scroll(payload=["text_hash", "category_id", "category_path"]):
+            for point in page:
+                key = (point.category_id, point.text("category_path"))
+                category = categories.setdefault(key, Category(*key))
+                known[point.id] = (point.text("text_hash"), category)
+        return cls(source_files(index, files)[::-1], Hasher.of(index.manifest), known)
+
+    def __len__(self) -> int:
+        """How many products there are."""
+        return len(self.known)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield each product once, from the latest file that says what the index says.
+
+        Raises:
+            InputError: a file cannot be read, or some products are in none of them.
+        """
+        missing = set(self.known)
+        for batch in Reader(self.files, labelled=False) if self.files else ():
+            found = []
+            for product in batch.products:
+                if product.id in missing and self.known[product.id][0] == self.hasher.text(product.text):
+                    missing.remove(product.id)
+                    found.append(replace(product, category=self.known[product.id][1]))
+            if found:
+                yield Batch(batch.file, found, [])
+        if missing:
+            raise InputError(
+                f"{len(missing):,} products of the index, such as {min(missing)}, are in none of the files "
+                f"{', '.join(map(str, self.files)) or 'it remembers'}; name files that have them, or delete them"
+            )
+
+    def check(self) -> None:
+        """Read everything once, so that a missing product is known before any work is done."""
+        for _ in self:
+            pass
 
 
 @dataclass
@@ -160,3 +241,47 @@ class Writer:
 def _part(pictures: PictureHashes, rows: Sequence[int]) -> PictureHashes:
     failures = {place: pictures.failures[row] for place, row in enumerate(rows) if row in pictures.failures}
     return PictureHashes([pictures.hashes[row] for row in rows], failures)
+
+
+MAX_DIGITS = 20
+
+
+def doubt(seen: Collection[int], rejects: Sequence[Reject], place: str) -> str | None:
+    """Why it is uncertain which products a catalogue has, so that none may be deleted; None: it is certain.
+
+    Args:
+        seen: the ids of its good rows.
+        rejects: its other rows.
+        place: where it is, for people.
+    """
+    if not seen:
+        # An empty export is a mistake, not an empty shop.
+        return f"{place}: no product can be read there, so none was deleted; export it again"
+    for reject in rejects:
+        if _id(reject) is None:
+            return (
+                f"{reject.file} row {reject.row}: its product_id cannot be read, so nobody knows which product it "
+                f"stands for, and none was deleted; mend it and run the same command again"
+            )
+    return None
+
+
+def delete_missing(store: Store, seen: Collection[int], rejects: Sequence[Reject]) -> int:
+    """Delete the stored products that have no row, when there is no `doubt`; gives how many."""
+    stored = np.concatenate([np.zeros(0, np.uint64), *(_ids(page) for page in store.scroll(payload=False))])
+    aside = (id for id in map(_id, rejects) if id is not None)
+    kept = np.fromiter((id for id in (*seen, *aside) if id < 2**64), np.uint64)
+    missing = np.setdiff1d(stored, kept).tolist()
+    if missing:
+        store.delete(missing)
+    return len(missing)
+
+
+def _id(reject: Reject) -> int | None:
+    """The id of a row that was set aside, where it can be read to the last digit."""
+    text = reject.product_id
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else None
+
+
+def _ids(page: list[Point]) -> NDArray[np.uint64]:
+    return np.array([point.id for point in page], np.uint64)

@@ -1,9 +1,14 @@
-"""What a product and its category are, as every stage after reading sees them."""
+"""What a product is, and where products come from: anything that yields batches of them."""
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 ROOT_CATEGORY = "Все категории"
 SEPARATOR = "->"
@@ -79,3 +84,51 @@ class Batch:
 def text_hash(text: str) -> str:
     """Sixteen hexadecimal digits that change when the text does."""
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+class Products(Protocol):
+    """Batches of products that can be read as often as needed; its length is the number of rows."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Where they come from."""
+
+    def __len__(self) -> int:
+        """How many rows will come, good and bad."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the rows in order."""
+
+    def check(self) -> None:
+        """Fail early, with an InputError, when the files are not what they should be."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The good products of a reader whose place among all good ones is marked in `chosen`; rejects stay behind."""
+
+    products: Products
+    chosen: NDArray[np.bool_]
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """As in Products."""
+        return self.products.files
+
+    def __len__(self) -> int:
+        """How many products were chosen."""
+        return int(self.chosen.sum())
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the chosen products in order."""
+        place = 0
+        for batch in self.products:
+            here = self.chosen[place : place + len(batch.products)]
+            place += len(batch.products)
+            kept = [product for product, keep in zip(batch.products, here, strict=True) if keep]
+            if kept:
+                yield Batch(batch.file, kept, [])
+
+    def check(self) -> None:
+        """As in Products."""
+        self.products.check()

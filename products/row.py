@@ -1,13 +1,74 @@
-"""Turns the cells of one row into a product, or says why it is none; a cell that is not needed never costs its row."""
+"""A row of a table becomes a Product, or a Reject with its reason."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from pathlib import Path
 
-from rubrika.products.fields import FieldsError, parse_fields
+from rubrika.errors import InputError
 from rubrika.products.product import SEPARATOR, Category, Product
-from rubrika.products.text import one_line, product_text, product_title, shortened
+from rubrika.products.text import (
+    FieldsError,
+    first_line,
+    one_line,
+    parse_fields,
+    product_text,
+    product_title,
+    shortened,
+)
+
+LABEL = ("category_id", "category_name")
+_REQUIRED = ("product_id", "text_fields")
+_OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
+_WHOLE_NUMBERS = ("product_id", "category_id")
+_TEXTS = ("text_fields", "category_name")
+
+
+def wanted_columns(place: Path, names: Sequence[str], labelled: bool, group_by: str | None = None) -> list[str]:
+    """The columns to read: those that are needed, then the others that are there.
+
+    Args:
+        place: what stands in messages.
+        names: of all columns there are.
+        labelled: whether every row must carry category_id and category_name.
+        group_by: one more that is needed.
+
+    Raises:
+        InputError: one is missing, or there twice.
+    """
+    needed = [*_REQUIRED, *(LABEL if labelled else ()), *([group_by] if group_by else ())]
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise InputError(
+            f"{place}: no column {', '.join(missing)} (it has {first_line(', '.join(names)) or 'none'}); "
+            f"rename or add {'it' if len(missing) == 1 else 'them'}"
+        )
+    columns = list(dict.fromkeys([*needed, *(name for name in _OPTIONAL if name in names)]))
+    for name in columns:
+        if names.count(name) > 1:
+            raise InputError(f"{place}: {names.count(name)} columns are called {name}; keep one")
+    return columns
+
+
+def check_type(place: Path, name: str, kind: object, number: bool, text: bool) -> None:
+    """See whether a column can hold what it should.
+
+    Args:
+        place: what stands in messages.
+        name: of the column.
+        kind: its type, which messages call by what `str` says of it.
+        number: whether this can hold whole numbers.
+        text: whether this can hold texts.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if name in _WHOLE_NUMBERS and not number:
+        raise InputError(f"{place}: column {name} is {first_line(str(kind))}, not a whole number; convert it first")
+    if name in _TEXTS and not text:
+        raise InputError(f"{place}: column {name} is {first_line(str(kind))}, not text; convert it first")
+
 
 MAX_ID = 2**64 - 1
 MAX_SIGNED = 2**63 - 1

@@ -3,10 +3,9 @@
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from rubrika.eval.categories import Score, Size
-from rubrika.eval.curves import Bin, Risk
 from rubrika.eval.evaluate import Evaluation
-from rubrika.eval.watch import Stage
+from rubrika.eval.heldout import Stage
+from rubrika.eval.metrics import Bin, Risk, Score, Size
 
 Interval = tuple[float, float]
 

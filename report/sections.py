@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from rubrika.eval.methods import SECONDS
-from rubrika.products.pictures import PictureFolder
+from rubrika.products.images import PictureFolder
 from rubrika.report.charts import said_path
 from rubrika.report.findings import Findings, Interval, Pair
 from rubrika.report.markup import Markup, element

@@ -5,12 +5,18 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from rubrika.eval.categories import by_size, scores_of
-from rubrika.eval.curves import reliability, risk
 from rubrika.eval.evaluate import Answers, Evaluation
-from rubrika.eval.intervals import hierarchical_f1_interval, macro_f1_interval
-from rubrika.eval.mistakes import confusion, mistakes
-from rubrika.eval.watch import Watch
+from rubrika.eval.heldout import Watch
+from rubrika.eval.metrics import (
+    by_size,
+    confusion,
+    hierarchical_f1_interval,
+    macro_f1_interval,
+    mistakes,
+    reliability,
+    risk,
+    scores_of,
+)
 from rubrika.products.text import shortened
 from rubrika.report.findings import Confusion, Example, Findings, Map, Pair, Spot
 from rubrika.report.map import lay_out

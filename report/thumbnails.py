@@ -3,7 +3,7 @@
 from base64 import b64encode
 from io import BytesIO
 
-from rubrika.products.pictures import PictureError, PictureFolder, open_picture
+from rubrika.products.images import PictureError, PictureFolder, open_picture
 from rubrika.report.markup import Markup, element
 
 SIDE = 96

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rubrika.errors import InputError
-from rubrika.eval.watch import Watch
-from rubrika.products.pictures import PictureFolder
+from rubrika.eval.heldout import Watch
+from rubrika.products.images import PictureFolder
 from rubrika.report.charts import charts
 from rubrika.report.findings import Findings
 from rubrika.report.page import page

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from rubrika.index.calibration import MAX_ERROR
-from rubrika.index.index import Index
-from rubrika.products.pictures import PictureFolder
-from rubrika.products.selection import Products
-from rubrika.retrieve.decide import Decisions, decide
-from rubrika.retrieve.levels import Levels, levels_of
+from rubrika.index.folder import Index
+from rubrika.index.manifest import MAX_ERROR
+from rubrika.products.images import PictureFolder
+from rubrika.products.product import Products
+from rubrika.retrieve.confidence import Decisions, decide
 from rubrika.retrieve.search import Found, find
-from rubrika.retrieve.tree import Tree
-from rubrika.retrieve.vote import Votes, lifted, vote_over
+from rubrika.retrieve.tree import Levels, Tree, levels_of
+from rubrika.vote import Votes, lifted, vote_over
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,146 @@
-"""Explains one prediction: the vote, the levels of the tree, the neighbours that voted, the words that mattered."""
+"""Why a product was predicted as it was: supporting neighbours and the words that mattered."""
 
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from rubrika.errors import RubrikaError
-from rubrika.index.index import Index
+from rubrika.index.folder import Index
+from rubrika.index.manifest import VoteSettings
 from rubrika.products.product import Category
-from rubrika.retrieve.decide import decide
-from rubrika.retrieve.levels import levels_of
-from rubrika.retrieve.query import Query
-from rubrika.retrieve.tree import Tree
-from rubrika.retrieve.vote import Votes, lifted, vote_over
-from rubrika.retrieve.voters import Voter, voters_of
-from rubrika.retrieve.words import Word, words_of
+from rubrika.retrieve.confidence import decide
+from rubrika.retrieve.search import Query
+from rubrika.retrieve.tree import Tree, levels_of
+from rubrika.store.base import FloatArray, Hits, Point
+from rubrika.vote import Votes, lifted, vote_over
+
+
+@dataclass(frozen=True, slots=True)
+class Voter:
+    """A neighbour that voted: what found it, how like it is, and its part of the vote."""
+
+    vector: str
+    similarity: float
+    weight: float
+    product_id: int
+    title: str
+    category_id: int
+    category_path: str
+
+
+def voters_of(
+    hits: Mapping[str, Hits], voting: Mapping[str, Hits], vote: VoteSettings, points: Mapping[int, Point]
+) -> list[Voter]:
+    """The neighbours of one product, the heaviest first, among equals the nearest, then by id.
+
+    Args:
+        hits: of one query, by named vector.
+        voting: the same, as they vote.
+        vote: how they do that.
+        points: the hits with their payloads, by id; one that is gone by now is left out.
+    """
+    found = [
+        (name, id, similarity)
+        for name, each in hits.items()
+        for id, similarity in zip(each.ids[0].tolist(), each.scores[0].tolist(), strict=True)
+    ]
+    voters = [
+        Voter(
+            vector=name,
+            similarity=similarity,
+            weight=weight,
+            product_id=id,
+            title=points[id].shown("title"),
+            category_id=points[id].category_id,
+            category_path=points[id].shown("category_path"),
+        )
+        for (name, id, similarity), weight in zip(found, _weights(voting, vote).tolist(), strict=True)
+        if np.isfinite(similarity) and id in points
+    ]
+    return sorted(voters, key=lambda voter: (-voter.weight, -voter.similarity, voter.product_id))
+
+
+def _weights(hits: Mapping[str, Hits], vote: VoteSettings) -> FloatArray:
+    """Each hit's part of the vote: the share it would have, were its category its own."""
+    alone, count = {}, 0
+    for name, found in hits.items():
+        width = found.categories.shape[1]
+        alone[name] = replace(found, categories=np.arange(count, count + width)[None])
+        count += width
+    votes, weights = vote_over(alone, vote), np.zeros(count, np.float32)
+    voted = votes.shares[0] > 0
+    weights[votes.categories[0, voted]] = votes.shares[0, voted]
+    return weights
+
+
+SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word, and what is lost without it; what is below 0 is gained.
+
+    Args:
+        word: as it first stands in the title.
+        share_lost: the part of the vote that the winner loses.
+        similarity_lost: how much less like the product the winner's nearest product is; it tells words apart where the
+            vote is so clear that none of them changes it.
+    """
+
+    word: str
+    share_lost: float
+    similarity_lost: float
+
+
+def words_of(index: Index, query: Query, winner: int, vote: VoteSettings) -> list[Word]:
+    """The words that matter most for a category: by the share that it loses, then by similarity, then as they stand.
+
+    The title is compared with the title without the word, as that is all that is known of a stored product's text. All
+    are encoded together, and searched together.
+
+    Args:
+        index: an open index.
+        query: the product.
+        winner: the category.
+        vote: how hits vote.
+    """
+    tokens = query.title.split()
+    spelled: dict[str, str] = {}
+    for token in tokens:
+        spelled.setdefault(_bare(token).casefold(), _bare(token))
+    spelled.pop("", None)
+    if not spelled:
+        return []
+    without = [" ".join(token for token in tokens if _bare(token).casefold() != word) for word in spelled]
+    hits = query.find(index.store, query.retold(index, [query.title, *without]), vote)
+    voting = lifted(hits, vote, index.seen)
+    share, similarity = (lost[0] - lost[1:] for lost in (_share(voting, winner, vote), _similarity(hits, winner, vote)))
+    order = np.lexsort((-similarity, -np.round(share, 3)))[:SHOWN]
+    words = list(spelled.values())
+    return [Word(words[place], float(share[place]), float(similarity[place])) for place in order.tolist()]
+
+
+def _share(hits: Mapping[str, Hits], winner: int, vote: VoteSettings) -> FloatArray:
+    """The winner's part of each vote, (n,)."""
+    votes = vote_over(hits, vote)
+    shares: FloatArray = np.where(votes.categories == winner, votes.shares, 0).sum(axis=1)
+    return shares
+
+
+def _similarity(hits: Mapping[str, Hits], winner: int, vote: VoteSettings) -> FloatArray:
+    """How like the winner's nearest hits are, each vector counting for its weight; 0 for one that has none, (n,)."""
+    nearest = {name: np.where(found.categories == winner, found.scores, 0).max(axis=1) for name, found in hits.items()}
+    similarity: FloatArray = np.sum([row * vote.weights[name] for name, row in nearest.items()], axis=0)
+    return similarity
+
+
+def _bare(token: str) -> str:
+    """A word without the punctuation around it; nothing is left of a dash."""
+    marks = "".join(mark for mark in set(token) if unicodedata.category(mark)[0] not in "LNM")
+    return token.strip(marks)
 
 
 @dataclass(frozen=True, slots=True)

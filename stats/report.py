@@ -8,10 +8,9 @@ from rubrika.products.product import Category
 from rubrika.report.markup import Markup
 from rubrika.report.page import Section, figures, note, page, table
 from rubrika.report.svg import bars, histogram
-from rubrika.stats.categories import TAIL_BELOW, Categories
-from rubrika.stats.groups import Groups
+from rubrika.stats.duplicates import Groups
 from rubrika.stats.lengths import Spread
-from rubrika.stats.measure import Stats
+from rubrika.stats.stats import TAIL_BELOW, Categories, Stats
 
 PAGE, FIGURES = "stats.html", "stats.json"
 

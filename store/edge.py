@@ -11,7 +11,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from rubrika.errors import StoreError
-from rubrika.store.store import FloatArray, Hits, Payload, Point, category_of, own_id
+from rubrika.store.base import FloatArray, Hits, Payload, Point, category_of, own_id
 
 Result = TypeVar("Result")
 

@@ -1,4 +1,4 @@
-"""Points of a collection on a Qdrant server or cluster: written in streams, searched and read in batches."""
+"""The store on a Qdrant server."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,12 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 from qdrant_client import QdrantClient, models
 
-from rubrika.store.client import is_local
-from rubrika.store.collection import Collection
+from rubrika.store.base import FloatArray, Hits, Payload, Point, category_of, own_id
+from rubrika.store.collection import INDEXING_THRESHOLD, Collection, is_local, search_params
 from rubrika.store.connection import Connection, SearchOptions, ServerOptions
 from rubrika.store.faults import Patience
-from rubrika.store.schema import INDEXING_THRESHOLD, search_params
-from rubrika.store.store import FloatArray, Hits, Payload, Point, category_of, own_id
 
 Item = TypeVar("Item")
 

@@ -11,21 +11,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from rubrika.encode.device import best_device
-from rubrika.encode.pooling import Pooled
-from rubrika.encode.pretrained import identity_of
-from rubrika.encode.recipe import RECIPE
+from rubrika.encode.base import best_device, identity_of
+from rubrika.encode.text import RECIPE, Pooled
 from rubrika.errors import EncoderError
-from rubrika.products.selection import Products
+from rubrika.products.product import Products
 from rubrika.progress import Progress
-from rubrika.train.base import load_text_base
 from rubrika.train.checkpoint import CHECKPOINT, State
 from rubrika.train.curve import Moment
 from rubrika.train.labelled import read_labelled
 from rubrika.train.loop import fit, seeded
+from rubrika.train.model import StandardisedLinear, load_text_base
 from rubrika.train.schedule import IntArray
 from rubrika.train.settings import FinetuneSettings
-from rubrika.train.standard import StandardisedLinear
 from rubrika.train.task import Task
 from rubrika.train.validation import hold_out
 

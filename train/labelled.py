@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.errors import EncoderError
-from rubrika.products.selection import Products
+from rubrika.products.product import Products
 from rubrika.progress import Progress
 
 

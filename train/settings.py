@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from rubrika.encode.recipe import Pooling
+from rubrika.encode.text import Pooling
 
 # These say how long to train and what to write on the way, not what is trained: a resumed run may change them.
 _FREE = {"minutes", "checkpoint_minutes", "checkpoint_steps"}

@@ -11,10 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rubrika.encode.batching import CPU_TOKENS, batches_of
-from rubrika.encode.device import best_device, inference
-from rubrika.encode.encoder import FloatArray
-from rubrika.encode.encoder import unit_rows
+from rubrika.encode.base import FloatArray, best_device, inference, unit_rows
+from rubrika.encode.text import CPU_TOKENS, batches_of
 from rubrika.metrics import metrics_of
 from rubrika.train.schedule import IntArray
 from rubrika.train.validation import nearest_categories

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rubrika.encode.encoder import FloatArray
+from rubrika.encode.base import FloatArray
 from rubrika.errors import EncoderError
 
 Labels = NDArray[np.int64]

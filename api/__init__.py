@@ -1,1 +1,0 @@
-"""Rubrika from Python: what `import rubrika` offers, over the same rooms as the command line."""

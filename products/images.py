@@ -1,0 +1,168 @@
+"""Finds the pictures of products and opens them safely."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from rubrika.errors import InputError
+
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 50_000_000
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+# The plugins are called directly: Image.open warns of large pictures before their size can be asked for.
+_READERS: dict[bytes, Callable[[BytesIO], ImageFile.ImageFile]] = {
+    b"\xff\xd8\xff": JpegImageFile,
+    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    b"RIFF": WebPImageFile,
+}
+_OTHERS = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF", b"<": "HTML or SVG"}
+
+
+class PictureError(ValueError):
+    """A picture that cannot be used; it reads on after its name: `is truncated`."""
+
+
+@dataclass(frozen=True)
+class PictureFolder:
+    """The pictures of a folder by product id, from files called `<product_id>.jpg`, `.jpeg`, `.png` or `.webp`."""
+
+    folder: Path
+    names: dict[int, str]
+
+    @classmethod
+    def scan(cls, folder: Path) -> "PictureFolder":
+        """Read the folder once; of several pictures of a product the first by suffix, then by name, is taken.
+
+        Raises:
+            InputError: the folder cannot be read.
+        """
+        try:
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries if _product_id(entry.name) is not None and entry.is_file()]
+        except OSError as error:
+            raise InputError(f"{folder}: this folder of pictures cannot be read ({error.strerror})") from None
+        # Written from last to first choice, so that the first stays.
+        names.sort(key=lambda name: (SUFFIXES.index(Path(name).suffix.lower()), name), reverse=True)
+        return cls(folder, {int(Path(name).stem): name for name in names})
+
+    def __len__(self) -> int:
+        """How many products have a picture."""
+        return len(self.names)
+
+    def find(self, product_id: int) -> Path | None:
+        """The picture of a product, None when there is none."""
+        name = self.names.get(product_id)
+        return None if name is None else self.folder / name
+
+
+def open_picture(path: Path, side: int | None = None) -> Image.Image:
+    """Decode a picture as upright RGB on white; of an animation the first frame.
+
+    Args:
+        path: of the picture.
+        side: how many pixels wide and high it may be; a larger one is made smaller.
+
+    Raises:
+        PictureError: it is missing, not a picture, too large, truncated or damaged.
+    """
+    data = _read(path)
+    reader = next((reader for start, reader in _READERS.items() if data.startswith(start)), None)
+    if reader is None:
+        raise PictureError(f"is {_kind(data)}, not JPEG, PNG or WEBP")
+    try:
+        picture = reader(BytesIO(data))
+        _check_size(picture)
+        if side:
+            # A JPEG is decoded at a half, a quarter or an eighth of its size, which takes a third of the time.
+            picture.draft(None, (side, side))
+        picture.load()
+        opened = _rgb(_upright(picture))
+        if side:
+            opened.thumbnail((side, side))
+        return opened
+    except PictureError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever their parsing stumbles over.
+        cut = "truncated" in str(error).lower() or _is_cut(data)
+        raise PictureError("is truncated" if cut else f"is damaged ({error})") from None
+
+
+def picture_hash(path: Path) -> str:
+    """16 hexadecimal digits that change when the file does.
+
+    Raises:
+        PictureError: it is missing or too large.
+    """
+    return blake2b(_read(path), digest_size=8).hexdigest()
+
+
+def _product_id(name: str) -> int | None:
+    stem, suffix = os.path.splitext(name)
+    # `007.jpg` is nobody's: an id is written in one way only.
+    known = suffix.lower() in SUFFIXES and stem.isascii() and stem.isdigit() and (stem == "0" or stem[0] != "0")
+    return int(stem) if known and len(stem) <= 20 else None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        # Asked first, because opening a pipe would wait for ever.
+        if not path.is_file():
+            raise PictureError("is not a file" if path.exists() else "is missing")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+            if len(data) > MAX_BYTES:
+                size = os.fstat(file.fileno()).st_size
+                raise PictureError(f"has {_millions(size)} MB, more than the {MAX_BYTES // 10**6} MB that are read")
+    except OSError as error:
+        raise PictureError(f"cannot be read ({error.strerror})") from None
+    if not data:
+        raise PictureError("is empty")
+    return data
+
+
+def _kind(data: bytes) -> str:
+    return next((name for start, name in _OTHERS.items() if data.lstrip().startswith(start)), "something else")
+
+
+def _check_size(picture: Image.Image) -> None:
+    pixels = picture.width * picture.height
+    if pixels > MAX_PIXELS:
+        limit = MAX_PIXELS // 10**6
+        raise PictureError(f"has {_millions(pixels)} million pixels, more than the {limit} million that are read")
+
+
+def _millions(count: int) -> str:
+    return f"{count / 10**6:.0f}" if count >= 10**8 else f"{count / 10**6:.1f}"
+
+
+def _is_cut(data: bytes) -> bool:
+    """Whether the file is shorter than it says; PNG and JPEG readers say so themselves, WEBP's does not."""
+    return data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 8 > len(data)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # Damaged notes of a camera do not spoil its picture.
+        return picture
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):
+        # 16 bits a pixel, grey: Pillow would clip to 255 rather than scale.
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        white.alpha_composite(picture.convert("RGBA"))
+        return white.convert("RGB")
+    return picture.convert("RGB")

@@ -1,0 +1,172 @@
+"""Other ways to predict: each learns what is plain to see, twice the same, and none looks at the answers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rubrika.baselines.baseline import Baseline, BaselineError, Part, best_of, need
+from rubrika.baselines.ensemble import Ensemble
+from rubrika.baselines.fasttext import FastText
+from rubrika.baselines.nearest import Nearest
+from rubrika.baselines.network import Network
+from rubrika.baselines.svm import LinearSvm
+from rubrika.baselines.tfidf import TfidfNeighbours
+from rubrika.metrics import metrics_of
+from rubrika.progress import Silent
+from rubrika.retrieve.search import best_hits
+from rubrika.vote import Votes
+
+SNEAKERS, CASES, PUZZLES = 11, 22, 33
+WORDS = {
+    SNEAKERS: "кроссовки беговые мужские сетка шнурки подошва",
+    CASES: "чехол силиконовый прозрачный смартфон накладка бампер",
+    PUZZLES: "пазл картонный детский деталей картинка сборка",
+}
+
+
+def shelf(count: int, seed: int) -> Part:
+    """Products of three categories: three words of each one's own, text vectors that tell, pictures that tell less."""
+    random = np.random.default_rng(seed)
+    labels = random.choice(list(WORDS), count)
+    texts = [" ".join(random.permutation(WORDS[label].split())[:3]) for label in labels.tolist()]
+    around = (labels[:, None] == list(WORDS)).astype(np.float32)
+
+    def vectors(noise: float) -> np.ndarray:
+        rows = np.pad(around, ((0, 0), (0, 5))) + random.normal(0, noise, (count, 8))
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    return Part(texts, {"text": vectors(0.1), "image": vectors(0.6)}, labels, np.arange(count))
+
+
+TRAIN, TEST = shelf(300, 0), shelf(100, 1)
+ALL: list[Baseline] = [
+    Nearest("text", 5, 20.0),
+    Network("linear head", ("text",)),
+    Network("MLP", ("text", "image"), hidden=16),
+    TfidfNeighbours(),
+    LinearSvm(),
+    FastText(),
+]
+
+
+def f1(votes: Votes, part: Part) -> float:
+    return metrics_of(part.labels, votes.winners).weighted_f1
+
+
+@pytest.mark.parametrize("baseline", ALL, ids=lambda baseline: baseline.name)
+def test_a_baseline_learns_what_is_plain_to_see_and_does_so_twice(baseline: Baseline) -> None:
+    once, again = (baseline.fit(TRAIN, Silent()).predict(TEST) for _ in range(2))
+    assert f1(once, TEST) > 0.95
+    assert np.array_equal(once.categories, again.categories)
+    assert np.array_equal(once.shares, again.shares)
+
+
+@pytest.mark.parametrize("baseline", ALL, ids=lambda baseline: baseline.name)
+def test_shares_are_parts_of_one_and_the_best_comes_first(baseline: Baseline) -> None:
+    votes = baseline.fit(TRAIN, Silent()).predict(TEST)
+    assert votes.shares.sum(axis=1) == pytest.approx(np.ones(100), abs=1e-3)
+    assert (np.diff(votes.shares, axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("baseline", ALL, ids=lambda baseline: baseline.name)
+def test_nobody_looks_at_the_answers(baseline: Baseline) -> None:
+    fitted = baseline.fit(TRAIN, Silent())
+    blind = replace(TEST, labels=np.zeros(100, np.int64))
+    assert np.array_equal(fitted.predict(TEST).winners, fitted.predict(blind).winners)
+
+
+def test_two_categories_are_enough_for_an_svm() -> None:
+    two = TRAIN.rows(np.flatnonzero(TRAIN.labels != PUZZLES))
+    assert f1(LinearSvm().fit(two, Silent()).predict(two), two) > 0.95
+
+
+def test_one_category_is_not() -> None:
+    one = TRAIN.rows(np.flatnonzero(TRAIN.labels == CASES))
+    with pytest.raises(BaselineError, match="there is only one"):
+        LinearSvm().fit(one, Silent())
+
+
+@pytest.mark.parametrize("baseline", [TfidfNeighbours(), LinearSvm()], ids=lambda baseline: baseline.name)
+def test_texts_without_words_are_explained(baseline: Baseline) -> None:
+    with pytest.raises(BaselineError, match="too few words"):
+        baseline.fit(replace(TRAIN, texts=[""] * 300), Silent())
+
+
+def test_a_package_that_is_missing_is_named() -> None:
+    with pytest.raises(BaselineError, match="Nothing is not installed; install"):
+        need("rubrika_nothing", "Nothing")
+
+
+def test_a_product_without_the_vector_finds_nothing_and_is_nobodys_neighbour() -> None:
+    train = replace(TRAIN, vectors={"image": np.where(np.arange(300)[:, None] < 150, TRAIN.vectors["image"], 0)})
+    test = replace(TEST, vectors={"image": np.where(np.arange(100)[:, None] < 50, TEST.vectors["image"], 0)})
+    votes = Nearest("image", 5, 20.0).fit(train, Silent()).predict(test)
+    assert (votes.shares[:50].sum(axis=1) > 0).all()
+    assert not votes.shares[50:].any()
+
+
+def test_nearest_products_come_best_first_and_ties_by_their_place() -> None:
+    scores = np.array([[0.5, 0.9, 0.9, 0.1]], np.float32)
+    hits = best_hits(scores, np.array([1, 2, 3, 4]), 3)
+    assert hits.categories.tolist() == [[2, 3, 1]]
+    assert best_hits(scores, np.array([1, 2, 3, 4]), 6).scores[0, 4:].tolist() == [-np.inf] * 2
+
+
+def test_of_more_ties_than_are_kept_the_first_come() -> None:
+    scores = np.zeros((2, 3_000), np.float32)
+    equal = np.sort(np.random.default_rng(0).choice(3_000, 300, replace=False))
+    scores[:, equal] = 1
+    assert best_hits(scores, np.arange(3_000), 5).ids.tolist() == [equal[:5].tolist()] * 2
+    scores = np.zeros((1, 30))
+    scores[0, [3, 20]] = -1, 1
+    assert best_of(np.arange(30), scores).categories.tolist() == [[20, 0, 1, 2, 4, 5, 6, 7, 8, 9]]
+
+
+def test_the_fewer_products_the_more_often_fasttext_sees_them() -> None:
+    assert [FastText().pace(count) for count in (0, 300, 10_000, 20_000, 73_061)] == [100, 100, 30, 15, 15]
+    assert FastText(epochs=7).pace(300) == 7
+
+
+def test_of_many_categories_the_best_ten_are_kept() -> None:
+    votes = best_of(np.arange(100, 130), np.arange(30.0)[None] / 10)
+    assert votes.categories.tolist() == [list(range(129, 119, -1))]
+    assert votes.shares[0, 0] / votes.shares[0, 1] == pytest.approx(np.exp(0.1))
+
+
+def test_a_rehearsal_stops_when_more_epochs_do_not_help() -> None:
+    found = Network("MLP", ("image",), hidden=16, epochs=200).rehearse(TRAIN, TEST, Silent())
+    curve = [epoch.weighted_f1 for epoch in found.curve]
+    assert len(curve) < 200
+    assert found.network.epochs == int(np.argmax(curve)) + 1
+    assert f1(found.votes, TEST) == max(curve)
+    # What was chosen so is then learned just so.
+    assert np.array_equal(found.network.fit(TRAIN, Silent()).predict(TEST).winners, found.votes.winners)
+
+
+def test_loss_falls_from_epoch_to_epoch() -> None:
+    curve = Network("linear head", ("text",)).rehearse(TRAIN, TEST, Silent()).curve
+    assert curve[-1].loss < curve[0].loss / 2
+
+
+def votes_of(*said: tuple[int, float]) -> Votes:
+    """The category that each product is said to be of and how surely; the rest is for a category that none is of."""
+    return Votes(np.array([[one, 9] for one, _ in said]), np.array([[sure, 1 - sure] for _, sure in said], np.float32))
+
+
+def test_an_ensemble_is_better_than_members_that_are_unsure_where_they_err() -> None:
+    truth = np.array([SNEAKERS, CASES, PUZZLES])
+    said = {
+        "text": votes_of((SNEAKERS, 0.9), (CASES, 0.9), (CASES, 0.6)),
+        "image": votes_of((CASES, 0.6), (CASES, 0.9), (PUZZLES, 0.9)),
+    }
+    ensemble = Ensemble.chosen(said, truth)
+    assert ensemble.weights == {"text": 0.5, "image": 0.5}
+    assert ensemble.vote(said).winners.tolist() == truth.tolist()
+    assert ensemble.name == "ensemble: 0.50 × image + 0.50 × text"
+
+
+def test_an_ensemble_leaves_out_what_does_not_help() -> None:
+    truth = np.array([SNEAKERS, CASES])
+    bad, good = votes_of((CASES, 0.9), (SNEAKERS, 0.9)), votes_of((SNEAKERS, 0.9), (CASES, 0.9))
+    assert Ensemble.chosen({"bad": bad, "good": good}, truth).weights == {"good": 1.0}

@@ -1,0 +1,215 @@
+"""An index as products come, change and go: only what must be is encoded, and learning again loses nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Run
+from rows import CASES, SHOES, row
+
+from rubrika.index.folder import Index
+from rubrika.ingest.ingest import IngestReport, ingest
+from rubrika.products.reader import Reader
+from rubrika.store.base import Point
+
+Rubrika = Callable[..., Run]
+Write = Callable[..., Path]
+CACHE = Path("nowhere")
+SHORT = "it held 4 products when it was last changed, and holds 3"
+DRESSES = (33, "Все категории->Одежда->Платья")
+SHELF = [
+    row(1, "кроссовки беговые"),
+    row(2, "кроссовки мужские", rating=4.0),
+    row(3, "чехол для телефона", CASES),
+    row(4, "чехол силиконовый", CASES),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write: Write) -> Path:
+    put(tmp_path / "index", write(SHELF))
+    return tmp_path / "index"
+
+
+def put(folder: Path, *files: Path, **options: bool) -> IngestReport:
+    return ingest(folder, Reader(files, labelled=True), cache=CACHE, **options)
+
+
+def stored(folder: Path) -> dict[int, Point]:
+    with Index.open(folder, CACHE) as index:
+        return {point.id: point for page in index.store.scroll(vectors=True) for point in page}
+
+
+def manifest(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "index.json").read_text())
+
+
+def test_another_label_or_rating_encodes_nothing(folder: Path, write: Write) -> None:
+    before = stored(folder)
+    changed = [SHELF[0] | {"category_id": CASES[0], "category_name": CASES[1]}, SHELF[1] | {"rating": 1.0}]
+    report = put(folder, write(changed, "changed.parquet"))
+    assert (report.relabelled, report.updated, report.encoded) == (1, 1, 0)
+    after = stored(folder)
+    assert after[1].payload["category"] == "Чехлы"
+    assert after[2].payload["rating"] == 1.0
+    assert all(np.array_equal(after[id].vectors["text"], before[id].vectors["text"]) for id in before)
+
+
+def test_another_text_is_encoded_and_nothing_else(folder: Path, write: Write) -> None:
+    before = stored(folder)
+    report = put(folder, write([*SHELF[:3], row(4, "чехол кожаный", CASES)], "changed.parquet"))
+    assert (report.updated, report.unchanged, report.encoded) == (1, 3, 1)
+    after = stored(folder)
+    assert not np.array_equal(after[4].vectors["text"], before[4].vectors["text"])
+    assert after[3].payload == before[3].payload
+
+
+def test_the_same_file_again_counts_again_once_something_else_has_happened(
+    rubrika: Rubrika, folder: Path, write: Write
+) -> None:
+    path = folder.parent / "products.parquet"
+    assert put(folder, path).unchanged == 4
+    assert rubrika("delete", "1", "--index", folder).code == 0
+    again = put(folder, path)
+    assert (again.added, again.unchanged) == (1, 3)
+    assert put(folder, path).unchanged == 4
+    with Index.open(folder, CACHE) as index:
+        index.store.delete([2])
+    assert put(folder, path).added == 1
+
+
+def test_products_that_left_the_file_can_leave_the_index(folder: Path, write: Write) -> None:
+    broken = row(2, "")
+    report = put(folder, write([SHELF[0], broken], "today.parquet"), delete_missing=True)
+    assert (report.deleted, report.rejected) == (2, 1)
+    assert set(stored(folder)) == {1, 2}
+    assert manifest(folder)["contents"]["products"] == 2
+
+
+def test_an_empty_export_deletes_nothing(rubrika: Rubrika, folder: Path, write: Write) -> None:
+    empty = write([row(1, "")], "empty.parquet")
+    said = rubrika("ingest", empty, "--delete-missing", "--index", folder)
+    assert (said.code, "none was deleted" in said.err) == (1, True)
+    assert set(stored(folder)) == {1, 2, 3, 4}
+
+
+def test_a_row_of_which_nobody_knows_whose_it_is_keeps_everybody(rubrika: Rubrika, folder: Path, write: Write) -> None:
+    # An empty place makes a column one of floats, and a float does not hold all digits of so large an id.
+    lost = row(1, "Чайник") | {"product_id": 9_007_199_254_741_002.0}
+    doubtful = write([row(1, "Чайник стальной") | {"product_id": 1.0}, lost], "doubtful.parquet")
+    said = rubrika("ingest", doubtful, "--delete-missing", "--index", folder)
+    assert (said.code, "row 2: its product_id cannot be read" in said.err) == (1, True)
+    assert set(stored(folder)) == {1, 2, 3, 4}
+
+
+def test_a_file_that_was_renamed_is_known_by_its_new_name(rubrika: Rubrika, folder: Path) -> None:
+    path = folder.parent / "products.parquet"
+    assert put(folder, path.rename(folder.parent / "renamed.parquet")).unchanged == 4
+    assert rubrika("learn", "--index", folder).code == 0
+
+
+def test_two_files_with_the_same_product_are_no_damage(rubrika: Rubrika, tmp_path: Path, write: Write) -> None:
+    files = [write(SHELF, "a.parquet"), write([row(1, "кеды")], "b.parquet")]
+    put(tmp_path / "both", *files)
+    assert rubrika("check", "--index", tmp_path / "both").code == 0
+
+
+def test_products_are_deleted_by_id_and_by_file(rubrika: Rubrika, folder: Path, write: Write) -> None:
+    gone = write([row(3, "чехол", CASES), row(77, "ваза", CASES)], "gone.parquet")
+    done = rubrika("delete", "1", gone, "--index", folder, "--json")
+    assert done.json == {"deleted": 2, "unknown": 1}
+    assert set(stored(folder)) == {2, 4}
+    said = rubrika("delete", "нет.parquet", "--index", folder)
+    assert (said.code, "no such file" in said.err) == (1, True)
+
+
+def test_categories_are_merged_and_renamed_without_encoding(rubrika: Rubrika, folder: Path) -> None:
+    assert rubrika("relabel", "--from", 11, "--to", 22, "--index", folder, "--json").json == {"relabelled": 2}
+    assert {point.payload["category"] for point in stored(folder).values()} == {"Чехлы"}
+    renamed = ("relabel", "--from", 22, "--to", 22, "--path", "Все категории->Разное")
+    assert rubrika(*renamed, "--index", folder).code == 0
+    assert stored(folder)[1].payload["category_levels"] == ["Разное"]
+    for arguments, reason in [
+        (("--from", 5, "--to", 22), "no product is in category 5"),
+        (("--from", 22, "--to", 9), "say with --path"),
+        (("--from", 22, "--to", 22), "another name"),
+        (("--from", 22, "--to", 9, "--path", "->"), "names no category"),
+    ]:
+        said = rubrika("relabel", *arguments, "--index", folder)
+        assert (said.code, reason in said.err) == (1, True)
+
+
+def test_a_new_category_is_voted_for_at_once_and_info_says_so(
+    rubrika: Rubrika, folder: Path, write: Write, tmp_path: Path
+) -> None:
+    put(folder, write([row(5, "платье летнее", DRESSES), row(6, "платье вечернее", DRESSES)], "new.parquet"))
+    asked = write([row(9, "платье красное", SHOES)], "asked.parquet")
+    assert rubrika("classify", asked, "--index", folder, "-o", tmp_path / "result.parquet").code == 0
+    assert pd.read_parquet(tmp_path / "result.parquet")["predicted_category_id"].tolist() == [33]
+    grown = rubrika("info", "--index", folder, "--json").json["since_learning"]
+    assert grown == {"learned_from": 4, "products": 2, "categories": 1, "unseen": 2, "learning_pays": True}
+
+
+def test_learning_again_takes_texts_from_the_files_and_labels_from_the_index(
+    rubrika: Rubrika, folder: Path, write: Write
+) -> None:
+    put(folder, write([row(5, "платье летнее", DRESSES), row(4, "чехол кожаный", CASES)], "new.parquet"))
+    assert rubrika("relabel", "--from", 11, "--to", 44, "--path", "Обувь", "--index", folder).code == 0
+    before = stored(folder)
+    done = rubrika("learn", "--index", folder, "--json")
+    assert (done.code, done.json) == (0, {"products": 5, "categories": 3})
+    after = stored(folder)
+    assert {id: p.payload["category"] for id, p in after.items()} == {
+        id: p.payload["category"] for id, p in before.items()
+    }
+    assert sorted(path.name for path in folder.iterdir()) == ["edge-2", "encoders-2", "index.json", "lock"]
+    assert rubrika("info", "--index", folder, "--json").json["since_learning"]["categories"] == 0
+    files = [folder.parent / "products.parquet", folder.parent / "new.parquet"]
+    assert put(folder, files[1]).unchanged == 2
+    assert rubrika("check", "--index", folder).code == 0
+
+
+def test_learning_again_needs_every_text(rubrika: Rubrika, folder: Path) -> None:
+    (folder.parent / "products.parquet").unlink()
+    before = (folder / "index.json").read_bytes()
+    said = rubrika("learn", "--index", folder)
+    assert (said.code, "4 products of the index, such as 1, are in none of the files" in said.err) == (1, True)
+    assert (folder / "index.json").read_bytes() == before
+
+
+def test_check_finds_what_is_wrong_and_repairs_it(rubrika: Rubrika, folder: Path) -> None:
+    before = stored(folder)
+    assert rubrika("check", "--index", folder, "--json").json["problems"] == {}
+    with Index.open(folder, CACHE) as index:
+        index.store.upsert([Point(1, {}, before[1].payload), Point(2, {"text": before[2].vectors["text"] * 2}, {})])
+        index.store.replace_payloads({3: before[3].payload | {"text_hash": "0"}})
+        index.store.delete([4])
+    found = rubrika("check", "--index", folder, "--json")
+    assert found.code == 1
+    assert found.json["problems"] == {
+        SHORT: 1,
+        "under the id of another": 1,
+        "with a vector text that is not of length 1": 1,
+        "with another text than in the files it came from": 2,
+        "without a category": 1,
+        "without a vector text": 1,
+        "without the hash of its text": 1,
+    }
+    mended = rubrika("check", "--repair", "--index", folder, "--json")
+    # A product that is gone is said to be missing until its file is ingested again.
+    assert (mended.code, mended.json["problems"], mended.json["repaired"]) == (1, {SHORT: 1}, 3)
+    assert put(folder, folder.parent / "products.parquet").added == 1
+    assert rubrika("check", "--index", folder).code == 0
+    after = stored(folder)
+    assert set(after) == {1, 2, 3, 4}
+    assert all(np.allclose(after[id].vectors["text"], before[id].vectors["text"], atol=1e-6) for id in after)
+
+
+def test_check_sees_a_damaged_encoder(rubrika: Rubrika, folder: Path) -> None:
+    (folder / "encoders" / "text" / "config.json").write_text("{}")
+    found = rubrika("check", "--index", folder, "--json")
+    assert found.code == 1
+    assert "its hash differs" in next(iter(found.json["problems"]))

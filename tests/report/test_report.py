@@ -1,0 +1,269 @@
+"""The report of an evaluation: right numbers, a page that needs nothing else, and that a real browser shows."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import colours, needs_browser, opened
+from conftest import Run
+from PIL import Image
+
+from rubrika.baselines.network import Epoch
+from rubrika.eval.evaluate import Answers, Evaluation, Sweep
+from rubrika.eval.heldout import Exhibit, Watch
+from rubrika.eval.methods import Method
+from rubrika.eval.metrics import (
+    Reliance,
+    by_size,
+    confusion,
+    hierarchical_f1_interval,
+    hierarchy_of,
+    macro_f1_interval,
+    mistakes,
+    reliability,
+    risk,
+    scores_of,
+)
+from rubrika.eval.split import Split
+from rubrika.metrics import metrics_of
+from rubrika.products.images import PictureFolder
+from rubrika.products.product import Category
+from rubrika.report.charts import charts
+from rubrika.report.findings import Findings
+from rubrika.report.map import lay_out
+from rubrika.report.study import study
+from rubrika.report.theme import DARK, LIGHT
+from rubrika.report.write import write_report
+from rubrika.retrieve.tree import Tree
+
+PLOTS = ("sweep", "reliability", "risk", "sizes", "confusion", "map")
+SNEAKERS, SHOES, CASES = 1, 2, 3
+TREE = Tree(
+    [
+        Category(SNEAKERS, "Все категории->Обувь->Кроссовки"),
+        Category(SHOES, "Все категории->Обувь->Туфли"),
+        Category(CASES, "Все категории->Электроника->Чехлы"),
+    ]
+)
+TRUTH = np.array([SNEAKERS] * 12 + [SHOES] * 10 + [CASES] * 8)
+PREDICTED = np.array([SNEAKERS] * 9 + [SHOES] * 3 + [SHOES] * 9 + [SNEAKERS] + [CASES] * 8)
+SURE = np.where(TRUTH == PREDICTED, 0.9, 0.6).astype(np.float32)
+GROUPS = np.arange(30) // 2
+
+
+@pytest.fixture(scope="module")
+def report(market: Path, rubrika: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "report"
+    done = rubrika("evaluate", market / "train.parquet", "--group-by", "group_key", "--report", folder, "--json")
+    assert done.code == 0, done.err
+    (folder / "stdout.json").write_text(done.out, encoding="utf-8")
+    return folder
+
+
+def found(title: str = "кроссовки", methods: tuple[Method, ...] = ()) -> Findings:
+    vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float16)
+    exhibit = Exhibit(np.arange(100, 130, dtype=np.uint64), [title] * 30, np.full(30, 7), np.arange(30), vectors)
+    evaluation = Evaluation(
+        metrics=metrics_of(TRUTH, PREDICTED),
+        interval=(0.7, 0.95),
+        hierarchy=hierarchy_of(TRUTH, PREDICTED, TREE),
+        reliance=Reliance(0.05, 0.02, 0.8, 0.15, 0.05, 0.01, 0.7),
+        rows=30,
+        classes=3,
+        split=Split(np.ones(30, bool), "rows", 0, "0123456789abcdef"),
+        top_k=10,
+        sweep=[Sweep(k, 0.8, 0.85) for k in range(1, 21)],
+        seconds={},
+        methods=methods,
+    )
+    answers = Answers(TRUTH, PREDICTED, SURE, GROUPS, TREE, exhibit)
+    return study(evaluation, answers, Watch())
+
+
+def written(folder: Path, findings: Findings, pictures: PictureFolder | None = None) -> str:
+    folder.mkdir(exist_ok=True)
+    return write_report(folder, findings, pictures, Watch(), lambda text: None).read_text(encoding="utf-8")
+
+
+def test_numbers_of_the_report_are_those_of_the_command(report: Path) -> None:
+    numbers = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    said = json.loads((report / "stdout.json").read_text(encoding="utf-8"))
+    assert numbers["weighted_f1"] == pytest.approx(said["weighted_f1"], abs=1e-6)
+    assert numbers["split"] == said["split"]
+    assert len(numbers["sweep"]) == 20
+    assert numbers["macro_interval"][0] < numbers["macro_f1"] < numbers["macro_interval"][1]
+    assert numbers["hierarchical_interval"][0] < numbers["hierarchical_f1"] < numbers["hierarchical_interval"][1]
+    assert sum(score["products"] for score in numbers["scores"]) == numbers["rows"]
+    assert len(numbers["map"]["spots"]) == numbers["rows"]
+
+
+def test_every_stage_has_its_time_and_memory(report: Path) -> None:
+    stages = json.loads((report / "report.json").read_text(encoding="utf-8"))["stages"]
+    names = ["read labels", "learn and ingest", "classify", "vote and measure", "study the mistakes"]
+    assert [stage["name"] for stage in stages] == [*names, "map the embedding", "draw the report"]
+    assert all(stage["seconds"] >= 0 and 0.05 < stage["peak_gb"] < 50 for stage in stages)
+
+
+def test_every_plot_is_a_picture_too(report: Path) -> None:
+    for name in PLOTS:
+        with Image.open(report / f"{name}.png") as image:
+            assert image.width == 1_280
+
+
+def test_the_page_says_the_split_and_needs_nothing_else(report: Path) -> None:
+    page = (report / "report.html").read_text(encoding="utf-8")
+    split = json.loads((report / "stdout.json").read_text(encoding="utf-8"))["split"]
+    assert split["hash"] in page
+    assert len(page) < 5_000_000
+    assert {link for link in re.findall(r'(?:src|href)="([^"]*)', page) if not link.startswith("data:")} == set()
+    assert set(re.findall(r"https?://[^\"' ]+", page)) == {"http://www.w3.org/2000/svg"}
+    assert "<script" not in page
+
+
+@needs_browser
+@pytest.mark.parametrize(("dark", "palette"), [(False, LIGHT), (True, DARK)], ids=["light", "dark"])
+def test_a_browser_shows_every_plot_and_complains_of_nothing(
+    report: Path, tmp_path: Path, dark: bool, palette: dict[str, str]
+) -> None:
+    seen = opened(report / "report.html", tmp_path, dark)
+    assert seen.console == []
+    assert re.findall(r'<figure id="(\w+)"><svg', seen.document) == list(PLOTS)
+    assert "#{:02x}{:02x}{:02x}".format(*seen.screen.getpixel((1, 1))) == palette["surface"]
+    assert {palette[name] for name in ("ink", "c1", "c2", "c3")} <= colours(seen.screen)
+
+
+@needs_browser
+def test_a_browser_would_say_what_a_page_may_not_do(tmp_path: Path) -> None:
+    page = written(tmp_path / "report", found())
+    (tmp_path / "bad.html").write_text(page.replace("</main>", "<script>1</script></main>"), encoding="utf-8")
+    assert "Content Security Policy" in opened(tmp_path / "bad.html", tmp_path).console[0]
+
+
+def test_the_same_findings_give_the_same_bytes_but_for_the_stages(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    pages = [written(folder, found()) for folder in (one, two)]
+    assert len({re.sub("<h2>Time and memory.*", "", page, flags=re.DOTALL) for page in pages}) == 1
+    numbers = [json.loads((folder / "report.json").read_bytes()) for folder in (one, two)]
+    assert all(each.pop("stages") for each in numbers)
+    assert numbers[0] == numbers[1]
+    for plot in PLOTS:
+        assert (one / f"{plot}.png").read_bytes() == (two / f"{plot}.png").read_bytes()
+
+
+def test_pictures_of_examples_are_part_of_the_page(tmp_path: Path) -> None:
+    for product_id in (109, 110):
+        Image.new("RGB", (400, 200), "red").save(tmp_path / f"{product_id}.jpg")
+    (tmp_path / "111.jpg").write_bytes(b"not a picture")
+    page = written(tmp_path / "report", found(), PictureFolder.scan(tmp_path))
+    assert page.count('<img src="data:image/webp;base64,') == 2
+    assert 'width="96" height="48"' in page
+
+
+def test_other_methods_are_compared_when_there_are_any(tmp_path: Path) -> None:
+    assert "Compared with other methods" not in written(tmp_path / "report", found())
+    method = Method("TF-IDF + linear SVM", 0.81, (0.7, 0.9), 0.78, (0.01, 0.04), 12.5, 3.25)
+    page = written(tmp_path / "report", found(methods=(method,)))
+    assert "Compared with other methods" in page
+    assert "0.0100 … 0.0400" in page
+    assert "12.5" in page
+    assert not (tmp_path / "report" / "loss.png").exists()
+
+
+def test_an_mlp_shows_how_it_learned(tmp_path: Path) -> None:
+    curve = (Epoch(2.0, 0.5), Epoch(1.0, 0.75), Epoch(0.5, 0.7))
+    method = Method("MLP on text", 0.81, (0.7, 0.9), 0.78, curve=curve)
+    drawn = charts(found(methods=(method,)))
+    assert "epoch" in drawn["loss"].svg
+    assert "MLP on text: 2, 0.750" in unescape(drawn["learning"].svg)
+
+
+def test_titles_cannot_do_harm(tmp_path: Path) -> None:
+    page = written(tmp_path / "report", found('<img src="x" onerror="alert(1)">'))
+    assert "<img" not in page
+    assert '<img src="x" onerror="alert(1)">' in unescape(page)
+
+
+def test_a_report_without_mistakes_leaves_those_sections_out(tmp_path: Path) -> None:
+    findings = found()
+    perfect = [replace(score, f1=1.0) for score in findings.scores]
+    page = written(tmp_path / "report", replace(findings, pairs=[], scores=perfect))
+    assert "The worst categories" not in page
+
+
+def test_a_report_that_cannot_be_written_is_known_before_the_work(
+    rubrika: Callable[..., Run], market: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "report").write_text("a file")
+    done = rubrika("evaluate", market / "train.parquet", "--report", tmp_path / "report")
+    assert (done.code, done.out) == (1, "")
+    assert "no report can be written there" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_f1_of_each_category_and_what_it_is_taken_for() -> None:
+    sneakers, shoes, cases = scores_of(TRUTH, PREDICTED, np.full(30, 7))
+    assert (sneakers.products, sneakers.predicted, sneakers.right) == (12, 10, 9)
+    assert sneakers.f1 == pytest.approx(2 * 9 / 22)
+    assert sneakers.taken_for == ((SHOES, 3),)
+    assert shoes.taken_for == ((SNEAKERS, 1),)
+    assert (cases.f1, cases.taken_for) == (1.0, ())
+    assert np.mean([sneakers.f1, shoes.f1, cases.f1]) == pytest.approx(metrics_of(TRUTH, PREDICTED).macro_f1)
+
+
+def test_categories_of_like_size_are_taken_together() -> None:
+    learned = np.where(TRUTH == SNEAKERS, 600, np.where(TRUTH == SHOES, 3, 0))
+    sizes = by_size(scores_of(TRUTH, PREDICTED, learned))
+    assert [(size.name, size.categories, size.products) for size in sizes] == [
+        ("0", 1, 8),
+        ("1–4", 1, 10),
+        ("500+", 1, 12),
+    ]
+
+
+def test_the_most_frequent_mistakes_come_first() -> None:
+    first, second = mistakes(TRUTH, PREDICTED, SURE, 5)
+    assert (first.category_id, first.taken_for, first.count, first.products) == (SNEAKERS, SHOES, 3, 12)
+    assert first.rows == (9, 10, 11)
+    assert second.rows == (21,)
+    assert mistakes(TRUTH, TRUTH, SURE, 5) == []
+    assert confusion(TRUTH, PREDICTED, [SHOES, SNEAKERS]) == [[0, 1], [3, 0]]
+
+
+def test_curves_of_confidence() -> None:
+    right = TRUTH == PREDICTED
+    low, high = reliability(SURE, right)
+    assert (low.accuracy, low.products, high.accuracy, high.products) == (0.0, 4, 1.0, 26)
+    first, last = risk(SURE, right)
+    assert (first.coverage, first.error) == (pytest.approx(26 / 30), 0.0)
+    assert (last.coverage, last.error) == (1.0, pytest.approx(4 / 30))
+
+
+def test_intervals_hold_their_figures() -> None:
+    low, high = macro_f1_interval(TRUTH, PREDICTED, GROUPS, 0)
+    assert low < metrics_of(TRUTH, PREDICTED).macro_f1 < high
+    low, high = hierarchical_f1_interval(TRUTH, PREDICTED, TREE, GROUPS, 0)
+    assert low < hierarchy_of(TRUTH, PREDICTED, TREE).f1 < high
+    assert macro_f1_interval(TRUTH, TRUTH, GROUPS, 0) == (1.0, 1.0)
+
+
+def test_a_map_keeps_kinds_together_and_is_the_same_each_time() -> None:
+    random = np.random.default_rng(0)
+    kinds = np.repeat([0, 1], 40)
+    vectors = (np.eye(16)[kinds] + random.normal(0, 0.05, (80, 16))).astype(np.float16)
+    layout = lay_out(vectors, 0)
+    assert layout.how.startswith("t-SNE")
+    assert np.array_equal(layout.places, lay_out(vectors, 0).places)
+    nearest = np.linalg.norm(layout.places[:, None] - layout.places, axis=2) + np.diag(np.full(80, np.inf))
+    assert (kinds[nearest.argmin(axis=1)] == kinds).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 19])
+def test_few_products_are_mapped_by_their_principal_components(count: int) -> None:
+    layout = lay_out(np.eye(32, dtype=np.float16)[:count], 0)
+    assert layout.how == "principal components"
+    assert layout.places.shape == (count, 2)

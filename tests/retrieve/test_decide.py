@@ -1,0 +1,184 @@
+"""Decisions: confidences mean what they say, thresholds keep their word, and a strange product is called new."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from conftest import Run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rubrika.eval.metrics import calibration_error, coverage, reliance_of
+from rubrika.index.manifest import BUILT_IN, NEVER, Calibration, Manifest
+from rubrika.retrieve.confidence import Decisions, confidence, decide, evidence, fit, logistic
+from rubrika.store.base import Hits
+from rubrika.vote import Votes, weighted_vote
+
+Rubrika = Callable[..., Run]
+
+
+def made_up(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Evidence for and against, whether the prediction was right (as likely as the evidence says), and nearness."""
+    random = np.random.default_rng(seed)
+    both = random.normal(0, 1.5, (count, 2)).astype(np.float32)
+    right = random.random(count) < 1 / (1 + np.exp(-(2 + 2 * both[:, 0] - both[:, 1])))
+    return both, right, random.random(count).astype(np.float32)
+
+
+def hits(*found: list[tuple[int, float, int]]) -> Hits:
+    return Hits.of(list(found), max(map(len, found)))
+
+
+def test_a_near_and_unanimous_neighbourhood_is_sure() -> None:
+    sure, torn, far = (
+        [(1, 0.99, 11), (2, 0.98, 11), (3, 0.97, 11)],
+        [(1, 0.99, 11), (2, 0.98, 22), (3, 0.97, 22)],
+        [(1, 0.60, 11), (2, 0.59, 11), (3, 0.58, 11)],
+    )
+    found = hits(sure, torn, far)
+    decided = decide({"text": found}, weighted_vote(found, 60), {"text": 1.0}, BUILT_IN)
+    assert decided.confidences.argsort().tolist()[-1] == 0
+    assert decided.decisions.tolist() == ["auto", "review", "new"]
+
+
+def test_nothing_found_is_new_and_of_no_confidence() -> None:
+    nothing = Hits.none(2, 3)
+    decided = decide({"text": nothing}, weighted_vote(nothing, 60), {"text": 1.0}, BUILT_IN)
+    assert decided.confidences.tolist() == [0, 0]
+    assert decided.decisions.tolist() == ["new", "new"]
+
+
+def test_evidence_of_two_vectors_adds_up_by_their_weights() -> None:
+    text, image = hits([(1, 1.0, 11)]), hits([(2, 1.0, 22)])
+    votes = Votes(np.array([[11]]), np.array([[1.0]], np.float32))
+    [[agreeing, other]] = np.exp(evidence({"text": text, "image": image}, votes, {"text": 0.75, "image": 0.25}))
+    assert (agreeing, other) == (pytest.approx(0.751), pytest.approx(0.251))
+
+
+def test_confidence_is_as_often_right_as_it_says() -> None:
+    both, right, near = made_up(6_000)
+    calibration = fit(both[:3_000], right[:3_000], near[:3_000])
+    confidences = confidence(both[3_000:], calibration)
+    assert calibration_error(confidences, right[3_000:]) < 0.03
+    assert 0.01 < (near < calibration.new_below).mean() < 0.03
+
+
+def test_a_logistic_model_finds_the_weights_that_made_the_data() -> None:
+    both, right, _ = made_up(40_000)
+    assert logistic(both, right) == pytest.approx([2, 2, -1], abs=0.1)
+
+
+def test_perfect_predictions_do_not_break_the_fit() -> None:
+    both, _, near = made_up(100)
+    calibration = fit(both, np.ones(100, bool), near)
+    assert np.isfinite(calibration.weights).all()
+    assert calibration.auto_from(0.0) < NEVER
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=60, max_size=200), st.floats(0, 0.5))
+def test_a_threshold_keeps_its_word_on_the_rows_it_was_made_from(
+    rows: list[tuple[int, bool]], max_error: float
+) -> None:
+    both = np.array([[score / 4, 0] for score, _ in rows], np.float32)
+    right = np.array([it for _, it in rows])
+    calibration = fit(both, right, np.ones(len(rows), np.float32))
+    auto = confidence(both, calibration) >= calibration.auto_from(max_error)
+    assert not auto.any() or (~right[auto]).mean() <= max_error + 1e-5
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50), st.floats(0, 1))
+def test_coverage_and_error_stay_within_bounds(rows: list[tuple[float, bool]], max_error: float) -> None:
+    confidences = np.array([it for it, _ in rows], np.float32)
+    right = np.array([it for _, it in rows])
+    assert 0 <= calibration_error(confidences, right) <= 1
+    assert 0 <= coverage(confidences, right, max_error) <= 1
+    assert coverage(confidences, np.ones(len(rows), bool), 0.0) == 1
+
+
+def test_reliance_counts_what_was_decided() -> None:
+    decided = Decisions(np.array([0.9, 0.9, 0.5, 0.1], np.float32), np.array(["auto", "auto", "review", "new"]))
+    found = reliance_of(decided, np.array([True, False, True, False]), 0.02)
+    assert (found.auto, found.review, found.new, found.auto_error) == (0.5, 0.25, 0.25, 0.5)
+    # Of two equally confident answers one is wrong, and the third has to wait for them.
+    assert found.coverage == 0
+
+
+def test_a_calibration_reads_as_it_was_written(tmp_path: Path, index: Path) -> None:
+    both, right, near = made_up(200)
+    manifest = Manifest.read(index)
+    written = Manifest(manifest.vectors, calibration=fit(both, right, near))
+    written.write(tmp_path)
+    assert Manifest.read(tmp_path).calibration == written.calibration
+    assert isinstance(Manifest.read(tmp_path).calibration, Calibration)
+
+
+@pytest.fixture(scope="module")
+def details(rubrika: Rubrika, market: Path, index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("details")
+    done = rubrika(
+        *("classify", market / "test.parquet", "--index", index, "-o", folder / "result.parquet"),
+        *("--details", folder / "details.parquet", "--max-error", 0.05),
+    )
+    assert done.code == 0, done.err
+    return folder / "details.parquet"
+
+
+def test_fewer_errors_allowed_is_less_decided(rubrika: Rubrika, details: Path, tmp_path: Path) -> None:
+    counts = [
+        rubrika("decide", details, "--max-error", error, "-o", tmp_path / f"{error}.parquet", "--json").json
+        for error in (0.05, 0.01, 0.0)
+    ]
+    assert counts[0]["auto"] > counts[1].get("auto", 0) >= counts[2].get("auto", 0)
+    assert len({count.get("new", 0) for count in counts}) == 1
+    before, after = pd.read_parquet(details), pd.read_parquet(tmp_path / "0.05.parquet")
+    assert (before["decision"] == after["decision"]).all()
+    assert pq.read_schema(details).equals(pq.read_schema(tmp_path / "0.05.parquet"), check_metadata=True)
+
+
+def test_only_details_can_be_decided_anew(rubrika: Rubrika, market: Path, tmp_path: Path) -> None:
+    said = rubrika("decide", market / "test.parquet", "-o", tmp_path / "out.parquet")
+    assert (said.code, "not written by `rubrika classify --details`" in said.err) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+    assert "no such file" in rubrika("decide", tmp_path / "нет.parquet").err
+
+
+def test_details_carry_confidence_at_every_level(details: Path) -> None:
+    for row in pd.read_parquet(details).itertuples():
+        leaf = row.levels[-1]["path"].split("->")[-1]
+        assert leaf == row.predicted_category_name.split("->")[-1]
+        assert row.levels[-1]["confidence"] == pytest.approx(row.confidence, abs=1e-6)
+        shares = [level["share"] for level in row.levels]
+        assert shares == sorted(shares, reverse=True)
+
+
+def test_the_top_of_the_tree_is_surer_than_the_leaf(
+    rubrika: Rubrika, market: Path, index: Path, details: Path, tmp_path: Path
+) -> None:
+    done = rubrika(
+        *("classify", market / "test.parquet", "--index", index, "-o", tmp_path / "result.parquet", "--level", 1),
+        *("--details", tmp_path / "top.parquet", "--max-error", 0.05),
+    )
+    assert done.code == 0, done.err
+    leaf, top = pd.read_parquet(details), pd.read_parquet(tmp_path / "top.parquet")
+    assert (top["decision"] == "auto").sum() > (leaf["decision"] == "auto").sum()
+
+
+def test_tune_reports_on_products_it_did_not_choose_by_and_keeps_what_it_found(
+    rubrika: Rubrika, market: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "index"
+    assert rubrika("ingest", market / "train.parquet", "--index", folder).code == 0
+    options = ("--index", folder, "--group-by", "group_key", "--holdout", 0.3, "--json")
+    tuned = rubrika("tune", market / "train.parquet", *options)
+    assert tuned.code == 0, tuned.err
+    names = [part["name"] for part in tuned.json["parts"]]
+    assert (names[0], names[-1]) == ("the nearest neighbour", "weighted vote, tuned")
+    assert tuned.json["chosen_on"] + tuned.json["measured_on"] == pytest.approx(0.3 * 1_200, rel=0.2)
+    manifest = Manifest.read(folder)
+    assert manifest.calibration.rows == tuned.json["chosen_on"] + tuned.json["measured_on"]
+    assert manifest.vote.top_k == tuned.json["vote"]["top_k"]
+    few = rubrika("tune", market / "train.parquet", *options[:2], "--holdout", 0.02)
+    assert (few.code, "larger --holdout" in few.err) == (1, True)

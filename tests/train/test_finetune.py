@@ -1,0 +1,343 @@
+"""Fine-tuning of tiny models: what is learnt, what is kept, and what a kill in the middle costs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from models import save_bert
+from PIL import Image
+from safetensors.numpy import load_file
+
+from rubrika.encode.base import FloatArray, unit_rows
+from rubrika.encode.registry import picture_encoder, text_encoder
+from rubrika.errors import EncoderError
+from rubrika.metrics import metrics_of
+from rubrika.products.images import PictureFolder
+from rubrika.products.product import Batch, Category, Product
+from rubrika.progress import Advance, Silent
+from rubrika.train.curve import Moment, curve
+from rubrika.train.finetune import Finetuned, finetune_text
+from rubrika.train.joint import JointSettings, finetune_joint
+from rubrika.train.loss import supervised_contrast
+from rubrika.train.schedule import batches_of_epochs, rate_at
+from rubrika.train.settings import FinetuneSettings
+from rubrika.train.validation import hold_out, nearest_categories
+
+KINDS = ["кроссовки беговые", "чехол силиконовый", "корм для кошек", "шапка зимняя", "платье летнее"]
+EXTRAS = ["женские", "прозрачный", "сухой", "из хлопка", "с рисунком", "длинное", "2 кг"]
+QUICK = FinetuneSettings(epochs=4, batch=16, rate=1e-3, head_rate=1e-2, max_tokens=24)
+
+
+class Shelf:
+    """Products in one batch."""
+
+    def __init__(self, products: list[Product]) -> None:
+        self.products = products
+
+    def __len__(self) -> int:
+        return len(self.products)
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield Batch(Path("shelf.parquet"), self.products, [])
+
+    def check(self) -> None:
+        pass
+
+
+class Killer(Silent):
+    """Ends this process as a power cut would, after so many steps of training."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Advance]:
+        done = 0
+
+        def advance(steps: int) -> None:
+            nonlocal done
+            done += steps
+            if title == "fine-tuning" and done == self.after:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        yield advance
+
+
+class Recorder(Silent):
+    """Remembers the steps of training that it was told of."""
+
+    def __init__(self, seen: list[int]) -> None:
+        self.seen = seen
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Advance]:
+        yield self.seen.append if title == "fine-tuning" else lambda steps: None
+
+
+def shelf(count: int = 200, kinds: int = len(KINDS)) -> Shelf:
+    """Every title says its category, among other words in any order."""
+    random = np.random.default_rng(5)
+    products = []
+    for place in range(count):
+        words = [*KINDS[place % kinds].split(), *random.choice(EXTRAS, 2)]
+        title = " ".join(random.permutation(words))
+        products.append(
+            Product(place + 1, title, title, place + 1, Category(place % kinds + 100, KINDS[place % kinds]))
+        )
+    return Shelf(products)
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    # huggingface_hub reads the environment once, and may have been imported before.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="module")
+def tuned(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Finetuned:
+    return finetune_text(shelf(), str(bert), tmp_path_factory.mktemp("tuned") / "model", QUICK, Silent())
+
+
+def weights(folder: Path) -> dict[str, FloatArray]:
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same(one: Path, other: Path) -> None:
+    assert weights(one).keys() == weights(other).keys()
+    for name, weight in weights(one).items():
+        np.testing.assert_array_equal(weight, weights(other)[name], err_msg=name)
+
+
+def test_held_out_products_are_told_apart_far_above_chance(tuned: Finetuned) -> None:
+    assert (tuned.learnt, tuned.held_out) == (180, 20)
+    assert tuned.history[0].f1 < tuned.f1
+    assert tuned.f1 > 0.8
+    assert tuned.neighbours_f1 > 0.8
+    assert tuned.history[0].loss > tuned.history[-1].loss
+
+
+def test_the_folder_is_an_encoder_that_draws_categories_apart(tuned: Finetuned, bert: Path) -> None:
+    products = shelf().products
+    labels = np.array([product.category.id for product in products if product.category])
+    alike = labels[:, None] == labels
+
+    def margin(folder: Path) -> float:
+        vectors = text_encoder(str(folder)).encode([product.text for product in products])
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+        cosine = vectors @ vectors.T
+        return float(cosine[alike].mean() - cosine[~alike].mean())
+
+    assert margin(tuned.folder) > 1.2 * margin(bert)
+
+
+def test_with_contrast_other_weights_are_learnt_as_well(tuned: Finetuned, bert: Path, tmp_path: Path) -> None:
+    contrasted = finetune_text(shelf(), str(bert), tmp_path, replace(QUICK, contrast=0.5), Silent())
+    assert contrasted.f1 > 0.8
+    one, other = (weights(done.folder)["encoder.layer.1.output.dense.weight"] for done in (tuned, contrasted))
+    assert not np.array_equal(one, other)
+
+
+def test_history_and_curve_are_written_and_nothing_else_is_left(tuned: Finetuned) -> None:
+    history = [Moment(**moment) for moment in json.loads((tuned.folder / "history.json").read_text())]
+    assert history == tuned.history
+    assert [moment.step for moment in history] == sorted({moment.step for moment in history})
+    assert history[-1].step == tuned.steps
+    picture = ElementTree.parse(tuned.folder / "curve.svg")  # noqa: S314 - our own
+    assert len(picture.findall("{*}polyline")) == 2
+    assert {path.suffix for path in tuned.folder.iterdir()} == {".json", ".safetensors", ".svg"}
+    assert not (tuned.folder / "checkpoint.safetensors").exists()
+
+
+def test_a_curve_of_one_moment_is_drawn() -> None:
+    assert "0.000 at step 1" in curve([Moment(1, 0.1, 0.0, 0.0)])
+
+
+def test_killed_and_resumed_it_ends_as_if_nothing_had_been(bert: Path, tuned: Finetuned, tmp_path: Path) -> None:
+    settings = replace(QUICK, checkpoint_steps=10)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_finetune as t\n"
+        "settings = t.replace(t.QUICK, checkpoint_steps=10)\n"
+        "t.finetune_text(t.shelf(), sys.argv[2], t.Path(sys.argv[3]), settings, t.Killer(27))"
+    )
+    arguments = [str(Path(__file__).parents[1]), str(bert), str(tmp_path / "model")]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    killed = subprocess.run(
+        [sys.executable, "-c", script, *arguments], env=environment, capture_output=True, timeout=120
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "model" / "model.safetensors").exists()
+
+    with pytest.raises(EncoderError, match="an unfinished run with another base, other products or settings is here"):
+        finetune_text(shelf(), str(bert), tmp_path / "model", replace(settings, rate=1e-5), Silent())
+    seen: list[int] = []
+    resumed = finetune_text(shelf(), str(bert), tmp_path / "model", settings, Recorder(seen))
+    assert seen[0] == 20
+    assert (resumed.f1, resumed.steps) == (tuned.f1, tuned.steps)
+    assert [moment.loss for moment in resumed.history] == [moment.loss for moment in tuned.history]
+    assert max(resumed.history, key=lambda moment: (moment.f1, moment.step)).step > 27
+    assert_same(resumed.folder, tuned.folder)
+    assert not (tmp_path / "model" / "checkpoint.safetensors").exists()
+
+
+def test_a_damaged_checkpoint_is_one_sentence(bert: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"no checkpoint")
+    with pytest.raises(EncoderError, match="cannot be read .* delete it to start again"):
+        finetune_text(shelf(), str(bert), tmp_path, QUICK, Silent())
+
+
+def test_a_finished_model_is_not_overwritten(tuned: Finetuned, bert: Path) -> None:
+    with pytest.raises(EncoderError, match="a model is already here"):
+        finetune_text(shelf(), str(bert), tuned.folder, QUICK, Silent())
+
+
+def test_the_pooler_is_trained_and_kept_and_frozen_layers_stay(bert: Path, tmp_path: Path) -> None:
+    settings = replace(QUICK, epochs=1, pooling="pooler", freeze_layers=1, contrast=0.5)
+    folder = finetune_text(shelf(), str(bert), tmp_path, settings, Silent()).folder
+    before, after = weights(bert), weights(folder)
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert before.keys() == after.keys()
+    assert "pooler.dense.weight" in changed
+    assert any(name.startswith("encoder.layer.1.") for name in changed)
+    assert not any(name.startswith(("embeddings.", "encoder.layer.0.")) for name in changed)
+    assert text_encoder(str(folder)).size == 32
+
+
+def test_a_fine_tuned_folder_can_be_fine_tuned_again(tuned: Finetuned, tmp_path: Path) -> None:
+    again = finetune_text(shelf(), str(tuned.folder), tmp_path, replace(QUICK, epochs=1, max_tokens=None), Silent())
+    assert again.history[0].f1 > 0.8
+    assert json.loads((again.folder / "rubrika.json").read_text())["max_tokens"] == 24
+
+
+def test_time_ends_training_and_half_precision_is_no_obstacle(bert: Path, tmp_path: Path) -> None:
+    settings = replace(QUICK, epochs=10_000, minutes=0.02, half=True)
+    done = finetune_text(shelf(), str(bert), tmp_path, settings, Silent())
+    assert 1 <= done.steps < 10_000
+    assert done.history[-1].step == done.steps
+
+
+def test_products_that_belong_together_are_held_out_together() -> None:
+    groups = [f"g{place // 4}" if place < 80 else "" for place in range(120)]
+    held_out = hold_out(groups, 0.25, 0)
+    assert 24 <= held_out.sum() <= 30
+    assert held_out[80:].any()
+    assert not held_out[80:].all()
+    assert all(len(set(held_out[place : place + 4])) == 1 for place in range(0, 80, 4))
+    with pytest.raises(EncoderError, match="leaves none to learn from"):
+        hold_out(["g"] * 9, 0.1, 0)
+
+
+def test_batches_hold_every_row_once_an_epoch_and_keep_to_the_budget() -> None:
+    lengths = np.random.default_rng(1).integers(1, 60, 300)
+    rows = np.arange(0, 300, 2)
+    settings = FinetuneSettings(epochs=2, batch=8, batch_tokens=100)
+    steps = batches_of_epochs(rows, lengths, settings)
+    assert sorted(np.concatenate(steps).tolist()) == sorted([*rows, *rows])
+    assert all(len(step) <= 8 and (len(step) == 1 or len(step) * lengths[step].max() <= 100) for step in steps)
+    assert not np.array_equal(steps[0], batches_of_epochs(rows, lengths, replace(settings, seed=1))[0])
+
+
+def test_the_rate_rises_and_falls() -> None:
+    assert [rate_at(done, 0.1) for done in (0, 0.05, 0.1, 0.55, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def test_contrast_is_small_when_alike_products_are_near() -> None:
+    vectors = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9], [1.0, 1.0]], requires_grad=True)
+    together = supervised_contrast(vectors, torch.tensor([0, 0, 1, 1, 2]), 0.1)
+    apart = supervised_contrast(vectors, torch.tensor([0, 1, 0, 1, 2]), 0.1)
+    assert together.item() < 0.1 < 5 < apart.item()
+    alone = supervised_contrast(vectors, torch.arange(5), 0.1)
+    alone.backward()
+    assert alone.item() == 0
+    assert torch.isfinite(vectors.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("base", "reason"),
+    [
+        ("rubert", "the model hub cannot be reached and DeepPavlov/rubert-base-cased-sentence is not on this disk"),
+        ("./no-such-folder", "there is no folder ./no-such-folder"),
+        ("кеды и кроссовки", "is neither a folder nor a model's name"),
+    ],
+)
+def test_a_base_that_cannot_be_had_is_one_sentence(base: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=reason) as caught:
+        finetune_text(shelf(), base, tmp_path / "model", QUICK, Silent())
+    assert str(caught.value).startswith(f"{base}: ")
+    assert str(caught.value).endswith("give the name or the folder of a transformers encoder")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_cannot_be_done_is_refused_before_it_takes_time(bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="3 layers cannot be frozen, bert.* has 2; freeze fewer"):
+        finetune_text(shelf(), str(bert), tmp_path, replace(QUICK, freeze_layers=3), Silent())
+    with pytest.raises(EncoderError, match="at least 2 categories, the products have 1"):
+        finetune_text(shelf(kinds=1), str(bert), tmp_path, QUICK, Silent())
+    bare = save_bert(tmp_path / "bare", pooler=False)
+    with pytest.raises(EncoderError, match="its files lack 2 of the model's weights, such as pooler"):
+        finetune_text(shelf(), str(bare), tmp_path, replace(QUICK, pooling="pooler"), Silent())
+
+
+@pytest.fixture(scope="module")
+def eye(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(3)
+    folder = tmp_path_factory.mktemp("eye")
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    transformers.ViTModel(transformers.ViTConfig(image_size=32, patch_size=8, **shape)).save_pretrained(folder)
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def test_pictures_tell_apart_what_titles_do_not(bert: Path, eye: Path, tmp_path: Path) -> None:
+    """Shoes and hats are told apart by their titles, red ones and blue ones by their pictures only."""
+    colours = {0: (200, 40, 40), 1: (40, 40, 200)}
+    random, products = np.random.default_rng(4), []
+    (tmp_path / "pictures").mkdir()
+    for place in range(160):
+        kind, colour = place % 2, place // 2 % 2
+        category = Category(kind * 2 + colour, "Все категории->Обувь")
+        title = f"{KINDS[kind * 3]} {random.choice(EXTRAS)}"
+        products.append(Product(place + 1, title, title, place + 1, category))
+        pixels = np.clip(np.array(colours[colour]) + random.integers(-30, 30, (32, 32, 3)), 0, 255).astype(np.uint8)
+        if place != 9:
+            Image.fromarray(pixels).save(tmp_path / "pictures" / f"{place + 1}.png")
+    (tmp_path / "pictures" / "8.png").write_bytes(b"no picture")
+    pictures = PictureFolder.scan(tmp_path / "pictures")
+    settings = JointSettings(epochs=6, batch=16, rate=1e-3, head_rate=1e-2, size=16, holdout=0.2, freeze_layers=0)
+
+    done = finetune_joint(Shelf(products), pictures, str(bert), str(eye), tmp_path / "both", settings, Silent())
+    assert done.f1 > 0.9
+    assert done.neighbours_f1 > 0.9
+    assert done.failures == 1
+    assert (tmp_path / "both" / "curve.svg").is_file()
+    before, after = weights(eye), weights(tmp_path / "both" / "image")
+    changed = {name for name in after if not np.array_equal(before[name], after[name])}
+    assert changed
+    assert not any(name.startswith("embeddings.") for name in changed)
+
+    chosen = [product for product in products if product.id not in {8, 10}]
+    texts = text_encoder(str(tmp_path / "both" / "text")).encode([product.text for product in chosen])
+    opened = [Image.open(pictures.find(product.id) or "").convert("RGB") for product in chosen]
+    looks = picture_encoder(str(tmp_path / "both" / "image")).encode(opened)
+    labels = np.array([product.category.id for product in chosen if product.category])
+
+    def f1(vectors: FloatArray) -> float:
+        return metrics_of(labels[:60], nearest_categories(vectors[60:], labels[60:], vectors[:60])).weighted_f1
+
+    assert f1(texts) < 0.7 < 0.95 < f1(unit_rows(np.hstack([texts, looks])))
