@@ -12,6 +12,7 @@ from rubrika.encode.text import Backend
 from rubrika.errors import InputError, RubrikaError
 from rubrika.index.folder import Choice, completed, has_index
 from rubrika.index.folder import Index as Opened
+from rubrika.index.location import Location
 from rubrika.index.manifest import MAX_ERROR
 from rubrika.ingest.ingest import ingest
 from rubrika.ingest.write import IngestReport
@@ -149,7 +150,7 @@ class Index:
     """
 
     def __init__(self, folder: Path, cache: Path, server: Connection | None, api_key: str | None) -> None:
-        self._folder, self._cache, self._server, self._api_key = folder, cache, server, api_key
+        self._at = Location(folder, server, cache, api_key)
         self._opened: Opened | None = None
 
     @classmethod
@@ -178,7 +179,7 @@ class Index:
         """
         key = api_key or os.environ.get("QDRANT_API_KEY") or None
         index = cls(Path(folder), Path(cache).expanduser(), server_of(url, collection, key), key)
-        if has_index(index._folder):
+        if has_index(index._at.folder):
             index._index()
         return index
 
@@ -221,17 +222,14 @@ class Index:
             RubrikaError: in one sentence, what cannot be read, learned, or written.
         """
         given, pictures = products_of(products, labelled=True), pictures_of(images)
-        choice = choice_of(self._folder, text_encoder, image_encoder, backend, vote, pictures is not None)
+        choice = choice_of(self._at.folder, text_encoder, image_encoder, backend, vote, pictures is not None)
         self.close()
         return ingest(
-            self._folder,
+            self._at,
             given,
             pictures=pictures,
             choice=choice,
             image_url=image_url,
-            cache=self._cache,
-            server=self._server,
-            api_key=self._api_key,
             strict=strict,
             delete_missing=delete_missing,
             progress=progress,
@@ -296,7 +294,7 @@ class Index:
             self._opened = None
 
     def __repr__(self) -> str:
-        return f"Index.open({str(self._folder)!r})"
+        return f"Index.open({str(self._at.folder)!r})"
 
     def __enter__(self) -> "Index":
         """Use as `with Index.open(folder) as index`."""
@@ -310,5 +308,5 @@ class Index:
 
     def _index(self) -> Opened:
         if self._opened is None:
-            self._opened = Opened.open(self._folder, self._cache, self._server, self._api_key)
+            self._opened = Opened.open(self._at)
         return self._opened

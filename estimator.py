@@ -15,7 +15,7 @@ from rubrika.products.product import Batch, Category, Product
 from rubrika.progress import Silent
 from rubrika.retrieve.search import best_hits
 from rubrika.store.base import FloatArray, Hits
-from rubrika.vote import lifted, vote_over
+from rubrika.vote import vote_over, with_unseen_bonus
 
 # Similarities that are in memory at once.
 BLOCK = 2**22
@@ -196,7 +196,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._check()
         settings = VoteSettings({TEXT: 1.0}, self._count(self.top_k), self.temperature)
         hits = {TEXT: self._search(self.encoder_.encode(texts), settings.top_k)}
-        votes = vote_over(lifted(hits, settings, {TEXT: self.seen_}), settings)
+        votes = vote_over(with_unseen_bonus(hits, settings, {TEXT: self.seen_}), settings)
         shares = np.zeros((len(texts), len(self.classes_)))
         row, column = np.nonzero(votes.shares > 0)
         shares[row, votes.categories[row, column]] = votes.shares[row, column]

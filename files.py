@@ -146,7 +146,7 @@ def check_place(path: Path) -> None:
             raise RubrikaError(f"{path}: cannot be written (its folder is read-only); choose another place")
 
 
-def check_apart(*paths: Path | None) -> None:
+def check_distinct(*paths: Path | None) -> None:
     """See whether outputs have places of their own; None is an output nobody asked for.
 
     Raises:

@@ -57,7 +57,9 @@ def vote_over(hits: Mapping[str, Hits], settings: VoteSettings) -> Votes:
     return votes[0][0] if len(votes) == 1 else fused_vote(votes)
 
 
-def lifted(hits: Mapping[str, Hits], settings: VoteSettings, seen: Mapping[str, NDArray[np.int64]]) -> dict[str, Hits]:
+def with_unseen_bonus(
+    hits: Mapping[str, Hits], settings: VoteSettings, seen: Mapping[str, NDArray[np.int64]]
+) -> dict[str, Hits]:
     """Hits as they vote: more similar by a bonus where an encoder has never seen the category.
 
     Learning draws products towards the categories it knows, so that a newcomer's own neighbours seem farther than they
@@ -69,12 +71,12 @@ def lifted(hits: Mapping[str, Hits], settings: VoteSettings, seen: Mapping[str, 
         seen: by learned vector, the categories that its encoder learned from, ascending.
     """
     return {
-        name: _lifted(found, seen[name], settings.newcomer_bonus) if name in seen else found
+        name: _with_unseen_bonus(found, seen[name], settings.newcomer_bonus) if name in seen else found
         for name, found in hits.items()
     }
 
 
-def _lifted(hits: Hits, seen: NDArray[np.int64], bonus: float) -> Hits:
+def _with_unseen_bonus(hits: Hits, seen: NDArray[np.int64], bonus: float) -> Hits:
     place = np.searchsorted(seen, hits.categories).clip(max=max(len(seen) - 1, 0))
     known = seen[place] == hits.categories if len(seen) else np.zeros(hits.categories.shape, bool)
     return replace(hits, scores=np.where(known, hits.scores, hits.scores + np.float32(bonus)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rubrika.errors import RubrikaError
 from rubrika.progress import Progress
-from rubrika.retrieve.search import best_places
+from rubrika.retrieve.search import best_positions
 from rubrika.store.base import FloatArray
 from rubrika.vote import Votes
 
@@ -93,7 +93,7 @@ def best_of(categories: NDArray[np.int64], scores: NDArray[np.floating]) -> Vote
         categories: int64 (c,), ascending.
         scores: of n products, (n, c).
     """
-    place = best_places(scores, min(KEPT, len(categories)))
+    place = best_positions(scores, min(KEPT, len(categories)))
     found = np.take_along_axis(scores, place, axis=1)
     shares = np.exp(found - found[:, :1])
     return Votes(categories[place], (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32))

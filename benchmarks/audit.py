@@ -20,13 +20,14 @@ import numpy as np
 from rubrika.eval.heldout import Labels, read_labels
 from rubrika.eval.split import group_split
 from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.index.manifest import VoteSettings
 from rubrika.ingest.ingest import ingest
 from rubrika.metrics import metrics_of, weighted_f1_interval
 from rubrika.products.product import Batch, Category, Products, Selection
 from rubrika.products.reader import Reader
 from rubrika.progress import Silent
-from rubrika.retrieve.audit import Suspects, audit
+from rubrika.retrieve.audit import LabelIssues, audit
 from rubrika.retrieve.classify import classify
 from rubrika.vote import vote_over
 
@@ -73,8 +74,8 @@ def held_out_f1(products: Products, reader: Reader, labels: Labels, column: str)
     """Weighted F1, with its 95 % interval, on groups that `products` was not learned from."""
     held_out = group_split(labels.ids, labels.groups, 0.1, 0, column).held_out
     with TemporaryDirectory() as folder:
-        ingest(Path(folder), Selection(products, ~held_out), cache=Path(folder))
-        with Index.open(Path(folder), Path(folder)) as index:
+        ingest(Location(Path(folder), cache=Path(folder)), Selection(products, ~held_out))
+        with Index.open(Location(Path(folder), cache=Path(folder))) as index:
             found = [one.votes.winners for one in classify(index, Selection(reader, held_out))]
     truth, predicted = labels.categories[held_out], np.concatenate(found)
     groups = np.unique(np.array(labels.groups, object)[held_out].astype(str), return_inverse=True)[1]
@@ -82,12 +83,12 @@ def held_out_f1(products: Products, reader: Reader, labels: Labels, column: str)
     return f"{metrics_of(truth, predicted).weighted_f1:.4f} ({low:.4f} … {high:.4f})"
 
 
-def suspects_of(products: Products) -> tuple[Suspects, float]:
+def suspects_of(products: Products) -> tuple[LabelIssues, float]:
     """The suspects of an index of all products, and how long the audit took."""
     with TemporaryDirectory() as folder:
-        ingest(Path(folder), products, cache=Path(folder))
+        ingest(Location(Path(folder), cache=Path(folder)), products)
         started = time.monotonic()
-        with Index.open(Path(folder), Path(folder)) as index:
+        with Index.open(Location(Path(folder), cache=Path(folder))) as index:
             return audit(index).suspects, time.monotonic() - started
 
 
@@ -97,7 +98,7 @@ def relabelled(reader: Reader, given: np.ndarray) -> Relabelled:
     return Relabelled(reader, [paths[category] for category in given.tolist()])
 
 
-def rows_of(suspects: Suspects, labels: Labels) -> np.ndarray:
+def rows_of(suspects: LabelIssues, labels: Labels) -> np.ndarray:
     """Which rows of the file the suspects are."""
     place = {id: row for row, id in enumerate(labels.ids.tolist())}
     return np.array([place[id] for id in suspects.ids.tolist()], int)

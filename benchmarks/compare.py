@@ -28,6 +28,7 @@ from rubrika.baselines.svm import LinearSvm
 from rubrika.baselines.tfidf import TfidfNeighbours
 from rubrika.eval.heldout import read_labels
 from rubrika.eval.split import group_split, plain_split
+from rubrika.index.location import Location
 from rubrika.metrics import metrics_of, paired_difference, weighted_f1_interval
 from rubrika.products.product import Selection
 from rubrika.products.reader import Reader
@@ -52,8 +53,8 @@ def rubrika(reader: Reader, held_out: np.ndarray) -> np.ndarray:
     from rubrika.retrieve.classify import classify
 
     with tempfile.TemporaryDirectory() as folder:
-        ingest(Path(folder), Selection(reader, ~held_out), cache=Path(folder))
-        with Index.open(Path(folder), Path(folder)) as index:
+        ingest(Location(Path(folder), cache=Path(folder)), Selection(reader, ~held_out))
+        with Index.open(Location(Path(folder), cache=Path(folder))) as index:
             parts = [found.votes.winners for found in classify(index, Selection(reader, held_out))]
     return np.concatenate(parts)
 

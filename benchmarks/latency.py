@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.products.product import Batch
 from rubrika.products.reader import Reader
 from rubrika.retrieve.classify import classify
-from rubrika.vote import lifted, vote_over
+from rubrika.vote import vote_over, with_unseen_bonus
 
 WARMING = 20
 
@@ -66,7 +67,7 @@ def warm(index: Index, shelf: Shelf) -> dict[str, float]:
         times.append(time.perf_counter())
         hits = {name: index.store.search(name, vectors, settings.top_k)}
         times.append(time.perf_counter())
-        vote_over(lifted(hits, settings, index.seen), settings)
+        vote_over(with_unseen_bonus(hits, settings, index.seen), settings)
         times.append(time.perf_counter())
         for stage, seconds in zip((encoding, searching, voting), np.diff(times).tolist(), strict=True):
             stage.append(seconds)
@@ -98,7 +99,7 @@ def measured(file: Path, folder: Path, products: int, times: int) -> dict[str, f
     started, taken = cold(file, folder, times), []
     for batch in itertools.islice(Reader([file], labelled=False), -(-products // 2_048)):
         taken.append(Batch(batch.file, batch.products[:products], []))
-    with Index.open(folder, folder) as index:
+    with Index.open(Location(folder, cache=folder)) as index:
         return warm(index, Shelf(taken)) | {"cold_seconds": started}
 
 

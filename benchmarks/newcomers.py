@@ -20,6 +20,7 @@ from scipy.stats import rankdata
 from rubrika.eval.heldout import Labels, read_labels
 from rubrika.eval.split import group_split
 from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.ingest.ingest import ingest
 from rubrika.metrics import metrics_of
 from rubrika.products.product import Selection
@@ -52,7 +53,7 @@ def main() -> None:
     held_out = group_split(labels.ids, labels.groups, 0.1, 0, options.group_by).held_out & ~is_new
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "index"
-        ingest(folder, Selection(reader, ~held_out & ~is_new), cache=CACHE)
+        ingest(Location(folder, cache=CACHE), Selection(reader, ~held_out & ~is_new))
         _, asked = examples(labels, new, 0)
         unlike = np.concatenate([nearness(folder, reader, held_out), nearness(folder, reader, asked)])
         report(unlike, np.arange(len(unlike)) >= held_out.sum())
@@ -60,7 +61,7 @@ def main() -> None:
         for count in EXAMPLES:
             added, asked = examples(labels, new, count)
             grown = Path(shutil.copytree(folder, Path(name) / f"index-{count}"))
-            ingest(grown, Selection(reader, added), cache=CACHE)
+            ingest(Location(grown, cache=CACHE), Selection(reader, added))
             for bonus in BONUSES:
                 right = accuracy(grown, reader, asked, labels, bonus)
                 known = metrics_of(labels.categories[held_out], winners(grown, reader, held_out, bonus)).weighted_f1
@@ -82,13 +83,13 @@ def examples(labels: Labels, new: NDArray[np.int64], count: int) -> tuple[Mask, 
 
 def nearness(folder: Path, reader: Reader, chosen: Mask) -> NDArray[np.float32]:
     """The similarity of each product's nearest neighbour."""
-    with Index.open(folder, CACHE) as index:
+    with Index.open(Location(folder, cache=CACHE)) as index:
         return np.concatenate([nearest(one.hits) for one in classify(index, Selection(reader, chosen))])
 
 
 def winners(folder: Path, reader: Reader, chosen: Mask, bonus: float) -> NDArray[np.int64]:
     """The predicted categories."""
-    with Index.open(folder, CACHE) as index:
+    with Index.open(Location(folder, cache=CACHE)) as index:
         vote = replace(index.manifest.vote, newcomer_bonus=bonus)
         index = replace(index, manifest=replace(index.manifest, vote=vote))
         return np.concatenate([one.votes.winners for one in classify(index, Selection(reader, chosen))])

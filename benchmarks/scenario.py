@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.sample import write_sample
 from rubrika.store.base import Payload
 
@@ -40,7 +41,7 @@ class State:
     @classmethod
     def of(cls, folder: Path) -> "State":
         """Read an index whole."""
-        with Index.open(folder, folder) as index:
+        with Index.open(Location(folder, cache=folder)) as index:
             points = [point for page in index.store.scroll(payload=True, vectors=True) for point in page]
             if index.store.count() != len(points):
                 raise AssertionError(f"{folder}: {index.store.count()} points counted, {len(points)} met")

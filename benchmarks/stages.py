@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.products.reader import Reader
 from rubrika.retrieve.confidence import decide
-from rubrika.vote import lifted, vote_over
+from rubrika.vote import vote_over, with_unseen_bonus
 
 
 def best(work: Callable[[], object], repeats: int) -> tuple[float, float]:
@@ -46,13 +47,13 @@ def main() -> None:
         for _ in itertools.islice(reader, batches):
             pass
 
-    with Index.open(options.index, options.index) as index:
+    with Index.open(Location(options.index, cache=options.index)) as index:
         settings, name = index.manifest.vote, next(iter(index.manifest.vote.weights))
         vectors = index.encoders.encode(products, None, [name]).vectors[name]
         hits = {name: index.store.search(name, vectors, settings.top_k)}
 
         def vote() -> None:
-            votes = vote_over(lifted(hits, settings, index.seen), settings)
+            votes = vote_over(with_unseen_bonus(hits, settings, index.seen), settings)
             decide(hits, votes, settings.weights, index.manifest.calibration)
 
         stages = {

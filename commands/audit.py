@@ -18,6 +18,7 @@ from rubrika.commands.options import (
     api_key,
     server_of,
 )
+from rubrika.index.location import Location
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,7 +50,9 @@ def audit(
 
     started = time.monotonic()
     with ExitStack() as stack:
-        opened = stack.enter_context(Index.open(index, cache.expanduser(), server_of(url, collection), api_key()))
+        opened = stack.enter_context(
+            Index.open(Location(index, server_of(url, collection), cache.expanduser(), api_key()))
+        )
         # Opened before the work: a place where nothing can be written is known at once.
         suspects = stack.enter_context(parquet(output, SUSPECTS))
         pairs = stack.enter_context(parquet(duplicates, DUPLICATES)) if duplicates else None

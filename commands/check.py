@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,7 @@ from rubrika.commands.options import (
     pictures_of,
     server_of,
 )
+from rubrika.index.location import Location
 
 if TYPE_CHECKING:
     from rubrika.ingest.maintain import Checked
@@ -45,13 +46,13 @@ def check(
     from rubrika.ingest.maintain import repair as run
     from rubrika.ingest.write import source_files
 
-    place = (index, cache.expanduser(), server_of(url, collection), api_key())
+    place = Location(index, server_of(url, collection), cache.expanduser(), api_key())
     repaired = 0
     try:
         found = _found(place, files or ())
         if repair and found.damaged:
             # How many products there should be is not what a damaged index says.
-            with writing(index, "check --repair"), changing(*place, recount=False) as opened:
+            with writing(index, "check --repair"), changing(place, recount=False) as opened:
                 repaired = run(opened, source_files(opened, files or ()), pictures_of(images), found.damaged)
             found = _found(place, files or ())
     except RubrikaError as error:
@@ -62,13 +63,13 @@ def check(
         raise typer.Exit(1)
 
 
-def _found(place: tuple[Any, ...], files: Sequence[Path]) -> "Checked":
+def _found(place: "Location", files: Sequence[Path]) -> "Checked":
     from rubrika.index.folder import Index
     from rubrika.ingest.maintain import check as read
     from rubrika.ingest.maintain import compare
     from rubrika.ingest.write import source_files
 
-    with Index.open(*place) as opened:
+    with Index.open(place) as opened:
         found = read(opened)
         compare(opened, source_files(opened, files), found)
     return found

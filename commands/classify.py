@@ -27,6 +27,7 @@ from rubrika.commands.options import (
     unusable_said,
     without_pictures,
 )
+from rubrika.index.location import Location
 
 
 def classify(
@@ -51,9 +52,9 @@ def classify(
     """Predict the category of every product of a parquet file."""
     import time
 
-    from rubrika.files import check_apart, check_place
+    from rubrika.files import check_distinct, check_place
     from rubrika.index.folder import Index
-    from rubrika.ingest.ingest import beside, write_rejects
+    from rubrika.ingest.ingest import default_reject_path, write_rejects
     from rubrika.products.reader import Reader
     from rubrika.retrieve.classify import classify as run
     from rubrika.retrieve.predictions import Output
@@ -62,8 +63,8 @@ def classify(
     started = time.monotonic()
     reader = Reader([file], labelled=False)
     reader.check()
-    aside = rejects or beside(output.parent / output.stem)
-    check_apart(file, output, details, aside)
+    aside = rejects or default_reject_path(output.parent / output.stem)
+    check_distinct(file, output, details, aside)
     for path in (output, details, rejects):
         if path:
             check_place(path)
@@ -71,7 +72,7 @@ def classify(
     terminal = Terminal()
     without_pictures(index, images, terminal.note)
     with (
-        Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened,
+        Index.open(Location(index, server_of(url, collection), cache.expanduser(), api_key())) as opened,
         Output(output, details, reader.id_type(), opened.manifest.calibration) as out,
         terminal.stage("classifying", len(reader)) as advance,
     ):

@@ -17,6 +17,7 @@ from rubrika.commands.options import (
     api_key,
     server_of,
 )
+from rubrika.index.location import Location
 
 
 def delete(
@@ -36,7 +37,7 @@ def delete(
     ids = _ids(products)
     with (
         writing(index, "delete"),
-        changing(index, cache.expanduser(), server_of(url, collection), api_key()) as opened,
+        changing(Location(index, server_of(url, collection), cache.expanduser(), api_key())) as opened,
     ):
         deleted = run(opened, ids)
     unknown = len(ids) - deleted
@@ -64,11 +65,11 @@ def relabel(
     from rubrika.ingest.maintain import named
     from rubrika.ingest.maintain import relabel as run
 
-    place = (index, cache.expanduser(), server_of(url, collection), api_key())
+    place = Location(index, server_of(url, collection), cache.expanduser(), api_key())
     with writing(index, "relabel"):
-        with Index.open(*place) as opened:
+        with Index.open(place) as opened:
             category = named(opened, source, target, path)
-        with changing(*place) as opened:
+        with changing(place) as opened:
             moved = run(opened, source, category)
     answer({"relabelled": moved}, as_json, f"{index}: {moved:,} products moved from category {source} to {target}")
 

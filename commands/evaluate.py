@@ -73,7 +73,7 @@ def evaluate(
     from rubrika.commands.tables import evaluation_table
     from rubrika.eval.evaluate import PROTOCOLS
     from rubrika.eval.evaluate import evaluate as run
-    from rubrika.eval.heldout import Watch
+    from rubrika.eval.heldout import Timer
     from rubrika.eval.methods import chosen_methods
     from rubrika.files import report_folder
     from rubrika.products.reader import Reader
@@ -89,7 +89,7 @@ def evaluate(
     except RubrikaError as error:
         raise typer.BadParameter(str(error)) from None
     reader = Reader(file, labelled=True, group_by=group_by)
-    terminal, shown, watch = Terminal(), pictures_of(images), Watch(memory=report is not None)
+    terminal, shown, timer = Terminal(), pictures_of(images), Timer(memory=report is not None)
     # Made before the work: a place where nothing can be written is known at once.
     folder = report_folder(report) if report else None
     found = run(
@@ -105,16 +105,16 @@ def evaluate(
         # Never the collection of an index: `evaluate` adds a name of its own, and deletes what it made.
         server=server_of(url, collection or ("rubrika" if url else None)),
         progress=terminal,
-        exhibited=MAPPED if folder else None,
-        watch=watch,
+        sampled=MAPPED if folder else None,
+        timer=timer,
         methods=names,
         rules=PROTOCOLS[protocol] if protocol else None,
         note=terminal.note,
     )
     if folder and found.answers:
-        page = write_report(folder, study(found, found.answers, watch), shown, watch, terminal.note)
+        page = write_report(folder, study(found, found.answers, timer), shown, timer, terminal.note)
         terminal.note(f"report: {page}")
-    answer(found.as_dict(), as_json, evaluation_table(found))
+    answer(found.to_dict(), as_json, evaluation_table(found))
 
 
 def _check_free(context: typer.Context, protocol: str) -> None:

@@ -18,6 +18,7 @@ from rubrika.commands.options import (
     api_key,
     server_of,
 )
+from rubrika.index.location import Location
 
 
 def explain(
@@ -41,10 +42,10 @@ def explain(
 
     if (product_id is None) == (title is None and image is None):
         raise typer.BadParameter("give a PRODUCT_ID, or --title and --image, one of them or both")
-    with Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened:
+    with Index.open(Location(index, server_of(url, collection), cache.expanduser(), api_key())) as opened:
         stored = product_id is not None
         query = (
             Query.of_product(opened, int(product_id or 0)) if stored else Query.described(opened, title or "", image)
         )
         found = run(opened, query, top_k)
-    answer(found.as_dict(), as_json, explanation_text(found))
+    answer(found.to_dict(), as_json, explanation_text(found))

@@ -15,6 +15,7 @@ from rubrika.commands.options import (
     api_key,
     server_of,
 )
+from rubrika.index.location import Location
 
 
 def info(
@@ -28,10 +29,10 @@ def info(
     from dataclasses import asdict
 
     from rubrika.commands.tables import info_table
-    from rubrika.index.folder import Index, growth
+    from rubrika.index.folder import Index, staleness
 
-    with Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened:
-        grown = growth(opened)
+    with Index.open(Location(index, server_of(url, collection), cache.expanduser(), api_key())) as opened:
+        grown = staleness(opened)
         found: dict[str, Any] = asdict(opened.manifest) | {
             "products": opened.store.count(),
             "categories": len(opened.store.facet("category_id")),

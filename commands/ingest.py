@@ -28,6 +28,7 @@ from rubrika.commands.options import (
     unusable_said,
     without_pictures,
 )
+from rubrika.index.location import Location
 
 
 def ingest(
@@ -55,12 +56,12 @@ def ingest(
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
     from rubrika.files import check_place
-    from rubrika.ingest.ingest import beside, write_rejects
+    from rubrika.ingest.ingest import default_reject_path, write_rejects
     from rubrika.ingest.ingest import ingest as run
     from rubrika.products.reader import Reader
     from rubrika.terminal import Terminal
 
-    aside = rejects or beside(index)
+    aside = rejects or default_reject_path(index)
     if rejects:
         # Known before the work; the place beside the index may never be needed.
         check_place(rejects)
@@ -68,14 +69,11 @@ def ingest(
     without_pictures(index, images, terminal.note)
     choice = choice_of(text_encoder, image_encoder, backend, vote, images, index, terminal.note)
     report = run(
-        index,
+        Location(index, server_of(url, collection), cache.expanduser(), api_key()),
         Reader(files, labelled=True),
         pictures=pictures_of(images),
         image_url=image_url,
         choice=choice,
-        cache=cache.expanduser(),
-        server=server_of(url, collection),
-        api_key=api_key(),
         strict=strict,
         delete_missing=delete_missing,
         progress=terminal,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rubrika.commands.options import CACHE, INDEX, AsJson, Cache, IndexFolder, answer, api_key
+from rubrika.index.location import Location
 
 
 def learn(
@@ -22,6 +23,6 @@ def learn(
     from rubrika.ingest.maintain import relearn
     from rubrika.terminal import Terminal
 
-    learned = relearn(index, files or (), cache=cache.expanduser(), api_key=api_key(), progress=Terminal())
+    learned = relearn(Location(index, None, cache.expanduser(), api_key()), files or (), progress=Terminal())
     said = f"{index}: learned from {learned.products:,} products of {learned.categories:,} categories"
     answer(asdict(learned), as_json, said)

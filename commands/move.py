@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rubrika.commands.options import INDEX, AsJson, Collection, IndexFolder, answer, api_key, server_of
+from rubrika.index.location import Location
 from rubrika.store.connection import Connection, Quantisation, SearchOptions, ServerOptions
 
 
@@ -65,7 +66,7 @@ def _move(
     from rubrika.terminal import Terminal
 
     with writing(index, "push" if server else "pull"):
-        moved = move_index(index, server, api_key(), Terminal(), options, alias)
+        moved = move_index(Location(index, server, api_key=api_key()), Terminal(), options, alias)
     where = f"{server.server}, collection {server.collection}" if server else str(index)
     named = f"; it is what {alias} names now" if alias else ""
     counts = f"{moved.total:,} products, {moved.copied:,} copied, {moved.skipped:,} were there already"

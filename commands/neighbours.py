@@ -17,6 +17,7 @@ from rubrika.commands.options import (
     api_key,
     server_of,
 )
+from rubrika.index.location import Location
 
 
 def neighbours(
@@ -46,7 +47,7 @@ def neighbours(
     asked = [each for each in (product_id, title, image) if each is not None]
     if len(asked) != 1:
         raise typer.BadParameter("give one of PRODUCT_ID, --title and --image")
-    with Index.open(index, cache.expanduser(), server_of(url, collection), api_key()) as opened:
+    with Index.open(Location(index, server_of(url, collection), cache.expanduser(), api_key())) as opened:
         found = run(opened, asked[0], vector, k)
         page = opened.dashboard(product_id) if show else None
     text = neighbours_table(found) + (f"\n{page}" if page else "")

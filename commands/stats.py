@@ -39,4 +39,4 @@ def stats(
     if report:
         write_report(report, found, files)
     written = f"\n\n{report / PAGE}: the same with charts" if report else ""
-    answer(found.as_dict(), as_json, overview_text(found) + written)
+    answer(found.to_dict(), as_json, overview_text(found) + written)

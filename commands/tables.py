@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rubrika.eval.evaluate import Evaluation
 from rubrika.eval.methods import SECONDS
-from rubrika.eval.metrics import Reliance
+from rubrika.eval.metrics import SelectiveRisk
 from rubrika.eval.tune import Tuned
 from rubrika.products.product import Category
 from rubrika.retrieve.search import Neighbour
@@ -28,7 +28,7 @@ def evaluation_table(found: Evaluation) -> str:
         f"macro F1     {found.metrics.macro_f1:.4f}",
         f"accuracy     {found.metrics.accuracy:.4f}",
         f"hierarchical {found.hierarchy.f1:.4f}",
-        *_reliance_lines(found.reliance),
+        *_selective_risk_lines(found.selective_risk),
         f"on {found.rows:,} held-out products in {found.classes:,} categories, top_k = {found.top_k}",
         f"split: {found.split.how}, seed {found.split.seed}, hash {found.split.hash}",
         *([f"protocol: {found.protocol}, the plain mode votes"] if found.protocol else []),
@@ -75,10 +75,10 @@ def tuning_table(found: Tuned) -> str:
     for part in found.parts:
         table.add_row(part.name, f"{part.metrics.weighted_f1:.4f}", f"{part.metrics.macro_f1:.4f}")
     chosen = f"chosen on {found.chosen_on:,} others: {_vote_said(asdict(found.vote))}"
-    return "\n".join([_rendered(table), chosen, *_reliance_lines(found.reliance)])
+    return "\n".join([_rendered(table), chosen, *_selective_risk_lines(found.selective_risk)])
 
 
-def _reliance_lines(found: Reliance) -> list[str]:
+def _selective_risk_lines(found: SelectiveRisk) -> list[str]:
     return [
         f"confidence   off by {found.calibration_error:.4f} on average",
         f"decided      {found.auto:.1%} automatically, {found.auto_error:.2%} of them wrong (at most "

@@ -57,4 +57,4 @@ def tune(
         )
         vote = replace(found.vote, newcomer_bonus=manifest.vote.newcomer_bonus)
         replace(Manifest.read(index), vote=vote, calibration=found.calibration).write(index)
-    answer(found.as_dict(), as_json, tuning_table(found))
+    answer(found.to_dict(), as_json, tuning_table(found))

@@ -57,7 +57,7 @@ def placed(module: Module, device: torch.device) -> Module:
     """A module made ready to run on a device, and no longer to be trained, saved or exported."""
     module.to(device).eval()
     if device.type == "cpu":
-        pack(module)
+        to_mkldnn(module)
     return module
 
 
@@ -138,7 +138,7 @@ def unit_vectors(vectors: FloatArray) -> FloatArray:
     return unit_rows(vectors)
 
 
-class PackedLinear(nn.Module):
+class MkldnnLinear(nn.Module):
     """A linear layer to be run, not trained."""
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -158,13 +158,13 @@ class PackedLinear(nn.Module):
         return result
 
 
-def pack(module: nn.Module) -> None:
+def to_mkldnn(module: nn.Module) -> None:
     """Replace the linear layers within a module that is on the CPU; where torch lacks oneDNN, leave them."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for name, part in module.named_children():
         # Not a subclass: attention of torch's own reads the weights of one.
         if type(part) is nn.Linear and part.weight.dtype == torch.float32:
-            setattr(module, name, PackedLinear(part))
+            setattr(module, name, MkldnnLinear(part))
         else:
-            pack(part)
+            to_mkldnn(part)

@@ -133,7 +133,7 @@ def _open(path: Path) -> Image.Image | PictureError:
 
 
 class VisionEncoder:
-    """A transformers vision model as a `PictureEncoder`; `Sight` says which vector it takes."""
+    """A transformers vision model as a `PictureEncoder`; `JointVision` says which vector it takes."""
 
     def __init__(self, model: str) -> None:
         """Load a model by its name on the hub, or from a folder.
@@ -144,7 +144,7 @@ class VisionEncoder:
         from rubrika.encode.base import best_device, placed
 
         folder = model_folder(model)
-        sight, self._processor = load_sight(folder)
+        sight, self._processor = load_joint_vision(folder)
         self._device = best_device()
         self._sight = placed(sight, self._device)
         self.identity = identity_of("vision", fingerprint(folder))
@@ -295,7 +295,7 @@ def _pixels(pictures: Sequence[Image.Image]) -> NDArray[np.uint8]:
     return np.stack([np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for picture in pictures])
 
 
-class Sight(nn.Module):
+class JointVision(nn.Module):
     """A vision model and its pooling: pixels in, one vector a picture out, not scaled.
 
     The vector is the projected picture of a CLIP-like model, else the first token of a model that has one for the whole
@@ -327,7 +327,7 @@ class Sight(nn.Module):
         return vectors
 
 
-def load_sight(folder: Path) -> tuple[Sight, Any]:
+def load_joint_vision(folder: Path) -> tuple[JointVision, Any]:
     """Load a vision model, and the processor that makes pixels of pictures for it, from a folder.
 
     Raises:
@@ -343,6 +343,6 @@ def load_sight(folder: Path) -> tuple[Sight, Any]:
     model, report = AutoModel.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
     )
-    sight = Sight(model)
+    sight = JointVision(model)
     check_weights(report["missing_keys"], needs_pooler=not sight.has_token)
     return sight, processor

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rubrika.errors import RubrikaError
 from rubrika.eval.gather import Gathered, Wanted, gather
-from rubrika.eval.heldout import Labels, Watch
+from rubrika.eval.heldout import Labels, Timer
 from rubrika.eval.methods import ENSEMBLE, KNN, LINEAR, MLP, RUBRIKA, ChosenOn, Note, Ran, baselines_of, runnable
 from rubrika.eval.rehearsal import Rehearsal, rehearsal_of
 from rubrika.eval.run import Outcome, Runner
@@ -39,7 +39,7 @@ class Setting:
         choice: how the index is made.
         seed: of all that is drawn at random.
         top_k: how many neighbours vote; None: as many as in the index.
-        watch: knows what learning and ingesting took.
+        timer: knows what learning and ingesting took.
         progress: where to show how far it is.
         note: says what a person should know.
     """
@@ -50,7 +50,7 @@ class Setting:
     choice: Choice | None
     seed: int
     top_k: int | None
-    watch: Watch
+    timer: Timer
     progress: Progress
     note: Note
 
@@ -70,9 +70,9 @@ class Comparison:
         self._own = 0.0, 0.0
 
     def visit(self, index: Index, labels: Labels, groups: NDArray[np.int64], split: Split) -> None:
-        """As in Guest."""
-        setting, learned = self._setting, self._setting.watch.seconds["learn and ingest"]
-        with setting.watch.stage("compare methods"):
+        """As in Observer."""
+        setting, learned = self._setting, self._setting.timer.seconds["learn and ingest"]
+        with setting.timer.stage("compare methods"):
             wanted = self._wanted(index)
             gathered = gather(index, setting.reader, labels, groups, split, wanted, setting.pictures, setting.progress)
             hits, seconds = self._searched(index, gathered)

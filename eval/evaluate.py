@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.eval.compare import Comparison, Setting
-from rubrika.eval.heldout import Exhibit, HeldOut, Holdout, Watch, hold_out
+from rubrika.eval.heldout import HeldOut, Holdout, Samples, Timer, hold_out
 from rubrika.eval.methods import ChosenOn, Method, Note, methods_of
-from rubrika.eval.metrics import Hierarchy, Reliance, hierarchy_of, reliance_of
+from rubrika.eval.metrics import Hierarchy, SelectiveRisk, hierarchy_of, selective_risk_of
 from rubrika.eval.split import Split
 from rubrika.index.folder import Choice
 from rubrika.index.manifest import MAX_ERROR, VoteSettings
@@ -69,7 +69,7 @@ class Answers:
         confidences: of the predictions, float32 (n,).
         groups: rows with the same number belong together, int64 (n,).
         tree: of all categories.
-        exhibit: the products.
+        samples: the products.
     """
 
     truth: NDArray[np.int64]
@@ -77,7 +77,7 @@ class Answers:
     confidences: FloatArray
     groups: NDArray[np.int64]
     tree: Tree
-    exhibit: Exhibit
+    samples: Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Evaluation:
     metrics: Metrics
     interval: tuple[float, float]
     hierarchy: Hierarchy
-    reliance: Reliance
+    selective_risk: SelectiveRisk
     rows: int
     classes: int
     split: Split
@@ -99,17 +99,17 @@ class Evaluation:
     rehearsed: ChosenOn | None = None
     protocol: str | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it in plain values, under the names of the command line."""
         asked: dict[str, Any] = {"protocol": self.protocol} if self.protocol else {}
         if self.methods:
-            asked["methods"] = [method.as_dict() for method in self.methods]
+            asked["methods"] = [method.to_dict() for method in self.methods]
             asked["rehearsal"] = asdict(self.rehearsed) if self.rehearsed else None
         return asdict(self.metrics) | {
             "ci95": list(self.interval),
             "hierarchical_f1": self.hierarchy.f1,
             "level_accuracy": list(self.hierarchy.levels),
-            "confidence": asdict(self.reliance),
+            "confidence": asdict(self.selective_risk),
             "rows": self.rows,
             "classes": self.classes,
             "split": {"how": self.split.how, "seed": self.split.seed, "hash": self.split.hash},
@@ -133,8 +133,8 @@ def evaluate(
     max_error: float = MAX_ERROR,
     server: Connection | None = None,
     progress: Progress | None = None,
-    exhibited: int | None = None,
-    watch: Watch | None = None,
+    sampled: int | None = None,
+    timer: Timer | None = None,
     methods: Sequence[str] = (),
     rules: Rules | None = None,
     note: Note | None = None,
@@ -154,8 +154,8 @@ def evaluate(
         server: where the index has its points meanwhile, in a collection of its own named after this one, when not in
             a folder.
         progress: where to show how far it is.
-        exhibited: for a report, of how many held-out products to keep the vector; None: no report, and no `answers`.
-        watch: keeps what the stages take.
+        sampled: for a report, of how many held-out products to keep the vector; None: no report, and no `answers`.
+        timer: keeps what the stages take.
         methods: other methods to compare with, of `methods.NAMES`.
         rules: of somebody else's protocol, in place of `holdout`, `seed`, `stratify` and `top_k`, and of the vote.
         note: says what a person should know, such as which methods cannot be run here.
@@ -164,10 +164,10 @@ def evaluate(
         InputError: a file cannot be read, or has too few good rows.
         StoreError: the server fails.
     """
-    watch, progress = watch or Watch(), progress or Silent()
+    timer, progress = timer or Timer(), progress or Silent()
     if rules:
         holdout, seed, stratify, top_k = rules.holdout, rules.seed, False, rules.top_k
-    setting = Setting(reader, cache, pictures, choice, seed, top_k, watch, progress, note or (lambda text: None))
+    setting = Setting(reader, cache, pictures, choice, seed, top_k, timer, progress, note or (lambda text: None))
     comparison = Comparison(methods, setting) if methods else None
     held = hold_out(
         reader,
@@ -178,11 +178,11 @@ def evaluate(
         choice=choice,
         server=server,
         progress=progress,
-        exhibited=exhibited,
-        watch=watch,
-        guest=comparison,
+        sampled=sampled,
+        timer=timer,
+        observer=comparison,
     )
-    with watch.stage("vote and measure"):
+    with timer.stage("vote and measure"):
         hits = held.first(top_k or held.vote.top_k)
         votes = _plain(hits, held.vote) if rules else vote_over(hits, held.vote)
         found = _measured(held, hits, votes, seed, max_error)
@@ -195,13 +195,13 @@ def evaluate(
 def _measured(held: HeldOut, hits: Mapping[str, Hits], votes: Votes, seed: int, max_error: float) -> Evaluation:
     decided = decide(hits, votes, held.vote.weights, held.calibration, max_error)
     answers = None
-    if held.exhibit:
-        answers = Answers(held.truth, votes.winners, decided.confidences, held.groups, held.tree, held.exhibit)
+    if held.samples:
+        answers = Answers(held.truth, votes.winners, decided.confidences, held.groups, held.tree, held.samples)
     return Evaluation(
         metrics=metrics_of(held.truth, votes.winners),
         interval=weighted_f1_interval(held.truth, votes.winners, held.groups, seed),
         hierarchy=hierarchy_of(held.truth, votes.winners, held.tree),
-        reliance=reliance_of(decided, votes.winners == held.truth, max_error),
+        selective_risk=selective_risk_of(decided, votes.winners == held.truth, max_error),
         rows=len(held.truth),
         classes=held.classes,
         split=held.split,

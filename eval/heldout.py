@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from rubrika.errors import InputError
 from rubrika.eval.split import Split, families, group_split, plain_split, stratified_split
 from rubrika.index.folder import Choice, Index
+from rubrika.index.location import Location
 from rubrika.index.manifest import Calibration, VoteSettings
 from rubrika.ingest.ingest import ingest
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Category, Product, Products, Selection
 from rubrika.products.reader import Reader
 from rubrika.progress import Progress
-from rubrika.retrieve.search import find
+from rubrika.retrieve.search import search_products
 from rubrika.retrieve.tree import Tree
 from rubrika.store.base import Hits
 from rubrika.store.connection import Connection
@@ -45,7 +46,7 @@ class Stage:
     peak_gb: float | None
 
 
-class Watch:
+class Timer:
     """Keeps what the stages took.
 
     Args:
@@ -63,7 +64,7 @@ class Watch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Watch one stage; one that fails is not kept."""
+        """Timer one stage; one that fails is not kept."""
         sampler = _Sampler() if self._memory else None
         started = time.monotonic()
         try:
@@ -104,7 +105,7 @@ def _resident() -> int:
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class Samples:
     """Held-out products to look at.
 
     Args:
@@ -152,10 +153,10 @@ class Collector:
         self._rows += (first + places[there]).tolist()
         self._vectors.append(vectors[there].astype(np.float16))
 
-    def exhibit(self, learned: NDArray[np.int64]) -> Exhibit:
-        """All that was collected; `learned` as in Exhibit."""
+    def samples(self, learned: NDArray[np.int64]) -> Samples:
+        """All that was collected; `learned` as in Samples."""
         vectors = np.concatenate(self._vectors) if self._vectors else np.zeros((0, 1), np.float16)
-        return Exhibit(np.array(self._ids, np.uint64), self._titles, learned, np.array(self._rows, np.intp), vectors)
+        return Samples(np.array(self._ids, np.uint64), self._titles, learned, np.array(self._rows, np.intp), vectors)
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class HeldOut:
         tree: of all categories.
         classes: how many categories there are in all.
         seconds: how long each stage took.
-        exhibit: what a report shows of them, if that was asked for.
+        samples: what a report shows of them, if that was asked for.
     """
 
     split: Split
@@ -194,14 +195,14 @@ class HeldOut:
     tree: Tree
     classes: int
     seconds: dict[str, float]
-    exhibit: Exhibit | None = None
+    samples: Samples | None = None
 
     def first(self, top_k: int) -> dict[str, Hits]:
         """The best `top_k` hits of each vector."""
         return {name: found.first(top_k) for name, found in self.hits.items()}
 
 
-class Guest(Protocol):
+class Observer(Protocol):
     """Something else that wants to look at held-out products while there is an index of the others."""
 
     def visit(self, index: Index, labels: Labels, groups: NDArray[np.int64], split: Split) -> None:
@@ -234,9 +235,9 @@ def hold_out(
     choice: Choice | None,
     server: Connection | None,
     progress: Progress,
-    exhibited: int | None = None,
-    watch: Watch | None = None,
-    guest: Guest | None = None,
+    sampled: int | None = None,
+    timer: Timer | None = None,
+    observer: Observer | None = None,
 ) -> HeldOut:
     """Hold products out, make an index of the others that lasts as long as this call, and search it.
 
@@ -250,31 +251,31 @@ def hold_out(
         server: where the index has its points meanwhile, in a collection of its own named after this one, when not in
             a folder.
         progress: where to show how far it is.
-        exhibited: for a report, of how many held-out products to keep the vector; None: no report.
-        watch: keeps what the stages take.
-        guest: looks at the index too.
+        sampled: for a report, of how many held-out products to keep the vector; None: no report.
+        timer: keeps what the stages take.
+        observer: looks at the index too.
 
     Raises:
         InputError: a file cannot be read, or has too few good rows.
         StoreError: the server fails.
     """
     reader.check()
-    watch = watch or Watch()
-    with watch.stage("read labels"):
+    timer = timer or Timer()
+    with timer.stage("read labels"):
         labels = read_labels(reader, progress)
     split = _split(labels, reader.group_by, holdout)
     truth = labels.categories[split.held_out]
     groups = families(labels.ids, labels.groups if reader.group_by else None)
-    collector = None if exhibited is None else Collector(len(truth), exhibited, holdout.seed)
+    collector = None if sampled is None else Collector(len(truth), sampled, holdout.seed)
     own = temporary_collection(server) if server else nullcontext()
     with TemporaryDirectory(prefix="rubrika-evaluate-") as name, own as place:
         folder, rest = Path(name), Selection(reader, ~split.held_out)
-        with watch.stage("learn and ingest"):
-            ingest(folder, rest, pictures=pictures, choice=choice, cache=cache, server=place, progress=progress)
-        with Index.open(folder, cache, place) as index:
-            if guest:
-                guest.visit(index, labels, groups, split)
-            with watch.stage("classify"):
+        with timer.stage("learn and ingest"):
+            ingest(Location(folder, place, cache), rest, pictures=pictures, choice=choice, progress=progress)
+        with Index.open(Location(folder, place, cache)) as index:
+            if observer:
+                observer.visit(index, labels, groups, split)
+            with timer.stage("classify"):
                 hits = _hits(index, Selection(reader, split.held_out), pictures, top_k, progress, collector)
             manifest = index.manifest
     return HeldOut(
@@ -286,8 +287,8 @@ def hold_out(
         calibration=manifest.calibration,
         tree=labels.tree,
         classes=len(np.unique(labels.categories)),
-        seconds=watch.seconds,
-        exhibit=collector.exhibit(_learned(labels, split)) if collector else None,
+        seconds=timer.seconds,
+        samples=collector.samples(_learned(labels, split)) if collector else None,
     )
 
 
@@ -333,7 +334,7 @@ def _hits(
 ) -> dict[str, Hits]:
     parts: dict[str, list[Hits]] = {name: [] for name in index.manifest.vote.weights}
     with progress.stage("classifying held-out products", len(products)) as advance:
-        for found in find(index, products, pictures, top_k):
+        for found in search_products(index, products, pictures, top_k):
             for name, hits in found.hits.items():
                 parts[name].append(hits)
             if collector:

@@ -109,7 +109,7 @@ class Method:
     seconds_per_10k: float = 0.0
     curve: tuple[Epoch, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it in plain values, under the names of the command line."""
         found = asdict(self)
         return found | {"ci95": list(found.pop("interval"))}

@@ -103,7 +103,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Reliance:
+class SelectiveRisk:
     """Figures in 0 … 1.
 
     Args:
@@ -125,11 +125,11 @@ class Reliance:
     coverage: float
 
 
-def reliance_of(decided: Decisions, right: Mask, max_error: float) -> Reliance:
+def selective_risk_of(decided: Decisions, right: Mask, max_error: float) -> SelectiveRisk:
     """Compare what was decided of n predictions with whether each was right, (n,)."""
     parts = {kind: float((decided.decisions == kind).mean()) for kind in (AUTO, REVIEW, NEW)}
     auto = decided.decisions == AUTO
-    return Reliance(
+    return SelectiveRisk(
         calibration_error=calibration_error(decided.confidences, right),
         max_error=max_error,
         **parts,

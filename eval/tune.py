@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rubrika.errors import InputError
 from rubrika.eval.heldout import HeldOut, Holdout, hold_out
-from rubrika.eval.metrics import Reliance, reliance_of
+from rubrika.eval.metrics import SelectiveRisk, selective_risk_of
 from rubrika.index.folder import Choice
 from rubrika.index.manifest import MAX_ERROR, Calibration, VoteSettings
 from rubrika.metrics import Metrics, metrics_of
@@ -49,16 +49,16 @@ class Tuned:
     vote: VoteSettings
     calibration: Calibration
     parts: list[Part]
-    reliance: Reliance
+    selective_risk: SelectiveRisk
     chosen_on: int
     measured_on: int
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it in plain values."""
         return {
             "vote": asdict(self.vote),
             "parts": [{"name": part.name, **asdict(part.metrics)} for part in self.parts],
-            "confidence": asdict(self.reliance),
+            "confidence": asdict(self.selective_risk),
             "chosen_on": self.chosen_on,
             "measured_on": self.measured_on,
         }
@@ -107,13 +107,13 @@ def tune(
             f"two halves; give more products, or a larger --holdout"
         )
     vote = _choose(held, first)
-    reliance = _reliance(held, vote, first, max_error)
+    selective_risk = _selective_risk(held, vote, first, max_error)
     return Tuned(
         vote=vote,
         # What was measured of a calibration on one half holds the more for one on both.
         calibration=_calibration(held, vote, np.ones_like(first)),
         parts=[Part(name, _metrics(held, votes, ~first)) for name, votes in _parts(held, vote)],
-        reliance=reliance,
+        selective_risk=selective_risk,
         chosen_on=int(first.sum()),
         measured_on=int((~first).sum()),
     )
@@ -163,10 +163,10 @@ def _calibration(held: HeldOut, vote: VoteSettings, rows: Mask) -> Calibration:
     return fit(both[rows], (votes.winners == held.truth)[rows], nearest(hits)[rows])
 
 
-def _reliance(held: HeldOut, vote: VoteSettings, fitted: Mask, max_error: float) -> Reliance:
+def _selective_risk(held: HeldOut, vote: VoteSettings, fitted: Mask, max_error: float) -> SelectiveRisk:
     """Calibrate on some rows and measure on the others."""
     rest = ~fitted
     hits: dict[str, Hits] = {name: found.rows(rest) for name, found in held.first(vote.top_k).items()}
     votes = vote_over(hits, vote)
     decided = decide(hits, votes, vote.weights, _calibration(held, vote, fitted), max_error)
-    return reliance_of(decided, votes.winners == held.truth[rest], max_error)
+    return selective_risk_of(decided, votes.winners == held.truth[rest], max_error)

@@ -25,6 +25,7 @@ from rubrika.encode.text import Backend
 from rubrika.errors import IndexFolderError, StoppedError, StoreError
 from rubrika.files import check_room, sync, unwritable, writable
 from rubrika.index.encoders import Encoders
+from rubrika.index.location import Location, place_of
 from rubrika.index.manifest import (
     IMAGE,
     JOINT,
@@ -126,26 +127,20 @@ class Index:
     server: Connection | None = None
 
     @classmethod
-    def open(cls, folder: Path, cache: Path, server: Connection | None = None, api_key: str | None = None) -> "Index":
+    def open(cls, at: Location) -> "Index":
         """Open an existing index.
-
-        Args:
-            folder: the index folder.
-            cache: a folder for vectors of pretrained encoders.
-            server: where its points are, when not where the manifest says.
-            api_key: of the server that the manifest names.
 
         Raises:
             IndexFolderError: there is none, it is newer than this Rubrika, or a learned encoder's files were changed.
             StoreError: another process holds the store.
         """
-        manifest = Manifest.read(folder)
+        manifest = Manifest.read(at.folder)
         for name, spec in manifest.vectors.items():
             if spec.encoder == LEARNED:
-                _check(encoder_folder(folder, name, manifest.generation), spec)
-        place = manifest.asked(folder, api_key, server)
+                _check(encoder_folder(at.folder, name, manifest.generation), spec)
+        place = place_of(manifest, at, os.environ)
         store = open_store(place, manifest.sizes, manifest.search)
-        return cls(folder, manifest, store, cache, place if isinstance(place, Connection) else None)
+        return cls(at.folder, manifest, store, at.cache, place if isinstance(place, Connection) else None)
 
     @cached_property
     def encoders(self) -> Encoders:
@@ -187,7 +182,7 @@ class Index:
         return page if product_id is None else f"{page} (filter by id:{product_id})"
 
     def __enter__(self) -> "Index":
-        """Use as `with Index.open(folder, cache) as index`."""
+        """Use as `with Index.open(Location(folder)) as index`."""
         return self
 
     def __exit__(
@@ -356,36 +351,27 @@ def _spec(files: Path, encoder: object, name: str, backend: Backend) -> VectorSp
 
 
 @contextmanager
-def changing(
-    folder: Path,
-    cache: Path,
-    server: Connection | None = None,
-    api_key: str | None = None,
-    sources: Sequence[Path] = (),
-    recount: bool = True,
-) -> Iterator[Index]:
+def changing(at: Location, sources: Sequence[Path] = (), recount: bool = True) -> Iterator[Index]:
     """Open an index for a change; hold it with `lock.writing` meanwhile.
 
     Args:
-        folder: the index folder.
-        cache: as for `Index.open`, and so are `server` and `api_key`.
-        server: where its points are, when not where the manifest says.
-        api_key: of the server that the manifest names.
+        at: where it is.
         sources: files that products come from now.
         recount: whether the number of products afterwards is the one there should be; else it stays as it was noted.
 
     Raises:
         IndexFolderError: there is no such index, its points are elsewhere, or there is too little room on its disk.
     """
+    folder, server = at.folder, at.server
     manifest = Manifest.read(folder)
-    place = manifest.asked(folder, api_key, server)
+    place = place_of(manifest, at, os.environ)
     if server and not manifest.is_in(place):
         raise IndexFolderError(
             f"{folder}: its points are not in {server.collection} on {server.server}; "
             f"leave --url and QDRANT_URL out, or move it there with `rubrika push`"
         )
     check_room(folder, place if isinstance(place, Connection) else None)
-    with Index.open(folder, cache, server, api_key) as index:
+    with Index.open(at) as index:
         manifest, contents = index.manifest, index.manifest.contents.with_sources(sources)
         contents, noted = replace(contents, fingerprint=None), contents.products
         replace(manifest, contents=replace(contents, products=None)).write(folder)
@@ -406,7 +392,7 @@ GROWN = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Growth:
+class Staleness:
     """What has come since the encoder learned.
 
     Args:
@@ -424,7 +410,7 @@ class Growth:
     learning_pays: bool
 
 
-def growth(index: Index) -> Growth | None:
+def staleness(index: Index) -> Staleness | None:
     """Compare an open index with what its encoder learned from; None when no encoder of it is learned."""
     config = next(iter(index.learned.values()), None)
     if config is None:
@@ -433,4 +419,4 @@ def growth(index: Index) -> Growth | None:
     unseen = {category: count for category, count in index.store.facet("category_id").items() if category not in known}
     total, count = sum(unseen.values()), index.store.count()
     pays = total > NEW_SHARE * count or count > GROWN * config.products
-    return Growth(config.products, count - config.products, len(unseen), total, pays)
+    return Staleness(config.products, count - config.products, len(unseen), total, pays)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from rubrika.encode.text import Backend
-from rubrika.errors import IndexFolderError, StoreError
+from rubrika.errors import IndexFolderError
 from rubrika.files import sync
 from rubrika.store.connection import Connection, SearchOptions
 from rubrika.store.open import Place
@@ -59,7 +59,7 @@ MAX_ERROR = 0.02
 NEVER = 2.0
 
 
-def least_confidence(risk: Iterable[tuple[float, float]], max_error: float) -> float:
+def min_confidence(risk: Iterable[tuple[float, float]], max_error: float) -> float:
     """The least confidence from which on no more than `max_error` of the answers are wrong; NEVER when there is none.
 
     Args:
@@ -91,7 +91,7 @@ class Calibration:
 
     def auto_from(self, max_error: float = MAX_ERROR) -> float:
         """The least confidence from which on no more than a part of the answers is wrong; NEVER when there is none."""
-        return least_confidence(self.risk, max_error)
+        return min_confidence(self.risk, max_error)
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> "Calibration":
@@ -212,42 +212,11 @@ class Manifest:
             return replace(moved, store=SERVER, url=place.url, collection=place.collection)
         return replace(moved, store=EDGE, url=None)
 
-    def place(self, folder: Path, api_key: str | None, named: Connection | None = None) -> Place:
-        """Where the points are.
-
-        Args:
-            folder: the index folder.
-            api_key: of the server. The folder may be a stranger's, and so may the server that it names: the key goes to
-                this machine, or to a server that the user names too, as `named` or in QDRANT_URL.
-            named: a server that the user names.
-
-        Raises:
-            StoreError: the key would go to a server that only the manifest names, or the url is none.
-        """
-        if self.store != SERVER:
-            return edge_folder(folder, self.generation)
-        own = Connection(str(self.url), self.collection, api_key)
-        known = (named.url if named else None, os.environ.get("QDRANT_URL"))
-        if api_key and not own.is_loopback and not any(own.is_on(url) for url in known if url):
-            raise StoreError(
-                f"{folder}: its points are on {own.url}, which only the index itself names, so your API key is not "
-                f"sent there; if it is your server, set QDRANT_URL={own.url} (or give it as --url)"
-            )
-        return own
-
     def is_in(self, place: Place) -> bool:
         """Whether the points are in this collection of a server."""
         if self.store != SERVER or not isinstance(place, Connection):
             return False
         return place.collection == self.collection and place.is_on(str(self.url))
-
-    def asked(self, folder: Path, api_key: str | None, server: Connection | None) -> Place:
-        """Where to look for the points: on `server`, where one is named, else where they are; errors as of `place`."""
-        if server is None:
-            return self.place(folder, api_key)
-        if self.store == SERVER and server.assumed and server.is_on(str(self.url)):
-            return replace(server, collection=self.collection)
-        return server
 
     def write(self, folder: Path) -> None:
         """Replace index.json in one step, so that a reader sees the old or the new one, whole."""

@@ -30,15 +30,15 @@ from rubrika.index.folder import (
     remember,
     writing,
 )
+from rubrika.index.location import Location
 from rubrika.index.manifest import IMAGE, TEXT, Manifest, VoteSettings
-from rubrika.ingest.write import IngestReport, Writer, doubt, stored_vectors
-from rubrika.ingest.write import delete_missing as delete_stored
+from rubrika.ingest.write import IngestReport, Writer, deletion_blocker, stored_vectors
+from rubrika.ingest.write import delete_missing as prune
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Products, Reject, Selection
 from rubrika.progress import Interrupt, Progress, Silent
-from rubrika.retrieve.search import find
+from rubrika.retrieve.search import search_products
 from rubrika.store.base import Store
-from rubrika.store.connection import Connection
 from rubrika.vote import fused_vote, weighted_vote
 
 
@@ -60,7 +60,7 @@ def fingerprint(files: Sequence[Path], options: tuple[object, ...]) -> str:
 _SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), ("product_id", pa.string()), ("reason", pa.string())])
 
 
-def beside(place: Path) -> Path:
+def default_reject_path(place: Path) -> Path:
     """Where rows set aside go when nobody says: next to `place`, which may be `.` or end in `..`."""
     whole = Path(os.path.abspath(place))
     return whole.parent / f"{whole.name}.rejects.parquet"
@@ -92,11 +92,11 @@ def late_fusion(
     with TemporaryDirectory(prefix="rubrika-late-") as folder:
         encoders = prepare(rest, pictures, choice, cache, progress)
         create_index(Path(folder), choice, encoders, both)
-        with Index.open(Path(folder), cache) as index:
+        with Index.open(Location(Path(folder), cache=cache)) as index:
             writer = Writer(index, pictures, IngestReport(), "")
             for batch in rest:
                 writer.write(batch)
-            found = list(find(index, Selection(products, held_back), pictures))
+            found = list(search_products(index, Selection(products, held_back), pictures))
     truth = [product.category.id for one in found for product in one.batch.products if product.category]
     right = np.zeros(len(WEIGHTS))
     for place, share in enumerate(WEIGHTS):
@@ -177,15 +177,12 @@ def _vectors(
 
 
 def ingest(
-    folder: Path,
+    at: Location,
     products: Products,
     *,
     pictures: PictureFolder | None = None,
     choice: Choice | None = None,
     image_url: str | None = None,
-    cache: Path,
-    server: Connection | None = None,
-    api_key: str | None = None,
     strict: bool = False,
     delete_missing: bool = False,
     progress: Progress | None = None,
@@ -193,14 +190,11 @@ def ingest(
     """Bring every labelled product into the index, making the index when there is none.
 
     Args:
-        folder: the index folder.
+        at: where the index is, and where the points of a new one go.
         products: labelled products; read several times when the index is new, once otherwise.
         pictures: where their pictures are, if anywhere.
         image_url: where the folder of pictures is served, for Qdrant's web UI to show them.
         choice: the encoders and the vote of a new index; None: the defaults, or what the index has.
-        cache: a folder for vectors of pretrained encoders.
-        server: where the points of a new index go, or those of this one are, when not in the index folder.
-        api_key: of the server that the manifest names.
         strict: fail at the first row that would be set aside.
         delete_missing: remove stored products of which the files have no row, good or bad.
         progress: where to show how far it is.
@@ -211,35 +205,35 @@ def ingest(
         IndexFolderError: the index was made with other encoders than those chosen, or another process changes it.
         StoppedError: Ctrl-C or SIGTERM; what was written until then is safe, and the same call goes on from there.
     """
-    started, progress = time.monotonic(), progress or Silent()
+    started, progress, folder = time.monotonic(), progress or Silent(), at.folder
     products.check()
     report = IngestReport()
     with writing(folder, "ingest"):
         if has_index(folder):
             _check_choice(folder, choice)
         else:
-            check_room(folder, server)
-            _create(folder, products, pictures, choice or Choice(), cache, server, progress)
+            check_room(folder, at.server)
+            _create(at, products, pictures, choice or Choice(), progress)
         # Pictures, and products that are in no file, are not worth a digest: they are compared one by one.
         worth = products.files and pictures is None
         # Of the files before they are read: what somebody changes meanwhile is then seen the next time.
-        given = fingerprint(products.files, (server, image_url, delete_missing)) if worth else None
-        if given and _is_done(folder, cache, server, api_key, given):
+        given = fingerprint(products.files, (at.server, image_url, delete_missing)) if worth else None
+        if given and _is_done(at, given):
             rows = len(products)
             return replace(report, read=rows, unchanged=rows, seconds=round(time.monotonic() - started, 3))
-        with changing(folder, cache, server, api_key, products.files) as index:
+        with changing(at, products.files) as index:
             writer = Writer(index, pictures, report, datetime.now(UTC).isoformat(timespec="seconds"), image_url)
             _write(index, writer, products, report, strict, progress)
             place = str(products.files[0]) if products.files else "the products"
-            doubted = doubt(writer.seen, report.rejects, place) if delete_missing else None
-            if delete_missing and not doubted:
-                report.deleted = delete_stored(index.store, writer.seen, report.rejects)
+            blocked = deletion_blocker(writer.seen, report.rejects, place) if delete_missing else None
+            if delete_missing and not blocked:
+                report.deleted = prune(index.store, writer.seen, report.rejects)
             with progress.stage("optimising the store", 1) as advance:
                 index.store.optimise()
                 advance(1)
         # Said last: what could be read is in the index by now.
-        if doubted:
-            raise InputError(doubted)
+        if blocked:
+            raise InputError(blocked)
         # Rows that were set aside are to be told again the next time.
         if given and not report.rejects:
             remember(folder, given)
@@ -248,27 +242,21 @@ def ingest(
 
 
 def _create(
-    folder: Path,
-    products: Products,
-    pictures: PictureFolder | None,
-    choice: Choice,
-    cache: Path,
-    server: Connection | None,
-    progress: Progress,
+    at: Location, products: Products, pictures: PictureFolder | None, choice: Choice, progress: Progress
 ) -> None:
-    check_free(folder)
+    check_free(at.folder)
     vote = choice.settings
     if choice.vote == LATE:
-        vote = late_fusion(products, pictures, choice, cache, progress)
-    create_index(folder, choice, prepare(products, pictures, choice, cache, progress), vote, server)
+        vote = late_fusion(products, pictures, choice, at.cache, progress)
+    create_index(at.folder, choice, prepare(products, pictures, choice, at.cache, progress), vote, at.server)
 
 
-def _is_done(folder: Path, cache: Path, server: Connection | None, api_key: str | None, given: str) -> bool:
+def _is_done(at: Location, given: str) -> bool:
     """Whether the last change of the index was this very ingest, and its points are all there."""
-    contents = Manifest.read(folder).contents
+    contents = Manifest.read(at.folder).contents
     if contents.fingerprint != given:
         return False
-    with Index.open(folder, cache, server, api_key) as index:
+    with Index.open(at) as index:
         return index.store.count() == contents.products
 
 

@@ -1,5 +1,6 @@
 """Keeps an index in order: delete, relabel, learn again, check and repair."""
 
+import os
 import re
 import shutil
 from collections import Counter
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from rubrika.errors import EncoderError, InputError, RubrikaError, StoreError
 from rubrika.files import check_room
 from rubrika.index.folder import LEARNED, Choice, Index, lay_out, writing
+from rubrika.index.location import Location, source_of
 from rubrika.index.manifest import IMAGE, collection_note, other_generations
 from rubrika.ingest.diff import INGESTED_AT, Hasher, category_payload
 from rubrika.ingest.ingest import prepare
@@ -110,29 +112,25 @@ class Relearned:
 
 
 def relearn(
-    folder: Path,
+    at: Location,
     files: Sequence[Path] = (),
     *,
-    cache: Path,
-    api_key: str | None = None,
     progress: Progress | None = None,
 ) -> Relearned:
     """Learn again; until the last moment the index is what it was, and a run cut short leaves it so.
 
     Args:
-        folder: the index folder.
+        at: where the index is.
         files: where the texts of its products are; by default the files that were ingested.
-        cache: a folder for vectors of pretrained encoders.
-        api_key: of the server that has its points, if one has.
         progress: where to show how far it is.
 
     Raises:
         InputError: some product is in none of the files.
         EncoderError: no encoder of this index is learned, or there is too little to learn from.
     """
-    progress = progress or Silent()
+    progress, folder, cache = progress or Silent(), at.folder, at.cache
     with writing(folder, "learn"):
-        with Index.open(folder, cache, api_key=api_key) as index:
+        with Index.open(at) as index:
             manifest = index.manifest
             learned = {name for name, spec in manifest.vectors.items() if spec.encoder == LEARNED}
             if not learned:
@@ -150,7 +148,7 @@ def relearn(
             server = _fresh(index.server, collection_note(folder, generation), generation) if index.server else None
             fresh = lay_out(folder, choice, encoders, manifest.vote, server, generation)
             fresh = replace(fresh, search=manifest.search, calibration=manifest.calibration)
-            store = open_store(fresh.place(folder, api_key), fresh.sizes, fresh.search)
+            store = open_store(source_of(fresh, at, os.environ), fresh.sizes, fresh.search)
             with Index(folder, fresh, store, cache, server) as target:
                 _fill(index, target, products, learned, progress)
                 target.store.optimise()

@@ -1,14 +1,16 @@
 """Moves the points of an index to a server and back."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rubrika.errors import StoreError
+from rubrika.index.location import Location, source_of
 from rubrika.index.manifest import Manifest, edge_folder
 from rubrika.progress import Progress, Silent
 from rubrika.store.base import Point, Store
-from rubrika.store.connection import Connection, SearchOptions, ServerOptions
+from rubrika.store.connection import SearchOptions, ServerOptions
 from rubrika.store.open import Place, create_store, delete_store, open_store
 
 # The time of the run that wrote a point: with it, equal payloads mean the same write, hence the same vectors.
@@ -26,9 +28,7 @@ class Moved:
 
 
 def move_index(
-    folder: Path,
-    server: Connection | None,
-    api_key: str | None,
+    at: Location,
     progress: Progress | None = None,
     options: ServerOptions | None = None,
     alias: str | None = None,
@@ -39,9 +39,7 @@ def move_index(
     points are left where they are.
 
     Args:
-        folder: the index folder.
-        server: where the points go; None: into the folder.
-        api_key: of the server that the manifest names.
+        at: where the index is, and the server to which its points go; without one, into the folder.
         progress: shown how far it is.
         options: how a new collection is laid out, and how it is searched from now on.
         alias: of the server, switched to the collection once all points have arrived; the index then goes by it.
@@ -49,8 +47,9 @@ def move_index(
     Raises:
         StoreError: a store failed, the points are there already, or the alias is not one that may be switched.
     """
+    folder, server = at.folder, at.server
     manifest = Manifest.read(folder)
-    source, target = manifest.place(folder, api_key, server), server or edge_folder(folder, manifest.generation)
+    source, target = source_of(manifest, at, os.environ), server or edge_folder(folder, manifest.generation)
     search = options.search if options else SearchOptions()
     stays = manifest.at(target, manifest.search) == manifest
     if stays and search == SearchOptions():

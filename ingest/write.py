@@ -246,7 +246,7 @@ def _part(pictures: PictureHashes, rows: Sequence[int]) -> PictureHashes:
 MAX_DIGITS = 20
 
 
-def doubt(seen: Collection[int], rejects: Sequence[Reject], place: str) -> str | None:
+def deletion_blocker(seen: Collection[int], rejects: Sequence[Reject], place: str) -> str | None:
     """Why it is uncertain which products a catalogue has, so that none may be deleted; None: it is certain.
 
     Args:

@@ -83,7 +83,7 @@ def _reliability(found: Findings) -> Figure:
     titles = [f"{each.products:,} products: {each.confidence:.1%} sure, {each.accuracy:.1%} right" for each in bins]
     series = Series("", [each.confidence for each in bins], [each.accuracy for each in bins], titles)
     x, y = Axis("confidence", 0, 1, ".0%"), Axis("part that is right", 0, 1, ".0%")
-    error = found.evaluation.reliance.calibration_error
+    error = found.evaluation.selective_risk.calibration_error
     return Figure(
         "reliability",
         "Reliability",
@@ -95,11 +95,11 @@ def _reliability(found: Findings) -> Figure:
 
 
 def _risk(found: Findings) -> Figure:
-    points, reliance = found.risk, found.evaluation.reliance
-    most = max(reliance.max_error, *(point.error for point in points))
+    points, decided = found.risk, found.evaluation.selective_risk
+    most = max(decided.max_error, *(point.error for point in points))
     series = [
         Series("errors", [point.coverage for point in points], [point.error for point in points]),
-        Series("asked for", [0, 1], [reliance.max_error] * 2, colour=2),
+        Series("asked for", [0, 1], [decided.max_error] * 2, colour=2),
     ]
     x, y = (
         Axis("coverage: the surest part of the answers", 0, 1, ".0%"),
@@ -109,8 +109,8 @@ def _risk(found: Findings) -> Figure:
         "risk",
         "Risk and coverage",
         lines(series, x, y, "Errors among the surest answers"),
-        f"When only the surest answers are taken, this part of them is wrong. With at most {reliance.max_error:.1%} "
-        f"wrong, {reliance.coverage:.1%} of the answers could be taken without a look.",
+        f"When only the surest answers are taken, this part of them is wrong. With at most {decided.max_error:.1%} "
+        f"wrong, {decided.coverage:.1%} of the answers could be taken without a look.",
     )
 
 

@@ -96,9 +96,9 @@ class Findings:
         """The path of a category; where it has none, its id."""
         return self.paths.get(category, str(category))
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it in plain values, numbers rounded to six digits."""
-        figures = self.evaluation.as_dict()
+        figures = self.evaluation.to_dict()
         # The stages say it, and more.
         del figures["seconds"]
         names = [field.name for field in fields(self) if field.name != "evaluation"]

@@ -94,11 +94,11 @@ def _methods(found: Findings, drawn: Mapping[str, Figure]) -> list[str]:
 
 
 def _decisions(found: Findings) -> list[str]:
-    reliance = found.evaluation.reliance
+    decided = found.evaluation.selective_risk
     return [
-        f"{reliance.auto:.1%} of the products are decided automatically, and {reliance.auto_error:.2%} of these are "
-        f"wrong, where at most {reliance.max_error:.2%} was asked for; {reliance.review:.1%} go to a person, and "
-        f"{reliance.new:.1%} look like no known category."
+        f"{decided.auto:.1%} of the products are decided automatically, and {decided.auto_error:.2%} of these are "
+        f"wrong, where at most {decided.max_error:.2%} was asked for; {decided.review:.1%} go to a person, and "
+        f"{decided.new:.1%} look like no known category."
     ]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.eval.evaluate import Answers, Evaluation
-from rubrika.eval.heldout import Watch
+from rubrika.eval.heldout import Timer
 from rubrika.eval.metrics import (
     by_size,
     confusion,
@@ -29,23 +29,23 @@ REST = "others"
 COLOURS = 8
 
 
-def study(evaluation: Evaluation, answers: Answers, watch: Watch) -> Findings:
+def study(evaluation: Evaluation, answers: Answers, timer: Timer) -> Findings:
     """Work out what a report says.
 
     Args:
         evaluation: the figures.
         answers: product by product.
-        watch: keeps what this takes.
+        timer: keeps what this takes.
     """
     truth, predicted, tree = answers.truth, answers.predicted, answers.tree
     right, seed = truth == predicted, evaluation.split.seed
-    with watch.stage("study the mistakes"):
-        scores = scores_of(truth, predicted, answers.exhibit.learned)
+    with timer.stage("study the mistakes"):
+        scores = scores_of(truth, predicted, answers.samples.learned)
         pairs = _pairs(answers)
         confused = list(dict.fromkeys(each for pair in pairs for each in (pair.category_id, pair.taken_for)))[:CONFUSED]
         macro = macro_f1_interval(truth, predicted, answers.groups, seed)
         hierarchical = hierarchical_f1_interval(truth, predicted, tree, answers.groups, seed)
-    with watch.stage("map the embedding"):
+    with timer.stage("map the embedding"):
         drawn = _map(answers, seed)
     named = {int(category) for category in np.union1d(truth, predicted)}
     return Findings(
@@ -64,7 +64,7 @@ def study(evaluation: Evaluation, answers: Answers, watch: Watch) -> Findings:
 
 
 def _pairs(answers: Answers) -> list[Pair]:
-    exhibit = answers.exhibit
+    samples = answers.samples
     return [
         Pair(
             found.category_id,
@@ -73,8 +73,8 @@ def _pairs(answers: Answers) -> list[Pair]:
             found.products,
             tuple(
                 Example(
-                    int(exhibit.ids[row]),
-                    shortened(exhibit.titles[row], LONGEST_TITLE),
+                    int(samples.ids[row]),
+                    shortened(samples.titles[row], LONGEST_TITLE),
                     float(answers.confidences[row]),
                 )
                 for row in found.rows[:EXAMPLES]
@@ -85,13 +85,13 @@ def _pairs(answers: Answers) -> list[Pair]:
 
 
 def _map(answers: Answers, seed: int) -> Map:
-    exhibit = answers.exhibit
-    layout = lay_out(exhibit.vectors, seed)
-    truth = answers.truth[exhibit.rows]
+    samples = answers.samples
+    layout = lay_out(samples.vectors, seed)
+    truth = answers.truth[samples.rows]
     spots = [
         Spot(
-            int(exhibit.ids[row]),
-            shortened(exhibit.titles[row], LONGEST_TITLE),
+            int(samples.ids[row]),
+            shortened(samples.titles[row], LONGEST_TITLE),
             category,
             group,
             # A thousandth of the plane is less than a dot.
@@ -99,7 +99,7 @@ def _map(answers: Answers, seed: int) -> Map:
             round(y, 3),
         )
         for row, category, group, (x, y) in zip(
-            exhibit.rows.tolist(), truth.tolist(), _groups(truth, answers.tree), layout.places.tolist(), strict=True
+            samples.rows.tolist(), truth.tolist(), _groups(truth, answers.tree), layout.places.tolist(), strict=True
         )
     ]
     return Map(layout.how, spots)

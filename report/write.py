@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rubrika.errors import InputError
-from rubrika.eval.heldout import Watch
+from rubrika.eval.heldout import Timer
 from rubrika.products.images import PictureFolder
 from rubrika.report.charts import charts
 from rubrika.report.findings import Findings
@@ -18,7 +18,7 @@ PAGE, NUMBERS = "report.html", "report.json"
 
 
 def write_report(
-    folder: Path, found: Findings, pictures: PictureFolder | None, watch: Watch, note: Callable[[str], None]
+    folder: Path, found: Findings, pictures: PictureFolder | None, timer: Timer, note: Callable[[str], None]
 ) -> Path:
     """Write a report; what was there before is replaced.
 
@@ -26,7 +26,7 @@ def write_report(
         folder: as `report_folder` gives it.
         found: what it says, but for the stages.
         pictures: of the products, for the examples.
-        watch: knows the stages.
+        timer: knows the stages.
         note: says what a person should know.
 
     Returns:
@@ -35,13 +35,13 @@ def write_report(
     Raises:
         InputError: it cannot be written.
     """
-    with watch.stage("draw the report"):
+    with timer.stage("draw the report"):
         drawn = charts(found)
         images = {name: png(figure.svg) for name, figure in drawn.items()} if can_draw() else {}
     if not images:
         note(MISSING)
-    found = replace(found, stages=tuple(watch.stages))
-    numbers = json.dumps(found.as_dict(), ensure_ascii=False, indent=1) + "\n"
+    found = replace(found, stages=tuple(timer.stages))
+    numbers = json.dumps(found.to_dict(), ensure_ascii=False, indent=1) + "\n"
     whole = page("Evaluation", sections(found, drawn, pictures), [_lead(found)])
     try:
         for name, data in images.items():

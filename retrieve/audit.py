@@ -11,10 +11,10 @@ from rubrika.errors import IndexFolderError
 from rubrika.index.folder import Index
 from rubrika.index.manifest import VoteSettings
 from rubrika.progress import Progress, Silent
-from rubrika.retrieve.predictions import NEIGHBOUR, neighbour_cells
+from rubrika.retrieve.predictions import NEIGHBOUR, neighbour_array
 from rubrika.retrieve.search import search
 from rubrika.store.base import FloatArray, Hits, Point, Store
-from rubrika.vote import NO_CATEGORY, lifted, vote_over
+from rubrika.vote import NO_CATEGORY, vote_over, with_unseen_bonus
 
 ALIKE_FROM = 0.98
 
@@ -94,7 +94,7 @@ def same_text(parts: Sequence[tuple[Ids, Categories, Sequence[str]]]) -> Duplica
 
 
 @dataclass(frozen=True, slots=True)
-class Suspects:
+class LabelIssues:
     """Products whose neighbours vote for another category, the surest first, ties by id.
 
     Args:
@@ -115,12 +115,12 @@ class Suspects:
         """How many there are."""
         return len(self.ids)
 
-    def take(self, rows: NDArray[np.intp] | slice) -> "Suspects":
+    def take(self, rows: NDArray[np.intp] | slice) -> "LabelIssues":
         """Some of them, in the order of `rows`."""
         hits = {
             name: Hits(found.ids[rows], found.scores[rows], found.categories[rows]) for name, found in self.hits.items()
         }
-        return Suspects(self.ids[rows], self.categories[rows], self.suggested[rows], self.confidence[rows], hits)
+        return LabelIssues(self.ids[rows], self.categories[rows], self.suggested[rows], self.confidence[rows], hits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Audit:
 
     products: int
     paths: Mapping[int, str]
-    suspects: Suspects
+    suspects: LabelIssues
     duplicates: Duplicates
 
 
@@ -149,7 +149,7 @@ def audit(index: Index, progress: Progress | None = None) -> Audit:
     """
     _check(index)
     settings, paths = index.manifest.vote, dict[int, str]()
-    suspects, pairs, texts = list[Suspects](), list[Duplicates](), list[tuple[Ids, Categories, list[str]]]()
+    suspects, pairs, texts = list[LabelIssues](), list[Duplicates](), list[tuple[Ids, Categories, list[str]]]()
     with (progress or Silent()).stage("auditing products", index.store.count()) as advance:
         for page in index.store.scroll(payload=["category_id", "category_path", "text_hash"], vectors=True):
             ids = np.array([point.id for point in page], np.uint64)
@@ -213,21 +213,21 @@ def _others(index: Index, name: str, page: Sequence[Point], ids: Ids, top_k: int
 
 def _contradicted(
     ids: Ids, categories: Categories, hits: Mapping[str, Hits], settings: VoteSettings, seen: Mapping[str, Categories]
-) -> Suspects:
+) -> LabelIssues:
     """Those that lose the vote, and whose label has less in its favour when every neighbour counts."""
-    suggested = vote_over(lifted(hits, settings, seen), settings).winners
+    suggested = vote_over(with_unseen_bonus(hits, settings, seen), settings).winners
     confidence = balance(hits, categories, suggested, settings.weights)
     rows = np.flatnonzero((suggested != categories) & (suggested != NO_CATEGORY) & (confidence > 0))
-    return Suspects(ids, categories, suggested, confidence, hits).take(rows)
+    return LabelIssues(ids, categories, suggested, confidence, hits).take(rows)
 
 
-def _ranked(parts: Sequence[Suspects]) -> Suspects:
+def _ranked(parts: Sequence[LabelIssues]) -> LabelIssues:
     ids, categories, suggested, confidence = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("ids", "categories", "suggested", "confidence")
     )
     hits = {name: Hits.joined([part.hits[name] for part in parts]) for name in parts[0].hits}
-    return Suspects(ids, categories, suggested, confidence, hits).take(np.lexsort((ids, -confidence)))
+    return LabelIssues(ids, categories, suggested, confidence, hits).take(np.lexsort((ids, -confidence)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ class Confusion:
     back: int
 
 
-def confusions(suspects: Suspects, paths: Mapping[int, str], limit: int) -> list[Confusion]:
+def confusions(suspects: LabelIssues, paths: Mapping[int, str], limit: int) -> list[Confusion]:
     """The `limit` pairs with the most suspects, both directions together, ties by ids; `there` is the larger count."""
     if not len(suspects):
         return []
@@ -294,7 +294,7 @@ DUPLICATES = pa.schema(
 )
 
 
-def suspect_tables(store: Store, suspects: Suspects, paths: Paths) -> Iterator[pa.Table]:
+def suspect_tables(store: Store, suspects: LabelIssues, paths: Paths) -> Iterator[pa.Table]:
     """The suspects in their order, some at a time, with the columns of `SUSPECTS`; titles come from the store."""
     for start in range(0, len(suspects), ROWS):
         yield _suspects(store, suspects.take(slice(start, start + ROWS)), paths)
@@ -306,7 +306,7 @@ def duplicate_tables(store: Store, pairs: Duplicates, paths: Paths) -> Iterator[
         yield _duplicates(store, pairs.take(slice(start, start + ROWS)), paths)
 
 
-def _suspects(store: Store, suspects: Suspects, paths: Paths) -> pa.Table:
+def _suspects(store: Store, suspects: LabelIssues, paths: Paths) -> pa.Table:
     titles = _titles(store, suspects.ids.tolist())
     columns = [
         suspects.ids,
@@ -316,7 +316,7 @@ def _suspects(store: Store, suspects: Suspects, paths: Paths) -> pa.Table:
         suspects.suggested,
         [paths[category] for category in suspects.suggested.tolist()],
         suspects.confidence,
-        neighbour_cells(suspects.hits),
+        neighbour_array(suspects.hits),
     ]
     return pa.table(columns, schema=SUSPECTS)
 

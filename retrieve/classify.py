@@ -8,13 +8,13 @@ from rubrika.index.manifest import MAX_ERROR
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Products
 from rubrika.retrieve.confidence import Decisions, decide
-from rubrika.retrieve.search import Found, find
-from rubrika.retrieve.tree import Levels, Tree, levels_of
-from rubrika.vote import Votes, lifted, vote_over
+from rubrika.retrieve.search import SearchResult, search_products
+from rubrika.retrieve.tree import Levels, Tree, path_confidence
+from rubrika.vote import Votes, vote_over, with_unseen_bonus
 
 
 @dataclass(frozen=True, slots=True)
-class Classified(Found):
+class Classified(SearchResult):
     """A batch with what was found for its products, and what that says.
 
     Args:
@@ -52,14 +52,14 @@ def classify(
     settings = index.manifest.vote
     settings = replace(settings, top_k=top_k or settings.top_k)
     tree, weights, calibration = Tree(), settings.weights, index.manifest.calibration
-    for found in find(index, products, pictures, settings.top_k):
+    for found in search_products(index, products, pictures, settings.top_k):
         hits = found.hits
-        votes = vote_over(lifted(hits, settings, index.seen), settings)
+        votes = vote_over(with_unseen_bonus(hits, settings, index.seen), settings)
         tree.learn(index.store, hits)
-        levels = levels_of(tree, hits, votes, weights, calibration)
+        levels = path_confidence(tree, hits, votes, weights, calibration)
         judged = hits, votes
         if level is not None:
             votes = tree.at(votes, level)
-            judged = tree.raised(hits, votes, level)
+            judged = tree.map_to_level(hits, votes, level)
         decided = decide(*judged, weights, calibration, max_error)
         yield Classified(found.batch, hits, found.failures, votes, decided, tree, levels)

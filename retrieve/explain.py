@@ -13,13 +13,13 @@ from rubrika.index.manifest import VoteSettings
 from rubrika.products.product import Category
 from rubrika.retrieve.confidence import decide
 from rubrika.retrieve.search import Query
-from rubrika.retrieve.tree import Tree, levels_of
+from rubrika.retrieve.tree import Tree, path_confidence
 from rubrika.store.base import FloatArray, Hits, Point
-from rubrika.vote import Votes, lifted, vote_over
+from rubrika.vote import Votes, vote_over, with_unseen_bonus
 
 
 @dataclass(frozen=True, slots=True)
-class Voter:
+class SupportingNeighbour:
     """A neighbour that voted: what found it, how like it is, and its part of the vote."""
 
     vector: str
@@ -31,9 +31,9 @@ class Voter:
     category_path: str
 
 
-def voters_of(
+def supporting_neighbours(
     hits: Mapping[str, Hits], voting: Mapping[str, Hits], vote: VoteSettings, points: Mapping[int, Point]
-) -> list[Voter]:
+) -> list[SupportingNeighbour]:
     """The neighbours of one product, the heaviest first, among equals the nearest, then by id.
 
     Args:
@@ -48,7 +48,7 @@ def voters_of(
         for id, similarity in zip(each.ids[0].tolist(), each.scores[0].tolist(), strict=True)
     ]
     voters = [
-        Voter(
+        SupportingNeighbour(
             vector=name,
             similarity=similarity,
             weight=weight,
@@ -115,8 +115,8 @@ def words_of(index: Index, query: Query, winner: int, vote: VoteSettings) -> lis
     if not spelled:
         return []
     without = [" ".join(token for token in tokens if _bare(token).casefold() != word) for word in spelled]
-    hits = query.find(index.store, query.retold(index, [query.title, *without]), vote)
-    voting = lifted(hits, vote, index.seen)
+    hits = query.hits(index.store, query.retold(index, [query.title, *without]), vote)
+    voting = with_unseen_bonus(hits, vote, index.seen)
     share, similarity = (lost[0] - lost[1:] for lost in (_share(voting, winner, vote), _similarity(hits, winner, vote)))
     order = np.lexsort((-similarity, -np.round(share, 3)))[:SHOWN]
     words = list(spelled.values())
@@ -186,7 +186,7 @@ class Explanation:
     alternatives: list[Share]
     levels: list[Level]
     sure: str | None
-    neighbours: list[Voter]
+    neighbours: list[SupportingNeighbour]
     words: list[Word]
 
     @property
@@ -194,7 +194,7 @@ class Explanation:
         """The category that won."""
         return self.alternatives[0]
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it in plain values, the prediction under the names that `classify` gives it."""
         winner = self.predicted
         return {"predicted_category_id": winner.category_id, "predicted_category_name": winner.category_path} | asdict(
@@ -214,8 +214,8 @@ def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation
         RubrikaError: nothing is found that could vote.
     """
     vote = replace(index.manifest.vote, top_k=top_k or index.manifest.vote.top_k)
-    hits = query.find(index.store, query.vectors, vote)
-    voting = lifted(hits, vote, index.seen)
+    hits = query.hits(index.store, query.vectors, vote)
+    voting = with_unseen_bonus(hits, vote, index.seen)
     votes = vote_over(voting, vote)
     if votes.shares[0, 0] <= 0:
         raise RubrikaError(f"{index.folder} has no other product that could vote; ingest more labelled products")
@@ -224,7 +224,7 @@ def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation
     )
     tree = Tree(Category(point.category_id, point.shown("category_path")) for point in points.values())
     found = (hits, votes, vote.weights, index.manifest.calibration)
-    decided, levels = decide(*found), levels_of(tree, *found)
+    decided, levels = decide(*found), path_confidence(tree, *found)
     paths, sure = tree.names(levels.nodes)[0], int(levels.sure()[0])
     return Explanation(
         product_id=query.product_id,
@@ -241,7 +241,7 @@ def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation
             if path
         ],
         sure=paths[sure - 1] if sure else None,
-        neighbours=voters_of(hits, voting, vote, points),
+        neighbours=supporting_neighbours(hits, voting, vote, points),
         words=words_of(index, query, int(votes.winners[0]), vote),
     )
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rubrika.errors import InputError, RubrikaError
 from rubrika.files import Target, parquet
-from rubrika.index.manifest import Calibration, VoteSettings, least_confidence
+from rubrika.index.manifest import Calibration, VoteSettings, min_confidence
 from rubrika.products.product import Reject
 from rubrika.retrieve.classify import Classified
 from rubrika.retrieve.confidence import NEW, REVIEW, rethreshold
@@ -33,7 +33,7 @@ NEIGHBOUR = pa.struct(
 )
 
 
-def neighbour_cells(hits: Mapping[str, Hits]) -> pa.Array:
+def neighbour_array(hits: Mapping[str, Hits]) -> pa.Array:
     """The hits of all vectors that voted, a list of `NEIGHBOUR` for each product, the main vector's first."""
     ids, categories, scores = (
         np.concatenate([getattr(found, name) for found in hits.values()], axis=1)
@@ -41,10 +41,10 @@ def neighbour_cells(hits: Mapping[str, Hits]) -> pa.Array:
     )
     vectors = np.concatenate([np.full(found.ids.shape, name) for name, found in hits.items()], axis=1)
     found = np.isfinite(scores)
-    return list_cells(found, [pa.array(each[found]) for each in (ids, categories, scores, vectors)], NEIGHBOUR.names)
+    return list_array(found, [pa.array(each[found]) for each in (ids, categories, scores, vectors)], NEIGHBOUR.names)
 
 
-def list_cells(filled: NDArray[np.bool_], values: list[pa.Array], names: list[str]) -> pa.Array:
+def list_array(filled: NDArray[np.bool_], values: list[pa.Array], names: list[str]) -> pa.Array:
     """Ragged rows of structs.
 
     Args:
@@ -144,9 +144,9 @@ class Output:
                 pa.array([tree.path(id) for id in votes.winners.tolist()], pa.string()),
                 pa.array(decided.confidences),
                 pa.array(decided.decisions.tolist(), pa.string()),
-                list_cells(reached, along, ["path", "share", "confidence"]),
-                list_cells(voted, alternatives, ["category_id", "share"]),
-                neighbour_cells(classified.hits),
+                list_array(reached, along, ["path", "share", "confidence"]),
+                list_array(voted, alternatives, ["category_id", "share"]),
+                neighbour_array(classified.hits),
             ],
             schema=self._schemas()[1],
         )
@@ -344,7 +344,7 @@ def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:
         raise InputError(f"{details}: not a file; name one that `rubrika classify --details` wrote")
     try:
         schema = pq.read_schema(details)
-        auto_from = least_confidence(json.loads((schema.metadata or {})[RISK.encode()]), max_error)
+        auto_from = min_confidence(json.loads((schema.metadata or {})[RISK.encode()]), max_error)
         place = schema.get_field_index("decision")
         # The source is closed before the output, which may take its place.
         with parquet(output, schema) as target, pq.ParquetFile(details) as source:

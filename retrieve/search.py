@@ -27,7 +27,7 @@ def best_hits(scores: FloatArray, labels: NDArray[np.int64], top_k: int) -> Hits
         top_k: how many to find.
     """
     width = min(top_k, scores.shape[1])
-    place, none = best_places(scores, width), top_k - width
+    place, none = best_positions(scores, width), top_k - width
     hits = Hits(place.astype(np.uint64), np.take_along_axis(scores, place, axis=1), labels[place])
     if not none:
         return hits
@@ -39,7 +39,7 @@ def best_hits(scores: FloatArray, labels: NDArray[np.int64], top_k: int) -> Hits
     return Hits(**both)  # type: ignore[arg-type]
 
 
-def best_places(scores: NDArray[np.floating], width: int) -> NDArray[np.int64]:
+def best_positions(scores: NDArray[np.floating], width: int) -> NDArray[np.int64]:
     """Where the best scores of each row stand, (n, width), best first; ties by place.
 
     Args:
@@ -60,7 +60,7 @@ def best_places(scores: NDArray[np.floating], width: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """A batch with what was found for its products, in the order of `batch.products`.
 
     Args:
@@ -74,9 +74,9 @@ class Found:
     failures: Mapping[str, int]
 
 
-def find(
+def search_products(
     index: Index, products: Products, pictures: PictureFolder | None = None, top_k: int | None = None
-) -> Iterator[Found]:
+) -> Iterator[SearchResult]:
     """Yield every batch with its hits.
 
     Args:
@@ -89,7 +89,7 @@ def find(
     for batch in products:
         encoded = index.encoders.encode(batch.products, pictures, names)
         hits = {name: search(index.store, name, encoded.vectors[name], top_k) for name in names}
-        yield Found(batch, hits, Counter(encoded.failures.values()))
+        yield SearchResult(batch, hits, Counter(encoded.failures.values()))
 
 
 def search(store: Store, name: str, vectors: FloatArray, top_k: int) -> Hits:
@@ -175,7 +175,7 @@ class Query:
         given = {name: np.repeat(row, len(titles), axis=0) for name, row in self.picture.items()}
         return dict(index.encoders.encode(products, None, _voting(index), given=given).vectors)
 
-    def find(self, store: Store, vectors: Mapping[str, FloatArray], vote: VoteSettings) -> dict[str, Hits]:
+    def hits(self, store: Store, vectors: Mapping[str, FloatArray], vote: VoteSettings) -> dict[str, Hits]:
         """What each named vector finds that votes, the main one first; the product itself is never among it."""
         if self.product_id is None:
             return {name: search(store, name, vectors[name], vote.top_k) for name in vote.weights}
@@ -265,7 +265,7 @@ def _of_product(index: Index, product_id: int, vector: str) -> FloatArray:
 
 def _search(index: Index, vector: FloatArray, name: str, top_k: int, product_id: int | None = None) -> list[Neighbour]:
     asked = Query("", {name: vector[None]}, product_id=product_id)
-    hits = asked.find(index.store, asked.vectors, VoteSettings({name: 1.0}, top_k))[name]
+    hits = asked.hits(index.store, asked.vectors, VoteSettings({name: 1.0}, top_k))[name]
     found = [(id, score) for id, score in zip(hits.ids[0].tolist(), hits.scores[0].tolist(), strict=True)]
     points = index.store.fetch([id for id, score in found if np.isfinite(score)])
     return [

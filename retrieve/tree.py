@@ -111,7 +111,7 @@ class Tree:
         leading = np.where(nodes == NO_NODE, votes.categories, leading)
         return fused_vote([(Votes(leading, votes.shares), 1.0)])
 
-    def raised(self, hits: Mapping[str, Hits], votes: Votes, level: int) -> tuple[dict[str, Hits], Votes]:
+    def map_to_level(self, hits: Mapping[str, Hits], votes: Votes, level: int) -> tuple[dict[str, Hits], Votes]:
         """Hits and votes with nodes at a level in place of categories, to ask of a node what is asked of a category."""
         raised = {name: replace(found, categories=self.nodes(found.categories, level)) for name, found in hits.items()}
         return raised, replace(votes, categories=self.nodes(votes.categories, level))
@@ -157,7 +157,7 @@ class Levels:
         return count
 
 
-def levels_of(
+def path_confidence(
     tree: Tree, hits: Mapping[str, Hits], votes: Votes, weights: Mapping[str, float], calibration: Calibration
 ) -> Levels:
     """Judge winners at every level as `decide` judges them as leaves: all hits under a node speak for it.
@@ -170,6 +170,6 @@ def levels_of(
         calibration: of the index; fitted on leaves, it says of a parent rather too little than too much.
     """
     nodes = tree.paths(votes.winners)
-    raised = [tree.raised(hits, votes, level) for level in range(1, tree.depth + 1)]
+    raised = [tree.map_to_level(hits, votes, level) for level in range(1, tree.depth + 1)]
     confidences = np.stack([decide(*one, weights, calibration).confidences for one in raised], axis=1)
     return Levels(nodes, tree.shares(votes), np.where(nodes == NO_NODE, np.float32(0), confidences))

@@ -17,7 +17,7 @@ PAGE, FIGURES = "stats.html", "stats.json"
 
 def write_report(folder: Path, stats: Stats, files: Sequence[Path]) -> None:
     """Write `stats.html` and `stats.json` into a folder, as `report_folder` gives it."""
-    found = json.dumps(stats.as_dict(), ensure_ascii=False, indent=1)
+    found = json.dumps(stats.to_dict(), ensure_ascii=False, indent=1)
     (folder / FIGURES).write_text(found + "\n", encoding="utf-8")
     title = f"What is in {', '.join(file.name for file in files) if len(files) < 4 else f'{len(files):,} files'}"
     (folder / PAGE).write_text(page(title, _sections(stats)), encoding="utf-8")

@@ -247,7 +247,7 @@ class Stats:
     empty: dict[str, int]
     pictures: Pictures | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Every figure, ready to be written as JSON."""
         return asdict(self)
 

@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient, models
 from rubrika.errors import StoreError
 from rubrika.store.base import INDEXED
 from rubrika.store.connection import Connection, SearchOptions, ServerOptions
-from rubrika.store.faults import Caller, NoCollectionError, Patience
+from rubrika.store.faults import NoCollectionError, RetryingClient, RetryPolicy
 
 # Long enough for a far server to accept; where nothing listens, most say so at once.
 PROBE_SECONDS = 1.0
@@ -162,7 +162,7 @@ class Collection:
         self._lent = client is not None
         self.client = client or connect(connection)
         # Until it is open, one try: whoever mistyped the url should not wait.
-        self._call = Caller(connection, Patience(tries=1))
+        self._call = RetryingClient(connection, RetryPolicy(tries=1))
         self.sizes: dict[str, int] = {}
         self.is_ours = False
 
@@ -173,10 +173,10 @@ class Collection:
         sizes: Mapping[str, int],
         options: ServerOptions,
         client: QdrantClient | None = None,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
     ) -> "Collection":
         """Make a collection, or take up the one made before; arguments and errors as of `ServerStore.create`."""
-        with cls(connection, client)._opening(patience) as collection:
+        with cls(connection, client)._opening(policy) as collection:
             try:
                 info = collection.info()
             except NoCollectionError:
@@ -193,10 +193,10 @@ class Collection:
         connection: Connection,
         sizes: Mapping[str, int] | None = None,
         client: QdrantClient | None = None,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
     ) -> "Collection":
         """Open an existing collection; arguments and errors as of `ServerStore.open`."""
-        with cls(connection, client)._opening(patience) as collection:
+        with cls(connection, client)._opening(policy) as collection:
             collection._take(collection.info(), sizes)
         return collection
 
@@ -242,13 +242,13 @@ class Collection:
             self.client.close()
 
     @contextmanager
-    def _opening(self, patience: Patience | None) -> Iterator["Collection"]:
+    def _opening(self, policy: RetryPolicy | None) -> Iterator["Collection"]:
         try:
             yield self
         except BaseException:
             self.close()
             raise
-        self._call = Caller(self._connection, patience or Patience())
+        self._call = RetryingClient(self._connection, policy or RetryPolicy())
 
     def _take(self, info: models.CollectionInfo, sizes: Mapping[str, int] | None) -> None:
         differs = difference(info, sizes) if sizes is not None else None

@@ -32,7 +32,7 @@ LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often a passing fault is tried again; waits double, shortened by chance so that streams come apart.
 
     The seven tries take some twenty seconds, about what a server needs to come back.
@@ -48,17 +48,17 @@ class NoCollectionError(StoreError):
     """The server is there, the collection is not."""
 
 
-class Caller:
+class RetryingClient:
     """Makes every request to a server, and turns what goes wrong into one sentence.
 
     Args:
         connection: whom the sentences are about, and the key that they must not hold.
-        patience: how often to try again.
+        policy: how often to try again.
     """
 
-    def __init__(self, connection: Connection, patience: Patience) -> None:
-        self._connection, self._patience = connection, patience
-        self._chance = random.Random(patience.seed)  # noqa: S311 - spreads waits, guards nothing
+    def __init__(self, connection: Connection, policy: RetryPolicy) -> None:
+        self._connection, self._patience = connection, policy
+        self._chance = random.Random(policy.seed)  # noqa: S311 - spreads waits, guards nothing
 
     def __call__(self, work: Callable[[], Result]) -> Result:
         """Do `work`, which must be safe to do twice: a lost answer does not tell whether it was done."""
@@ -75,10 +75,10 @@ class Caller:
             raise self.sentence(fault) from None
 
     def _wait(self, attempt: int, fault: Exception) -> float:
-        patience = self._patience
-        doubled = patience.first_wait * 2.0 ** (attempt - 1) * self._chance.uniform(0.5, 1.0)
+        policy = self._patience
+        doubled = policy.first_wait * 2.0 ** (attempt - 1) * self._chance.uniform(0.5, 1.0)
         asked = float(fault.retry_after_s) if isinstance(fault, ResourceExhaustedResponse) else 0.0
-        return min(max(doubled, asked), patience.longest_wait)
+        return min(max(doubled, asked), policy.longest_wait)
 
     def sentence(self, fault: Exception) -> StoreError:
         """Say what happened, about which server, and what to do."""

@@ -12,7 +12,7 @@ from qdrant_client import QdrantClient, models
 from rubrika.store.base import FloatArray, Hits, Payload, Point, category_of, own_id
 from rubrika.store.collection import INDEXING_THRESHOLD, Collection, is_local, search_params
 from rubrika.store.connection import Connection, SearchOptions, ServerOptions
-from rubrika.store.faults import Patience
+from rubrika.store.faults import RetryPolicy
 
 Item = TypeVar("Item")
 
@@ -49,7 +49,7 @@ class ServerStore:
         options: ServerOptions | None = None,
         *,
         client: QdrantClient | None = None,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
     ) -> "ServerStore":
         """Make a collection with one named vector for each entry of `sizes`, or take up the one made before.
 
@@ -58,13 +58,13 @@ class ServerStore:
             sizes: the width of each named vector.
             options: how it is laid out and searched; one that exists keeps its layout.
             client: a client to use instead of connecting, such as one in memory; it stays open.
-            patience: how often a passing fault is tried again.
+            policy: how often a passing fault is tried again.
 
         Raises:
             StoreError: it cannot be reached, exists with other vectors, or holds points that Rubrika did not write.
         """
         options = options or ServerOptions()
-        return cls(Collection.create(connection, sizes, options, client, patience), options.search)
+        return cls(Collection.create(connection, sizes, options, client, policy), options.search)
 
     @classmethod
     def open(
@@ -74,14 +74,14 @@ class ServerStore:
         search: SearchOptions | None = None,
         *,
         client: QdrantClient | None = None,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
     ) -> "ServerStore":
         """Open an existing collection, to be searched as `search` says; with `sizes`, only when its vectors are these.
 
         Raises:
             StoreError: it cannot be reached, does not exist, or has other vectors.
         """
-        return cls(Collection.open(connection, sizes, client, patience), search or SearchOptions())
+        return cls(Collection.open(connection, sizes, client, policy), search or SearchOptions())
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.store.base import Payload
 
 Contents = dict[int, tuple[Payload, dict[str, bytes]]]
@@ -10,7 +11,7 @@ Contents = dict[int, tuple[Payload, dict[str, bytes]]]
 
 def contents(folder: Path, times: bool = False) -> Contents:
     """By id; the times of writing are left out, because a run that was interrupted has several."""
-    with Index.open(folder, folder) as index:
+    with Index.open(Location(folder, cache=folder)) as index:
         points = [point for page in index.store.scroll(payload=True, vectors=True) for point in page]
         assert index.store.count() == len(points)
     for point in () if times else points:

@@ -21,7 +21,7 @@ MIN_BITS, MAX_BITS = 10, 21
 
 
 @dataclass(frozen=True, slots=True)
-class Bags:
+class FeatureBags:
     """Features of all products: product i has rows[offsets[i]:offsets[i + 1]].
 
     Args:
@@ -66,7 +66,7 @@ class Bags:
         return torch.from_numpy(rows), _sparse(matrix), _sparse(csr_array(matrix.T))
 
 
-def read_bags(products: Products, bits: int | None, progress: Progress) -> Bags:
+def read_feature_bags(products: Products, bits: int | None, progress: Progress) -> FeatureBags:
     """Read labelled products, keeping hashed features alone.
 
     Args:
@@ -97,7 +97,7 @@ def read_bags(products: Products, bits: int | None, progress: Progress) -> Bags:
     categories, codes = np.unique(np.array(labels, np.int64), return_inverse=True)
     bits = bits or _bits_for(flat)
     flat &= np.int32(2**bits - 1)
-    return Bags(
+    return FeatureBags(
         bits=bits,
         rows=flat,
         weights=np.concatenate(weights),
@@ -271,7 +271,7 @@ def learn(
     if count > settings.most:
         drawn = _drawn(count, settings)
         products, inputs = Selection(products, drawn), {name: given.part(drawn) for name, given in inputs.items()}
-    bags = read_bags(products, settings.bits, progress)
+    bags = read_feature_bags(products, settings.bits, progress)
     categories = len(bags.categories)
     if categories < 2:
         raise EncoderError(
@@ -305,7 +305,7 @@ def _batches(count: int, epochs: int, batch: int, seed: int) -> Iterator[NDArray
 class _Run:
     """The parameters while they are learned."""
 
-    def __init__(self, bags: Bags, inputs: Mapping[str, Input], settings: LearnSettings, loss: Loss) -> None:
+    def __init__(self, bags: FeatureBags, inputs: Mapping[str, Input], settings: LearnSettings, loss: Loss) -> None:
         self._bags, self._inputs, self._settings, self._loss = bags, inputs, settings, loss
         generator = torch.Generator().manual_seed(settings.seed)
         bound = settings.size**-0.5

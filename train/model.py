@@ -13,7 +13,7 @@ from torch import nn
 
 from rubrika.encode.base import fingerprint, inference
 from rubrika.encode.hub import model_folder, quiet_transformers
-from rubrika.encode.image import MAX_SIDE, THREADS, Sight, load_sight
+from rubrika.encode.image import MAX_SIDE, THREADS, JointVision, load_joint_vision
 from rubrika.encode.registry import RUBERT, VIT
 from rubrika.encode.text import RECIPE, Pooled, Recipe, load_pooled
 from rubrika.errors import EncoderError
@@ -192,7 +192,7 @@ class PictureBase:
         failures: pictures that could not be used so far, and why.
     """
 
-    module: Sight
+    module: JointVision
     processor: Any
     identity: str
     failures: dict[Path, str] = field(default_factory=dict)
@@ -252,7 +252,7 @@ def load_picture_base(base: str, settings: FinetuneSettings) -> PictureBase:
     """
     with explained(base):
         folder = model_folder(VIT if base == "vit" else base)
-        sight, processor = load_sight(folder)
+        sight, processor = load_joint_vision(folder)
         if sight.has_token and getattr(sight.model, "pooler", None) is not None:
             # It would be saved as it is, beside layers that it no longer fits.
             sight.model.pooler = None

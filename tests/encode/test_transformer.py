@@ -11,7 +11,7 @@ from models import TITLES, as_downloaded, save_bert
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
-from rubrika.encode.base import FloatArray, PackedLinear, pack
+from rubrika.encode.base import FloatArray, MkldnnLinear, to_mkldnn
 from rubrika.encode.hub import needed_files
 from rubrika.encode.registry import text_encoder
 from rubrika.encode.text import Pooling, Recipe, SentenceEncoder, TransformerEncoder, TransformerSettings, batches_of
@@ -54,9 +54,9 @@ def test_a_packed_layer_gives_the_same_and_still_shows_its_weights() -> None:
     values, weights = torch.randn(2, 3, 6), layers[0].weight.detach().clone()
     with torch.no_grad():
         expected = layers(values)
-        pack(layers)
+        to_mkldnn(layers)
         np.testing.assert_allclose(layers(values), expected, atol=1e-6)
-    assert {type(layers[0]), type(layers[2][0])} == {PackedLinear}
+    assert {type(layers[0]), type(layers[2][0])} == {MkldnnLinear}
     np.testing.assert_array_equal(layers[0].weight, weights)
 
 

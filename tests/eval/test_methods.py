@@ -21,6 +21,7 @@ from rubrika.eval.methods import NAMES, ChosenOn, chosen_methods
 from rubrika.eval.rehearsal import MOST, drawn
 from rubrika.eval.split import families, plain_split
 from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.products.reader import Reader
 from rubrika.progress import Silent
 
@@ -177,7 +178,7 @@ def test_only_what_is_looked_at_is_kept(index: Path, market: Path, tmp_path: Pat
     reader = Reader([market / "train.parquet"] * 2, labelled=True)
     labels = read_labels(reader, Silent())
     split, groups = plain_split(labels.ids, 0.1, 0), families(labels.ids)
-    with Index.open(index, tmp_path) as opened:
+    with Index.open(Location(index, cache=tmp_path)) as opened:
         few, all_of_it = (
             gather(opened, reader, labels, groups, split, wanted, None, Silent())
             for wanted in (Wanted(False, (), {"text"}), Wanted(True, {"text"}, {"text"}))

@@ -11,6 +11,7 @@ from rubrika.encode.learned import LearnedConfig, LearnedEncoder
 from rubrika.errors import IndexFolderError
 from rubrika.index.encoders import Encoders
 from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest, VectorSpec, VoteSettings
 from rubrika.products.product import Product
 
@@ -31,21 +32,21 @@ def test_a_manifest_reads_as_it_was_written(tmp_path: Path) -> None:
 
 def test_no_index_is_said_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(IndexFolderError, match="no index here; run `rubrika ingest FILE"):
-        Index.open(tmp_path, tmp_path)
+        Index.open(Location(tmp_path, cache=tmp_path))
 
 
 def test_an_index_of_a_newer_format_is_refused(copy: Path) -> None:
     manifest = json.loads((copy / "index.json").read_text())
     (copy / "index.json").write_text(json.dumps(manifest | {"format": 99}))
     with pytest.raises(IndexFolderError, match=r"newer Rubrika \(format 99, this one reads up to 1\)"):
-        Index.open(copy, copy)
+        Index.open(Location(copy, cache=copy))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1, "vectors": 3}', "\x00"])
 def test_a_damaged_manifest_is_refused(copy: Path, text: str) -> None:
     (copy / "index.json").write_text(text)
     with pytest.raises(IndexFolderError, match=r"index\.json"):
-        Index.open(copy, copy)
+        Index.open(Location(copy, cache=copy))
 
 
 def test_a_vector_that_is_not_a_number_counts_as_none() -> None:
@@ -60,4 +61,4 @@ def test_a_changed_encoder_is_refused(copy: Path) -> None:
     content[-1] ^= 1
     weights.write_bytes(content)
     with pytest.raises(IndexFolderError, match="its hash differs"):
-        Index.open(copy, copy)
+        Index.open(Location(copy, cache=copy))

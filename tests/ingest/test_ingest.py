@@ -8,6 +8,7 @@ from rows import CASES, SHOES, row
 
 from rubrika.errors import IndexFolderError, InputError
 from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.ingest.ingest import IngestReport, ingest
 from rubrika.products.reader import Reader
 
@@ -29,16 +30,16 @@ def counts(report: IngestReport) -> dict[str, int]:
 
 @pytest.fixture
 def folder(tmp_path: Path, write: Write) -> Path:
-    ingest(tmp_path / "index", Reader([write(SHELF)], labelled=True), cache=CACHE)
+    ingest(Location(tmp_path / "index", cache=CACHE), Reader([write(SHELF)], labelled=True))
     return tmp_path / "index"
 
 
 def again(folder: Path, path: Path) -> dict[str, int]:
-    return counts(ingest(folder, Reader([path], labelled=True), cache=CACHE))
+    return counts(ingest(Location(folder, cache=CACHE), Reader([path], labelled=True)))
 
 
 def test_a_point_says_what_a_person_wants_to_know(folder: Path) -> None:
-    with Index.open(folder, CACHE) as index:
+    with Index.open(Location(folder, cache=CACHE)) as index:
         payload = index.store.fetch([3])[3].payload
     assert payload.pop("ingested_at").startswith("20")
     assert len(payload.pop("text_hash")) == 16
@@ -69,7 +70,7 @@ def test_changes_are_told_apart(folder: Path, write: Write) -> None:
         row(5, "кеды", SHOES),
     ]
     assert again(folder, write(changed)) == {"read": 5, "added": 1, "updated": 2, "relabelled": 1, "unchanged": 1}
-    with Index.open(folder, CACHE) as index:
+    with Index.open(Location(folder, cache=CACHE)) as index:
         assert index.store.fetch([1])[1].payload["category"] == "Чехлы"
         assert index.store.fetch([3])[3].payload["title"] == "чехол для планшета"
         assert index.store.count() == 5
@@ -77,7 +78,7 @@ def test_changes_are_told_apart(folder: Path, write: Write) -> None:
 
 def test_the_same_id_with_other_content_is_set_aside(folder: Path, write: Write) -> None:
     path = write([row(9, "кеды"), row(9, "кеды"), row(9, "сапоги")], "twice.parquet")
-    report = ingest(folder, Reader([path], labelled=True), cache=CACHE)
+    report = ingest(Location(folder, cache=CACHE), Reader([path], labelled=True))
     assert counts(report) == {"read": 3, "added": 1, "unchanged": 1, "rejected": 1}
     [reject] = report.rejects
     assert (reject.row, reject.reason) == (
@@ -89,7 +90,7 @@ def test_the_same_id_with_other_content_is_set_aside(folder: Path, write: Write)
 def test_strict_stops_at_the_first_bad_row(folder: Path, write: Write) -> None:
     path = write([row(5, "кеды"), row(6, "")], "bad.parquet")
     with pytest.raises(InputError, match=r"bad\.parquet row 2: text_fields has no title"):
-        ingest(folder, Reader([path], labelled=True), cache=CACHE, strict=True)
+        ingest(Location(folder, cache=CACHE), Reader([path], labelled=True), strict=True)
 
 
 def test_several_files_are_one_run(tmp_path: Path, write: Write) -> None:
@@ -115,5 +116,5 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path, write: Write) -> No
 def test_what_an_interrupted_try_left_is_replaced(tmp_path: Path, write: Write) -> None:
     (tmp_path / "index" / "encoders" / "text.new").mkdir(parents=True)
     (tmp_path / "index" / "edge").mkdir()
-    report = ingest(tmp_path / "index", Reader([write(SHELF)], labelled=True), cache=CACHE)
+    report = ingest(Location(tmp_path / "index", cache=CACHE), Reader([write(SHELF)], labelled=True))
     assert report.added == 4

@@ -14,6 +14,7 @@ from models import save_bert
 from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.ingest.ingest import ingest
 from rubrika.products.images import PictureFolder
 from rubrika.products.reader import Reader
@@ -65,7 +66,7 @@ def test_pictures_are_counted_and_broken_ones_have_a_reason(ingested: Run, pictu
 
 
 def test_one_index_has_text_image_and_joint_vectors(ingested: Run, pictured: Path) -> None:
-    with Index.open(pictured / "index", pictured / "cache") as index:
+    with Index.open(Location(pictured / "index", cache=pictured / "cache")) as index:
         assert set(index.manifest.vectors) == {"text", "image", "joint"}
         assert index.manifest.vote.weights == {"joint": 1.0}
         points = [point for batch in index.store.scroll(vectors=True) for point in batch]
@@ -79,7 +80,7 @@ def test_vectors_that_are_stored_are_taken_as_they_are(ingested: Run, pictured: 
     (batch,) = Reader([pictured / "train.parquet"], labelled=True)
     products = batch.products
     pictures = PictureFolder.scan(pictured / "images" / "train")
-    with Index.open(pictured / "index", pictured / "cache") as index:
+    with Index.open(Location(pictured / "index", cache=pictured / "cache")) as index:
         made = index.encoders.encode(products, pictures, known=index.encoders.picture_hashes(products, pictures))
         image = made.vectors["image"]
         again = index.encoders.encode(products, None, given={"image": image})
@@ -104,7 +105,7 @@ def test_pictures_stay_while_no_others_are_given(rubrika: Rubrika, ingested: Run
     arguments = ("ingest", pictured / "train.parquet", "--index", pictured / "index", "--json")
     done = rubrika(*arguments, **offline(pictured))
     assert done.json["unchanged"] == done.json["read"]
-    with Index.open(pictured / "index", pictured / "cache") as index:
+    with Index.open(Location(pictured / "index", cache=pictured / "cache")) as index:
         points = [point for batch in index.store.scroll(vectors=True) for point in batch]
     assert sum("image" in point.vectors for point in points) == ingested.json["pictures"]
 
@@ -122,12 +123,11 @@ def test_only_what_reads_what_changed_is_encoded(ingested: Run, pictured: Path, 
     rows.loc[rows["product_id"] == shown, "text_fields"] = json.dumps({"title": "ваза стеклянная"})
     rows.to_parquet(tmp_path / "changed.parquet")
     report = ingest(
-        folder,
+        Location(folder, cache=pictured / "cache"),
         Reader([tmp_path / "changed.parquet"], labelled=True),
         pictures=PictureFolder.scan(images),
         # The addresses of pictures stay as they were.
         image_url="http://127.0.0.1:8080/train/",
-        cache=pictured / "cache",
     )
     assert (report.updated, report.unchanged, report.encoded) == (2, 58, 2)
     after = stored(folder, pictured)
@@ -140,7 +140,7 @@ def test_only_what_reads_what_changed_is_encoded(ingested: Run, pictured: Path, 
 
 
 def stored(folder: Path, pictured: Path) -> dict[int, Point]:
-    with Index.open(folder, pictured / "cache") as index:
+    with Index.open(Location(folder, cache=pictured / "cache")) as index:
         return {point.id: point for batch in index.store.scroll(vectors=True) for point in batch}
 
 
@@ -212,7 +212,7 @@ def test_late_fusion_tunes_its_weights(rubrika: Rubrika, pictured: Path, tmp_pat
         **offline(pictured),
     )
     assert done.code == 0, done.err
-    with Index.open(tmp_path / "late", pictured / "cache") as index:
+    with Index.open(Location(tmp_path / "late", cache=pictured / "cache")) as index:
         weights = index.manifest.vote.weights
     assert set(weights) == {"text", "image"}
     assert sum(weights.values()) == pytest.approx(1)

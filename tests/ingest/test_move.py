@@ -11,16 +11,17 @@ from points import SIZE, product, shelf, unit
 from qdrant_http import QdrantOverHttp, serve
 
 from rubrika.errors import StoreError
+from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest, VectorSpec
 from rubrika.ingest.move import Moved, move_index, push
 from rubrika.store.base import Point, Store
 from rubrika.store.connection import Connection, SearchOptions
 from rubrika.store.edge import EdgeStore
-from rubrika.store.faults import Patience
+from rubrika.store.faults import RetryPolicy
 from rubrika.store.server import ServerStore
 
 SIZES = {"text": SIZE}
-BRIEF = Patience(tries=3, first_wait=0.01)
+BRIEF = RetryPolicy(tries=3, first_wait=0.01)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def embedded(tmp_path: Path) -> Iterator[EdgeStore]:
 @pytest.fixture
 def served() -> Iterator[tuple[QdrantOverHttp, ServerStore]]:
     with serve() as server:
-        store = ServerStore.create(Connection(server.url, "products"), SIZES, patience=BRIEF)
+        store = ServerStore.create(Connection(server.url, "products"), SIZES, policy=BRIEF)
         yield server, store
         store.close()
 
@@ -112,7 +113,7 @@ def test_what_is_of_no_use_of_a_killed_pull_is_made_anew(
     if begun.startswith("a store"):
         vectors = {"text": qdrant_edge.EdgeVectorParams(SIZE, qdrant_edge.Distance.Dot)}
         qdrant_edge.EdgeShard.create(str(tmp_path / "edge"), qdrant_edge.EdgeConfig(vectors=vectors)).close()
-    assert move_index(tmp_path, None, None) == Moved(copied=20, skipped=0, total=20)
+    assert move_index(Location(tmp_path)) == Moved(copied=20, skipped=0, total=20)
     back = EdgeStore.open(tmp_path / "edge")
     assert back.facet("category_id") == {kind: 4 for kind in range(5)}
     back.close()

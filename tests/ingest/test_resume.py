@@ -12,6 +12,7 @@ from index_contents import contents
 from qdrant_http import serve
 from rows import CASES, SHOES, row
 
+from rubrika.index.location import Location
 from rubrika.index.manifest import MANIFEST, Manifest
 from rubrika.ingest.ingest import IngestReport
 from rubrika.ingest.ingest import ingest as run
@@ -37,7 +38,7 @@ def struck(when: str, what: str, *arguments: object) -> tuple[int, str]:
 
 
 def ingest(folder: Path, *files: Path) -> IngestReport:
-    return run(folder, Reader(files, labelled=True), cache=folder)
+    return run(Location(folder, cache=folder), Reader(files, labelled=True))
 
 
 @pytest.fixture
@@ -86,17 +87,17 @@ def test_learning_again_that_was_stopped_leaves_the_index_as_it_was(files: list[
         assert (code, said.count("stopped as asked")) == (1, 1)
         assert contents(index) == before
         assert (index / MANIFEST).read_bytes() == manifest
-    relearn(index, cache=index)
+    relearn(Location(index, cache=index))
     assert sorted(path.name for path in index.iterdir()) == ["edge-2", "encoders-2", "index.json", "lock"]
 
 
 def test_learning_again_on_a_server_clears_away_what_a_killed_one_left_there(files: list[Path], tmp_path: Path) -> None:
     index = tmp_path / "index"
     with serve() as server:
-        run(index, Reader(files, labelled=True), cache=index, server=Connection(server.url, "products"))
+        run(Location(index, Connection(server.url, "products"), index), Reader(files, labelled=True))
         code, _ = struck("writing", "SIGKILL", "learn", "--index", index)
         assert (code, len(server.client.get_collections().collections)) == (-9, 2)
-        relearn(index, cache=index)
+        relearn(Location(index, cache=index))
         [left] = server.client.get_collections().collections
         assert (left.name, server.client.count(left.name).count) == (Manifest.read(index).collection, 6)
 

@@ -180,12 +180,12 @@ def gone_after_upserts(server: QdrantOverHttp, count: int) -> Iterator[None]:
     """Close every connection once so many requests to write points were answered, until the block ends."""
     done = threading.Event()
 
-    def watch() -> None:
+    def timer() -> None:
         while not done.wait(0.005):
             if sum(method == "PUT" and path.endswith("/points") for method, path in server.answered) >= count:
                 server.dropped = 1_000_000
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=timer)
     watcher.start()
     yield
     done.set()

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,7 +26,6 @@ from rubrika.index.folder import writing
 from rubrika.index.manifest import MAX_BYTES, TEXT, Manifest, VectorSpec, edge_folder
 from rubrika.products.reader import Reader, read_ids
 from rubrika.store.base import Payload
-from rubrika.store.connection import Connection
 from rubrika.store.edge import EdgeStore
 
 Raw = dict[str, Any]
@@ -124,38 +122,6 @@ def test_a_manifest_is_not_written_through_a_link(tmp_path: Path) -> None:
     WRITTEN.write(tmp_path)
     assert mine.read_text(encoding="utf-8") == "precious"
     assert Manifest.read(tmp_path) == WRITTEN
-
-
-ELSEWHERE = "https://qdrant.example:6333"
-SERVED = replace(WRITTEN, store="server", url=ELSEWHERE, collection="shoes")
-
-
-def test_a_key_goes_only_to_a_server_that_its_owner_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("QDRANT_URL", raising=False)
-    own = Connection(ELSEWHERE, "shoes", "key")
-    assert SERVED.place(tmp_path, None) == replace(own, api_key=None)
-    with pytest.raises(StoreError, match=f"not sent there; if it is your server, set QDRANT_URL={ELSEWHERE} "):
-        SERVED.place(tmp_path, "key")
-    with pytest.raises(StoreError, match="not sent there"):
-        SERVED.place(tmp_path, "key", Connection("https://qdrant.example.org:6333", "shoes"))
-    assert SERVED.place(tmp_path, "key", Connection("https://QDRANT.example/", "shoes")) == own
-    monkeypatch.setenv("QDRANT_URL", "https://another.example")
-    with pytest.raises(StoreError, match="not sent there"):
-        SERVED.place(tmp_path, "key")
-    monkeypatch.setenv("QDRANT_URL", ELSEWHERE)
-    assert SERVED.place(tmp_path, "key") == own
-    for url in ("http://127.0.0.1:6333", "http://localhost"):
-        assert replace(SERVED, url=url).place(tmp_path, "key") == Connection(url, "shoes", "key")
-
-
-def test_who_names_the_server_alone_means_the_collection_of_the_index(tmp_path: Path) -> None:
-    assumed = Connection(ELSEWHERE + "/", "products", "key", assumed=True)
-    assert SERVED.asked(tmp_path, "key", assumed) == replace(assumed, collection="shoes")
-    named = Connection(ELSEWHERE, "products", "key")
-    assert SERVED.asked(tmp_path, "key", named) == named
-    assert SERVED.is_in(replace(assumed, collection="shoes"))
-    assert not SERVED.is_in(named)
-    assert not WRITTEN.is_in(assumed)
 
 
 @pytest.mark.parametrize("there", ["link", "pipe"])

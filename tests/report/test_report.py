@@ -15,10 +15,10 @@ from PIL import Image
 
 from rubrika.baselines.network import Epoch
 from rubrika.eval.evaluate import Answers, Evaluation, Sweep
-from rubrika.eval.heldout import Exhibit, Watch
+from rubrika.eval.heldout import Samples, Timer
 from rubrika.eval.methods import Method
 from rubrika.eval.metrics import (
-    Reliance,
+    SelectiveRisk,
     by_size,
     confusion,
     hierarchical_f1_interval,
@@ -67,12 +67,12 @@ def report(market: Path, rubrika: Callable[..., Run], tmp_path_factory: pytest.T
 
 def found(title: str = "кроссовки", methods: tuple[Method, ...] = ()) -> Findings:
     vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float16)
-    exhibit = Exhibit(np.arange(100, 130, dtype=np.uint64), [title] * 30, np.full(30, 7), np.arange(30), vectors)
+    samples = Samples(np.arange(100, 130, dtype=np.uint64), [title] * 30, np.full(30, 7), np.arange(30), vectors)
     evaluation = Evaluation(
         metrics=metrics_of(TRUTH, PREDICTED),
         interval=(0.7, 0.95),
         hierarchy=hierarchy_of(TRUTH, PREDICTED, TREE),
-        reliance=Reliance(0.05, 0.02, 0.8, 0.15, 0.05, 0.01, 0.7),
+        selective_risk=SelectiveRisk(0.05, 0.02, 0.8, 0.15, 0.05, 0.01, 0.7),
         rows=30,
         classes=3,
         split=Split(np.ones(30, bool), "rows", 0, "0123456789abcdef"),
@@ -81,13 +81,13 @@ def found(title: str = "кроссовки", methods: tuple[Method, ...] = ()) -
         seconds={},
         methods=methods,
     )
-    answers = Answers(TRUTH, PREDICTED, SURE, GROUPS, TREE, exhibit)
-    return study(evaluation, answers, Watch())
+    answers = Answers(TRUTH, PREDICTED, SURE, GROUPS, TREE, samples)
+    return study(evaluation, answers, Timer())
 
 
 def written(folder: Path, findings: Findings, pictures: PictureFolder | None = None) -> str:
     folder.mkdir(exist_ok=True)
-    return write_report(folder, findings, pictures, Watch(), lambda text: None).read_text(encoding="utf-8")
+    return write_report(folder, findings, pictures, Timer(), lambda text: None).read_text(encoding="utf-8")
 
 
 def test_numbers_of_the_report_are_those_of_the_command(report: Path) -> None:

@@ -13,7 +13,7 @@ from rows import CASES, SHOES, row
 from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from rubrika.index.manifest import Manifest, VoteSettings
-from rubrika.retrieve.audit import Confusion, Duplicates, Suspects, alike, balance, confusions, same_text
+from rubrika.retrieve.audit import Confusion, Duplicates, LabelIssues, alike, balance, confusions, same_text
 from rubrika.sample import write_sample
 from rubrika.store.base import Hits
 
@@ -208,7 +208,7 @@ def test_a_pair_of_duplicates_counts_once_the_most_alike_first() -> None:
 
 def test_both_directions_of_a_confusion_add_up() -> None:
     labelled, suggested = np.array([1, 2, 2, 3, 1]), np.array([2, 1, 1, 1, 4])
-    suspects = Suspects(np.arange(5, dtype=np.uint64), labelled, suggested, np.ones(5, np.float32), {})
+    suspects = LabelIssues(np.arange(5, dtype=np.uint64), labelled, suggested, np.ones(5, np.float32), {})
     paths = {1: "обувь", 2: "сапоги", 3: "кеды", 4: "чехлы"}
     first, second = confusions(suspects, paths, limit=2)
     assert first == Confusion(2, "сапоги", 1, "обувь", there=2, back=1)

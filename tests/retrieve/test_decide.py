@@ -11,7 +11,7 @@ from conftest import Run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rubrika.eval.metrics import calibration_error, coverage, reliance_of
+from rubrika.eval.metrics import calibration_error, coverage, selective_risk_of
 from rubrika.index.manifest import BUILT_IN, NEVER, Calibration, Manifest
 from rubrika.retrieve.confidence import Decisions, confidence, decide, evidence, fit, logistic
 from rubrika.store.base import Hits
@@ -100,7 +100,7 @@ def test_coverage_and_error_stay_within_bounds(rows: list[tuple[float, bool]], m
 
 def test_reliance_counts_what_was_decided() -> None:
     decided = Decisions(np.array([0.9, 0.9, 0.5, 0.1], np.float32), np.array(["auto", "auto", "review", "new"]))
-    found = reliance_of(decided, np.array([True, False, True, False]), 0.02)
+    found = selective_risk_of(decided, np.array([True, False, True, False]), 0.02)
     assert (found.auto, found.review, found.new, found.auto_error) == (0.5, 0.25, 0.25, 0.5)
     # Of two equally confident answers one is wrong, and the third has to wait for them.
     assert found.coverage == 0

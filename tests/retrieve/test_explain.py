@@ -13,6 +13,7 @@ from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from rubrika.errors import RubrikaError
 from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.index.manifest import VoteSettings
 from rubrika.retrieve.explain import Explanation, explain
 from rubrika.retrieve.search import Query
@@ -59,7 +60,7 @@ def shop(rubrika: Rubrika, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def opened(shop: Path) -> Iterator[Index]:
-    with Index.open(shop / "index", shop / "cache") as index:
+    with Index.open(Location(shop / "index", cache=shop / "cache")) as index:
         yield index
 
 
@@ -155,7 +156,7 @@ def test_what_cannot_be_asked_is_said(
 def test_a_product_among_no_others_has_no_vote(rubrika: Rubrika, write: Callable[..., Path], tmp_path: Path) -> None:
     folder = tmp_path / "index"
     assert rubrika("ingest", write([row(1, "кеды"), row(2, "чехол", CASES)]), "--index", folder).code == 0
-    with Index.open(folder, tmp_path) as index:
+    with Index.open(Location(folder, cache=tmp_path)) as index:
         index.store.delete([2])
     done = rubrika("explain", "1", "--index", folder)
     assert (done.code, done.out) == (1, "")

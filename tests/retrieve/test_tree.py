@@ -12,10 +12,11 @@ from rows import row
 
 from rubrika.eval.metrics import Hierarchy, hierarchy_of
 from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.index.manifest import BUILT_IN
 from rubrika.metrics import metrics_of
 from rubrika.products.product import Category
-from rubrika.retrieve.tree import NO_NODE, Tree, levels_of
+from rubrika.retrieve.tree import NO_NODE, Tree, path_confidence
 from rubrika.store.base import Hits
 from rubrika.vote import NO_CATEGORY, Votes, weighted_vote
 
@@ -59,7 +60,7 @@ def test_confidence_falls_from_the_top_to_the_leaf(tree: Tree) -> None:
         [(1, 0.95, CASES)],
     ]
     hits = {"text": Hits.of(found, 4)}
-    levels = levels_of(tree, hits, weighted_vote(hits["text"], 20), {"text": 1.0}, BUILT_IN)
+    levels = path_confidence(tree, hits, weighted_vote(hits["text"], 20), {"text": 1.0}, BUILT_IN)
     boots, cases = levels.confidences.tolist()
     assert boots[0] == boots[1] > 0.9 > boots[2]
     assert (cases[0], cases[2]) == (cases[1], 0)
@@ -117,7 +118,7 @@ def test_an_index_tells_the_paths_of_what_was_found(
     rows = [row(1, "сапоги", (BOOTS, CATEGORIES[0].path)), row(2, "туфли", (SHOES, CATEGORIES[1].path))]
     assert rubrika("ingest", write(rows), "--index", tmp_path / "index").code == 0
     tree = Tree()
-    with Index.open(tmp_path / "index", tmp_path) as index:
+    with Index.open(Location(tmp_path / "index", cache=tmp_path)) as index:
         query = index.encoders.encode_title("сапоги женские", "text")[None]
         for _ in range(2):
             tree.learn(index.store, {"text": index.store.search("text", query, 5)})

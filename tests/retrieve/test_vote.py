@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from rubrika.index.manifest import VoteSettings
 from rubrika.store.base import Hits
-from rubrika.vote import NO_CATEGORY, Votes, lifted, mode_vote, vote_over, weighted_vote
+from rubrika.vote import NO_CATEGORY, Votes, mode_vote, vote_over, weighted_vote, with_unseen_bonus
 
 SHOES, BOOTS, CATS = 1, 2, 3
 
-Found = list[tuple[int, float, int]]
+SearchResult = list[tuple[int, float, int]]
 
 
-def hits(*queries: Found) -> Hits:
+def hits(*queries: SearchResult) -> Hits:
     return Hits.of(queries, max((len(query) for query in queries), default=1))
 
 
@@ -27,13 +27,13 @@ def ranking(votes: Votes, row: int = 0) -> dict[int, float]:
 
 
 def test_near_hits_outweigh_many_far_ones() -> None:
-    found: Found = [(1, 0.9, SHOES), (2, 0.5, BOOTS), (3, 0.5, BOOTS)]
+    found: SearchResult = [(1, 0.9, SHOES), (2, 0.5, BOOTS), (3, 0.5, BOOTS)]
     assert weighted_vote(hits(found), temperature=20).winners.tolist() == [SHOES]
     assert mode_vote(hits(found)).winners.tolist() == [BOOTS]
 
 
 def test_shares_sum_to_one_best_first() -> None:
-    found: Found = [(1, 0.8, SHOES), (2, 0.8, BOOTS), (3, 0.8, BOOTS), (4, 0.8, CATS)]
+    found: SearchResult = [(1, 0.8, SHOES), (2, 0.8, BOOTS), (3, 0.8, BOOTS), (4, 0.8, CATS)]
     assert ranking(mode_vote(hits(found))) == pytest.approx({BOOTS: 0.5, SHOES: 0.25, CATS: 0.25})
 
 
@@ -56,7 +56,7 @@ found_hits = st.lists(
 
 
 @given(st.lists(found_hits, min_size=1, max_size=5), st.floats(0, 40))
-def test_arrays_agree_with_the_definition(queries: list[Found], temperature: float) -> None:
+def test_arrays_agree_with_the_definition(queries: list[SearchResult], temperature: float) -> None:
     votes = weighted_vote(hits(*queries), temperature)
     for row, query in enumerate(queries):
         totals: dict[int, float] = defaultdict(float)
@@ -68,13 +68,13 @@ def test_arrays_agree_with_the_definition(queries: list[Found], temperature: flo
 
 
 @given(found_hits.filter(bool))
-def test_the_mode_is_the_most_frequent_category(query: Found) -> None:
+def test_the_mode_is_the_most_frequent_category(query: SearchResult) -> None:
     counts = Counter(category for _, _, category in query)
     assert counts[int(mode_vote(hits(query)).winners[0])] == max(counts.values())
 
 
 @given(st.lists(found_hits, min_size=1, max_size=4), st.randoms())
-def test_the_order_in_which_hits_arrive_does_not_matter(queries: list[Found], random: object) -> None:
+def test_the_order_in_which_hits_arrive_does_not_matter(queries: list[SearchResult], random: object) -> None:
     shuffled = [random.sample(query, len(query)) for query in queries]  # type: ignore[attr-defined]
     one, other = hits(*queries), hits(*shuffled)
     assert np.array_equal(one.ids, other.ids)
@@ -84,10 +84,10 @@ def test_the_order_in_which_hits_arrive_does_not_matter(queries: list[Found], ra
 def test_a_category_that_the_encoder_has_never_seen_gets_a_bonus() -> None:
     found = {"text": Hits.of([[(1, 0.90, 11), (2, 0.88, 99)]], 2)}
     seen = {"text": np.array([11, 22])}
-    assert vote_over(lifted(found, VoteSettings(), seen), VoteSettings()).winners.tolist() == [99]
-    assert vote_over(lifted(found, VoteSettings(), {}), VoteSettings()).winners.tolist() == [11]
+    assert vote_over(with_unseen_bonus(found, VoteSettings(), seen), VoteSettings()).winners.tolist() == [99]
+    assert vote_over(with_unseen_bonus(found, VoteSettings(), {}), VoteSettings()).winners.tolist() == [11]
     plain = VoteSettings(newcomer_bonus=0.0)
-    assert vote_over(lifted(found, plain, seen), plain).winners.tolist() == [11]
+    assert vote_over(with_unseen_bonus(found, plain, seen), plain).winners.tolist() == [11]
     assert np.array_equal(
-        lifted(found, VoteSettings(), {"text": np.array([11, 99])})["text"].scores, found["text"].scores
+        with_unseen_bonus(found, VoteSettings(), {"text": np.array([11, 99])})["text"].scores, found["text"].scores
     )

@@ -14,6 +14,7 @@ from rows import CASES, row
 
 from rubrika.errors import StoreError
 from rubrika.index import folder as opening
+from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest
 from rubrika.ingest.ingest import ingest
 from rubrika.products.reader import Reader
@@ -49,7 +50,7 @@ class Failing:
 @pytest.fixture
 def shelf(write: Write, tmp_path: Path) -> Path:
     """An index of SHELF."""
-    ingest(tmp_path / "index", Reader([write(SHELF, "shelf.parquet")], labelled=True), cache=tmp_path)
+    ingest(Location(tmp_path / "index", cache=tmp_path), Reader([write(SHELF, "shelf.parquet")], labelled=True))
     return tmp_path / "index"
 
 
@@ -59,7 +60,7 @@ def changed(write: Write) -> Path:
 
 
 def change(folder: Path, file: Path) -> None:
-    ingest(folder, Reader([file], labelled=True, batch_rows=2), cache=folder, delete_missing=True)
+    ingest(Location(folder, cache=folder), Reader([file], labelled=True, batch_rows=2), delete_missing=True)
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_every_call_of_the_store_may_fail(
 
 def test_files_that_may_not_grow_are_said_until_they_may(write: Write, tmp_path: Path) -> None:
     file, folder = write(SHELF), tmp_path / "index"
-    ingest(tmp_path / "undisturbed", Reader([file], labelled=True), cache=tmp_path)
+    ingest(Location(tmp_path / "undisturbed", cache=tmp_path), Reader([file], labelled=True))
     for limit in (50, MEGABYTE, 8 * MEGABYTE):
         done = subprocess.run(
             [sys.executable, "-m", "rubrika.cli", "ingest", file, "--index", folder],
@@ -101,7 +102,7 @@ def test_files_that_may_not_grow_are_said_until_they_may(write: Write, tmp_path:
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1].startswith("rubrika: ")
         assert "File too large" in done.stderr.splitlines()[-1]
-    ingest(folder, Reader([file], labelled=True), cache=tmp_path)
+    ingest(Location(folder, cache=tmp_path), Reader([file], labelled=True))
     assert contents(folder) == contents(tmp_path / "undisturbed")
 
 

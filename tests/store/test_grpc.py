@@ -11,12 +11,12 @@ from qdrant_http import serve
 
 from rubrika.errors import StoreError
 from rubrika.store.connection import Connection
-from rubrika.store.faults import Patience
+from rubrika.store.faults import RetryPolicy
 from rubrika.store.server import ServerStore
 
 KEY = "tiN8-secret-oL3vq"
 SIZES = {"text": SIZE}
-BRIEF = Patience(tries=5, first_wait=0.01)
+BRIEF = RetryPolicy(tries=5, first_wait=0.01)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_products_are_changed_and_deleted(served: tuple[QdrantOverGrpc, Connecti
 
 def test_a_server_that_is_away_for_a_moment_is_tried_again(served: tuple[QdrantOverGrpc, Connection]) -> None:
     server, connection = served
-    store = ServerStore.create(connection, SIZES, patience=BRIEF)
+    store = ServerStore.create(connection, SIZES, policy=BRIEF)
     server.failing = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL]
     store.upsert(shelf(300))
     assert (store.count(), server.failing) == (300, [])
@@ -74,7 +74,7 @@ def test_a_server_that_is_away_for_a_moment_is_tried_again(served: tuple[QdrantO
 )
 def test_what_goes_wrong_is_said(served: tuple[QdrantOverGrpc, Connection], code: grpc.StatusCode, said: str) -> None:
     server, connection = served
-    store = ServerStore.create(connection, SIZES, patience=BRIEF)
+    store = ServerStore.create(connection, SIZES, policy=BRIEF)
     server.failing = [code] * 9
     with pytest.raises(StoreError) as failure:
         store.count()

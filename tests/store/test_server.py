@@ -21,13 +21,13 @@ from rubrika.errors import StoreError
 from rubrika.store.base import Point
 from rubrika.store.collection import connect, delete_collection, layout, switch_alias
 from rubrika.store.connection import Connection, ServerOptions
-from rubrika.store.faults import Caller, Patience
+from rubrika.store.faults import RetryingClient, RetryPolicy
 from rubrika.store.open import temporary_collection
 from rubrika.store.server import ServerStore
 
 KEY = "tiN8-secret-oL3vq"
 SIZES = {"text": SIZE}
-BRIEF = Patience(tries=5, first_wait=0.01)
+BRIEF = RetryPolicy(tries=5, first_wait=0.01)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_what_is_no_qdrant_is_said() -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(4096)
-            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nhello")
+            connection.sendall(b"HTTP/1.1 404 Not SearchResult\r\nContent-Length: 5\r\n\r\nhello")
 
     thread = threading.Thread(target=answer)
     thread.start()
@@ -173,7 +173,7 @@ def test_a_vector_is_checked_before_it_is_sent(server: QdrantOverHttp) -> None:
 
 
 def test_dropped_connections_are_tried_again_and_lose_nothing(server: QdrantOverHttp) -> None:
-    store = ServerStore.create(Connection(server.url, "products"), SIZES, patience=BRIEF)
+    store = ServerStore.create(Connection(server.url, "products"), SIZES, policy=BRIEF)
     server.dropped = 4
     server.answered.clear()
     store.upsert(shelf(700))
@@ -185,7 +185,7 @@ def test_dropped_connections_are_tried_again_and_lose_nothing(server: QdrantOver
 
 
 def test_a_server_that_stays_away_ends_the_run_and_a_second_run_completes_it(server: QdrantOverHttp) -> None:
-    store = ServerStore.create(Connection(server.url, "products", KEY), SIZES, patience=BRIEF)
+    store = ServerStore.create(Connection(server.url, "products", KEY), SIZES, policy=BRIEF)
     store.upsert(shelf(300))
     server.dropped = 10**6
     assert "no server answers" in sentence(lambda: store.upsert(shelf(900)))
@@ -196,8 +196,8 @@ def test_a_server_that_stays_away_ends_the_run_and_a_second_run_completes_it(ser
 
 def test_a_server_that_dies_in_the_middle_and_comes_back_is_waited_for() -> None:
     with serve() as server, Proxy(server.http.server_address[1]) as front:
-        patience = Patience(tries=7, first_wait=0.1)
-        store = ServerStore.create(Connection(front.url, "products"), SIZES, patience=patience)
+        policy = RetryPolicy(tries=7, first_wait=0.1)
+        store = ServerStore.create(Connection(front.url, "products"), SIZES, policy=policy)
         front.dies_after = 3
         store.upsert(shelf(900))
         assert front.deaths == 1
@@ -210,7 +210,7 @@ def test_waits_grow_are_bounded_and_can_be_repeated(monkeypatch: pytest.MonkeyPa
     for run in waits:
         monkeypatch.setattr("rubrika.store.faults.time.sleep", run.append)
         client = connect(connection)
-        caller = Caller(connection, Patience(seed=3))
+        caller = RetryingClient(connection, RetryPolicy(seed=3))
         assert "no server answers" in sentence(lambda caller=caller, client=client: caller(client.get_collections))
         client.close()
     assert waits[0] == waits[1]
@@ -221,7 +221,7 @@ def test_waits_grow_are_bounded_and_can_be_repeated(monkeypatch: pytest.MonkeyPa
 def test_the_key_is_in_no_repr_and_no_log(guarded: QdrantOverHttp, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     connection = Connection(guarded.url, "products", KEY)
-    store = ServerStore.create(connection, SIZES, patience=BRIEF)
+    store = ServerStore.create(connection, SIZES, policy=BRIEF)
     guarded.dropped = 2
     store.upsert(shelf(10))
     store.search("text", unit(1), 1)
@@ -326,7 +326,7 @@ def test_products_of_somebody_else_are_not_changed(
 
 
 def test_changes_are_tried_again_when_the_connection_drops(server: QdrantOverHttp) -> None:
-    store = ServerStore.create(Connection(server.url, "products"), SIZES, patience=BRIEF)
+    store = ServerStore.create(Connection(server.url, "products"), SIZES, policy=BRIEF)
     store.upsert(shelf(400))
     server.dropped = 4
     store.replace_payloads({id: {"category_id": 7} for id in range(1, 401)})
@@ -417,7 +417,7 @@ def pipe(source: socket.socket, sink: socket.socket) -> None:
 
 
 def test_a_server_counts_what_people_filter_by_in_its_web_ui(server: QdrantOverHttp) -> None:
-    store = ServerStore.create(Connection(server.url, "products"), SIZES, patience=BRIEF)
+    store = ServerStore.create(Connection(server.url, "products"), SIZES, policy=BRIEF)
     store.upsert(shelf(7))
     assert store.facet("category")["Чайники"] == 2
     assert store.facet("category_levels")["Все категории"] == 7
