@@ -1,4 +1,4 @@
-"""How work that takes time says how far it is, and stops between two steps on Ctrl-C."""
+"""How long work reports its progress, and stops between two steps on Ctrl-C."""
 
 import signal
 import threading
@@ -11,10 +11,10 @@ Advance = Callable[[int], None]
 
 
 class Progress(Protocol):
-    """Something that shows stages of work."""
+    """Shows stages of work."""
 
     def stage(self, title: str, total: int) -> AbstractContextManager[Advance]:
-        """Open a stage of `total` steps; call what it gives with the number of steps just done."""
+        """Open a stage of `total` steps; call the function it yields with the number of steps just done."""
 
 
 class Silent:
@@ -27,17 +27,17 @@ class Silent:
 
 
 class Interrupt:
-    """Within `with Interrupt() as interrupt`, a first SIGINT or SIGTERM only sets `asked`; a second one interrupts.
+    """Within `with Interrupt() as interrupt`, a first SIGINT or SIGTERM only sets `requested`; a second one interrupts.
 
     Outside the main thread, where signals cannot be caught, nothing is changed.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupt":
-        """Listen."""
+        """Catch the signals."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
@@ -50,6 +50,6 @@ class Interrupt:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True

@@ -42,8 +42,8 @@ def push(
         write_consistency=write_consistency,
         on_disk=on_disk,
         quantisation=quantisation,
-        graph_links=graph_links,
-        graph_effort=graph_effort,
+        hnsw_m=graph_links,
+        ef_construct=graph_effort,
         search=SearchOptions(search_effort, oversampling),
     )
     _move(index, server_of(url, collection), as_json, options, alias)

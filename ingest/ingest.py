@@ -212,7 +212,8 @@ def ingest(
         if has_index(folder):
             _check_choice(folder, choice)
         else:
-            check_room(folder, at.server)
+            if at.server is None:
+                check_room(folder)
             _create(at, products, pictures, choice or Choice(), progress)
         # Pictures, and products that are in no file, are not worth a digest: they are compared one by one.
         worth = products.files and pictures is None
@@ -271,8 +272,9 @@ def _write(
                 first = report.rejects[0]
                 raise InputError(f"{first.file} row {first.row}: {first.reason}; mend it, or run without --strict")
             advance(batch.rows)
-            check_room(index.folder, index.server)
-            if interrupt.asked and report.read < rows:
+            if index.server is None:
+                check_room(index.folder)
+            if interrupt.requested and report.read < rows:
                 index.store.flush()
                 raise StoppedError(
                     f"stopped as asked: {report.read:,} of {rows:,} rows are in {index.folder}; "

@@ -185,7 +185,8 @@ def _fill(source: Index, target: Index, products: StoredProducts, learned: set[s
                 ]
             )
             advance(len(ids))
-            check_room(target.folder, target.server)
+            if target.server is None:
+                check_room(target.folder)
 
 
 def _fresh(server: Connection, note: Path, generation: int) -> Connection:

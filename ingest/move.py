@@ -11,7 +11,7 @@ from rubrika.index.manifest import Manifest, edge_folder
 from rubrika.progress import Progress, Silent
 from rubrika.store.base import Point, Store
 from rubrika.store.connection import SearchOptions, ServerOptions
-from rubrika.store.open import Place, create_store, delete_store, open_store
+from rubrika.store.open import StoreLocation, create_store, delete_store, open_store
 
 # The time of the run that wrote a point: with it, equal payloads mean the same write, hence the same vectors.
 WRITTEN = "ingested_at"
@@ -57,7 +57,7 @@ def move_index(
     if stays and search == manifest.search and alias is None:
         raise StoreError(f"{folder}: its points are in {manifest.collection if server else 'this folder'} already")
     if server and alias:
-        from rubrika.store.collection import check_alias, switch_alias
+        from rubrika.store.server import check_alias, switch_alias
 
         check_alias(server, alias)
     opened = open_store(source, manifest.sizes)
@@ -105,7 +105,11 @@ def push(source: Store, target: Store, progress: Progress | None = None, mirror:
 
 
 def _copy(
-    source: Store, target: Place, sizes: Mapping[str, int], options: ServerOptions | None, progress: Progress | None
+    source: Store,
+    target: StoreLocation,
+    sizes: Mapping[str, int],
+    options: ServerOptions | None,
+    progress: Progress | None,
 ) -> Moved:
     arrived = _begun(target, sizes) if isinstance(target, Path) else create_store(target, sizes, options)
     try:

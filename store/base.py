@@ -1,6 +1,6 @@
-"""What a store of points does: the Protocol, points and hits."""
+"""What a store of points does: the Protocol, its points and hits, and how both engines' answers become them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,9 +12,8 @@ from rubrika.products.text import one_line
 
 FloatArray = NDArray[np.float32]
 Payload = dict[str, Any]
-
-# Payload keys that people filter by and count in a server's web UI.
-INDEXED = {"category_id": "integer", "category": "keyword", "category_levels": "keyword", "shop_id": "integer"}
+# What an engine gives a point: its id, its similarity, and its category.
+Hit = tuple[int, float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +26,20 @@ class Point:
 
     @property
     def category_id(self) -> int:
-        """What it is labelled; StoreError when it is not a product."""
-        return category_of(self.id, self.payload)
+        """The id of its category; StoreError when it is not a product."""
+        return _category_id(self.id, self.payload)
 
     def text(self, key: str) -> str:
         """A text of its payload; StoreError when it is not a product."""
-        found = self.payload.get(key)
-        if not isinstance(found, str):
-            raise foreign(self.id, f"a {key}")
-        return found
+        text = self.payload.get(key)
+        if not isinstance(text, str):
+            raise _not_a_product(self.id, f"a {key}")
+        return text
 
     def shown(self, key: str) -> str:
-        """The same for a person: whoever else wrote into the store may have written what a terminal would obey."""
-        found = self.text(key)
-        return found if found.isprintable() else one_line(found)
+        """The same for a terminal, without the control characters that somebody else may have stored."""
+        text = self.text(key)
+        return text if text.isprintable() else one_line(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +57,22 @@ class Hits:
     categories: NDArray[np.int64]
 
     @classmethod
-    def of(cls, found: Sequence[Sequence[tuple[int, float, int]]], top_k: int) -> "Hits":
-        """Pack lists of (id, score, category), one list a query, into arrays."""
+    def of(cls, found: Sequence[Sequence[Hit]], top_k: int) -> "Hits":
+        """Pack the hits of n queries into arrays."""
         shape = (len(found), top_k)
         hits = cls(np.zeros(shape, np.uint64), np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64))
-        if not found:
-            return hits
-        counts = np.fromiter(map(len, found), np.int64, len(found))
-        filled = np.arange(top_k) < counts[:, None]
         flat = [hit for query in found for hit in query]
+        if not flat:
+            return hits
+        filled = np.arange(top_k) < np.array([len(query) for query in found])[:, None]
         hits.ids[filled] = np.fromiter((hit[0] for hit in flat), np.uint64, len(flat))
         hits.scores[filled] = np.fromiter((hit[1] for hit in flat), np.float32, len(flat))
         hits.categories[filled] = np.fromiter((hit[2] for hit in flat), np.int64, len(flat))
-        order = np.lexsort((hits.ids, -hits.scores), axis=1)
-        row = np.arange(len(found))[:, None]
-        return cls(hits.ids[row, order], hits.scores[row, order], hits.categories[row, order])
+        return hits._take(np.lexsort((hits.ids, -hits.scores), axis=1))
 
     @classmethod
     def none(cls, count: int, top_k: int) -> "Hits":
-        """What `count` queries found that were never asked."""
+        """No hits for `count` queries."""
         return cls.of([[]] * count, top_k)
 
     @classmethod
@@ -90,43 +86,67 @@ class Hits:
         return Hits(self.ids[chosen], self.scores[chosen], self.categories[chosen])
 
     def without(self, ids: NDArray[np.uint64]) -> "Hits":
-        """The hits but for one point, the same for all queries (1,) or each its own (n,); those after it move up."""
-        own = (self.ids == ids[:, None]) & np.isfinite(self.scores)
-        row, order = np.arange(len(own))[:, None], np.argsort(own, axis=1, kind="stable")
-        scores = np.where(own, np.float32(-np.inf), self.scores)
-        categories = np.where(own, -1, self.categories)
-        return Hits(self.ids[row, order], scores[row, order], categories[row, order])
+        """The hits but for one point, the same for all queries (1,) or one for each (n,); those after it move up."""
+        left_out = (self.ids == ids[:, None]) & np.isfinite(self.scores)
+        scores = np.where(left_out, np.float32(-np.inf), self.scores)
+        categories = np.where(left_out, -1, self.categories)
+        return Hits(self.ids, scores, categories)._take(np.argsort(left_out, axis=1, kind="stable"))
 
     def first(self, top_k: int) -> "Hits":
         """The best `top_k` of each query."""
         return Hits(self.ids[:, :top_k], self.scores[:, :top_k], self.categories[:, :top_k])
 
-
-def category_of(id: int, payload: Mapping[str, Any] | None) -> int:
-    """The category of a point.
-
-    Raises:
-        StoreError: it has none that a product could have.
-    """
-    found = (payload or {}).get("category_id")
-    if type(found) is not int or not 0 <= found < 2**63:
-        raise foreign(id, "a category_id")
-    return found
+    def _take(self, order: NDArray[np.intp]) -> "Hits":
+        """The hits of each query in another order, (n, k)."""
+        row = np.arange(len(order))[:, None]
+        return Hits(self.ids[row, order], self.scores[row, order], self.categories[row, order])
 
 
-def own_id(id: object) -> int:
-    """What an engine calls a point, which may be a UUID where Rubrika did not write it.
+def hit_of(hit: Any) -> Hit:  # noqa: ANN401 - of either engine
+    """What an engine found; StoreError when it is not a product."""
+    id = _product_id(hit.id)
+    return id, hit.score, _category_id(id, hit.payload)
 
-    Raises:
-        StoreError: it is no product's id.
-    """
+
+def point_of(record: Any) -> Point:  # noqa: ANN401
+    """What an engine has stored; StoreError when it is not a product."""
+    vectors = record.vector if isinstance(record.vector, dict) else {}
+    arrays = {name: np.asarray(row, np.float32) for name, row in vectors.items()}
+    return Point(_product_id(record.id), arrays, record.payload or {})
+
+
+def pages_of(read: Callable[[Any], tuple[Iterable[Any], Any]]) -> Iterator[list[Point]]:
+    """All pages; `read` takes an offset, None at first, and gives records and the next offset, None after the last."""
+    offset: Any = None
+    while True:
+        records, offset = read(offset)
+        points = [point_of(record) for record in records]
+        if points:
+            yield points
+        if offset is None:
+            return
+
+
+def counts_of(hits: Iterable[Any]) -> dict[str | int, int]:
+    """An engine's facet, most frequent first."""
+    return {hit.value: hit.count for hit in sorted(hits, key=lambda hit: (-hit.count, str(hit.value)))}
+
+
+def _category_id(id: int, payload: Mapping[str, Any] | None) -> int:
+    category = (payload or {}).get("category_id")
+    if type(category) is not int or not 0 <= category < 2**63:
+        raise _not_a_product(id, "a category_id")
+    return category
+
+
+def _product_id(id: object) -> int:
+    """The id of a point, which may be a UUID where Rubrika did not write it."""
     if not isinstance(id, int):
-        raise foreign(id, "a product_id")
+        raise _not_a_product(id, "a product_id")
     return id
 
 
-def foreign(id: object, lacks: str) -> StoreError:
-    """What to say of a point that Rubrika did not write."""
+def _not_a_product(id: object, lacks: str) -> StoreError:
     return StoreError(f"point {id} is not a product with {lacks}; use a collection or a folder that Rubrika filled")
 
 
@@ -143,7 +163,7 @@ class Store(Protocol):
         """Remove the points with these ids; an unknown id is no error."""
 
     def replace_payloads(self, payloads: Mapping[int, Payload]) -> None:
-        """Give points, by id, another whole payload; their vectors stay, and an unknown id is refused."""
+        """Replace whole payloads, by id; vectors stay, and an unknown id is refused."""
 
     def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:
         """Find the `top_k` nearest points of each query, queries being (n, size)."""
@@ -152,19 +172,19 @@ class Store(Protocol):
         """Return the points with these ids; an unknown id is left out."""
 
     def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:
-        """Yield all points in the order of their ids, some thousands at a time."""
+        """Yield all points in the order of their ids, hundreds or thousands at a time."""
 
     def count(self) -> int:
         """How many points there are."""
 
     def facet(self, key: str) -> dict[str | int, int]:
-        """How many points hold each value of `category_id`, on a server of any key in INDEXED; most frequent first."""
+        """How many points hold each value of `category_id`, on a server of any indexed key; most frequent first."""
 
     def optimise(self) -> None:
         """Build what makes searching fast, after many points were written."""
 
     def flush(self) -> None:
-        """Return when everything written is safe on disk."""
+        """Return when everything written is safe on the disk."""
 
     def close(self) -> None:
-        """Give up the store, so that another process can open it."""
+        """Close the store, so that another process can open it."""

@@ -1,4 +1,4 @@
-"""Where a Qdrant server is and how a collection on it is laid out: plain settings, free of the client library."""
+"""Where a Qdrant server is, and how a collection there is laid out and searched: plain settings, without the client."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -23,10 +23,11 @@ class Connection:
         api_key: the server's key, if it wants one.
         timeout: seconds to wait for one answer.
         grpc_port: where the server speaks gRPC; by default 6334 when the url says 6333, else nowhere.
-        assumed: nobody named the collection, so an index on this server goes by its own.
+        assumed: nobody named the collection, so an index on this server keeps its own.
 
     Raises:
-        StoreError: the url or the key is none, the url holds a password, or the key would cross a network in the clear.
+        StoreError: the url or the key cannot be one, the url holds a password, or the key would cross a network in the
+            clear.
     """
 
     url: str
@@ -39,7 +40,7 @@ class Connection:
     def __post_init__(self) -> None:
         parts = _split(self.url)
         if not self.collection:
-            raise StoreError(f"{self.server}: no collection is named; say which with --collection")
+            raise StoreError(f"{self.server}: no collection is named; give its name as collection")
         if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise StoreError(f"{self.server}: the API key has characters that no key has; copy it again")
         if self.api_key and parts.scheme == "http" and not self.is_loopback:
@@ -53,17 +54,21 @@ class Connection:
         return f"{parts.scheme}://{host}:{parts.port or HTTP_PORT}"
 
     def is_on(self, url: str) -> bool:
-        """Whether this is the server of a url; two may be one host's, under other paths."""
+        """Whether this is the server of a url; one host may have several, under other paths."""
         return _address(self.url) == _address(url)
 
     @property
     def is_loopback(self) -> bool:
         """Whether the server is on this machine."""
-        return _is_loopback(_split(self.url).hostname or "")
+        host = _split(self.url).hostname or ""
+        try:
+            return host == "localhost" or host.endswith(".localhost") or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
 
     @property
     def grpc_address(self) -> tuple[str, int] | None:
-        """Where gRPC may be answered."""
+        """Where the server may answer gRPC."""
         parts = _split(self.url)
         port = self.grpc_port or (GRPC_PORT if (parts.port or HTTP_PORT) == HTTP_PORT else None)
         return (parts.hostname or "", port) if port else None
@@ -74,11 +79,11 @@ class SearchOptions:
     """How a collection on a server is searched, whatever its layout; an index keeps it in its manifest.
 
     Args:
-        search_effort: candidates kept while walking the graph (hnsw_ef); None leaves it to the server.
-        oversampling: how many times more points than asked for are taken to be rescored, where vectors are quantised.
+        hnsw_ef: candidates kept while walking the HNSW graph; None leaves it to the server.
+        oversampling: how many times `top_k` points are taken to be rescored, where vectors are quantised.
     """
 
-    search_effort: int | None = None
+    hnsw_ef: int | None = None
     oversampling: float = 2.0
 
 
@@ -87,7 +92,7 @@ class ServerOptions:
     """How a new collection is laid out and searched; docs/scaling.md says when to change what.
 
     By default vectors are scanned in 8 bits and the best rescored by the full ones, as the embedded store does: a graph
-    is quicker, but gets lost among near duplicates. Past some 300,000 points a scan becomes slow: set `graph_links`.
+    is quicker, but gets lost among near duplicates. Past some 300,000 points a scan becomes slow: set `hnsw_m`.
 
     Args:
         shards: parts that a cluster spreads over its nodes; None leaves it to the server.
@@ -95,8 +100,8 @@ class ServerOptions:
         write_consistency: how many copies must have a write before it counts as done.
         on_disk: full vectors on disk, read only to rescore; the quantised ones stay in memory.
         quantisation: `int8` (a quarter of the memory), `turbo` (TurboQuant in 4 bits, an eighth) or `none`.
-        graph_links: links a point has in the HNSW graph (m); 0 makes no graph and scans.
-        graph_effort: candidates weighed for each link when the graph is made (ef_construct).
+        hnsw_m: links of a point in the HNSW graph; 0 makes no graph and scans.
+        ef_construct: candidates weighed for each link when the graph is built.
         search: how it is searched.
     """
 
@@ -105,8 +110,8 @@ class ServerOptions:
     write_consistency: int | None = None
     on_disk: bool = False
     quantisation: Quantisation = "int8"
-    graph_links: int = 0
-    graph_effort: int = 100
+    hnsw_m: int = 0
+    ef_construct: int = 100
     search: SearchOptions = SearchOptions()
 
 
@@ -129,12 +134,3 @@ def _split(url: str) -> SplitResult:
 def _address(url: str) -> tuple[str, str | None, int, str]:
     parts = _split(url)
     return parts.scheme, parts.hostname, parts.port or HTTP_PORT, parts.path.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

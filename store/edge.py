@@ -1,17 +1,15 @@
-"""Qdrant Edge: the engine itself in this process, its points in a folder; the only file that imports qdrant_edge."""
+"""Qdrant Edge: the engine in this process, its points in a folder; the only file that imports qdrant_edge."""
 
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import qdrant_edge as edge
 
 from rubrika.errors import StoreError
-from rubrika.store.base import FloatArray, Hits, Payload, Point, category_of, own_id
+from rubrika.store.base import FloatArray, Hit, Hits, Payload, Point, counts_of, hit_of, pages_of, point_of
 
 Result = TypeVar("Result")
 
@@ -45,8 +43,7 @@ class EdgeStore:
     def create(cls, folder: Path, sizes: Mapping[str, int], graph_from: int = GRAPH_FROM) -> "EdgeStore":
         """Make an empty store with one named vector for each entry of `sizes`; `graph_from` as in `open`."""
         folder.mkdir(parents=True, exist_ok=True)
-        shard = _call(folder, partial(edge.EdgeShard.create, str(folder), _config(sizes, _SCAN)))
-        store = cls(shard, folder, graph_from)
+        store = cls(_call(folder, edge.EdgeShard.create, str(folder), _config(sizes, _SCAN)), folder, graph_from)
         store._update(edge.UpdateOperation.create_field_index(_FACET, edge.PayloadSchemaType.Integer))
         return store
 
@@ -54,18 +51,17 @@ class EdgeStore:
     def open(cls, folder: Path, graph_from: int = GRAPH_FROM) -> "EdgeStore":
         """Open an existing store; refused in a sentence while another process holds it.
 
-        `graph_from`: with how many points `optimise` builds a graph; with half as many it does without one again.
+        `graph_from`: with how many points `optimise` builds a graph; below half as many it drops the graph again.
         """
         if not folder.is_dir():
             raise StoreError(f"{folder}: no store here; run `rubrika ingest` first")
-        return cls(_call(folder, partial(edge.EdgeShard.load, str(folder))), folder, graph_from)
+        return cls(_call(folder, edge.EdgeShard.load, str(folder)), folder, graph_from)
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
-        self._update(
-            edge.UpdateOperation.upsert_points(
-                [edge.Point(point.id, _plain(point.vectors), point.payload) for point in points]
-            )
-        )
+        def plain(point: Point) -> edge.Point:
+            return edge.Point(point.id, {name: row.tolist() for name, row in point.vectors.items()}, point.payload)
+
+        self._update(edge.UpdateOperation.upsert_points([plain(point) for point in points]))
 
     def delete(self, ids: Sequence[int]) -> None:  # noqa: D102
         self._update(edge.UpdateOperation.delete_points(list(ids)))
@@ -76,48 +72,44 @@ class EdgeStore:
             self._update(edge.UpdateOperation.overwrite_payload([id], payload))
 
     def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:  # noqa: D102
-        found: list[list[tuple[int, float, int]]] = []
         rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
         params = edge.SearchParams(hnsw_ef=max(GRAPH_EFFORT, top_k), quantization=rescored)
+
+        def request(query: list[float]) -> edge.QueryRequest:
+            nearest = edge.Query.Nearest(query, using=vector)
+            return edge.QueryRequest(top_k, query=nearest, with_payload=["category_id"], params=params)
+
+        found: list[list[Hit]] = []
         for start in range(0, len(queries), QUERY_BATCH):
-            requests = [
-                edge.QueryRequest(
-                    top_k, query=edge.Query.Nearest(row, using=vector), with_payload=["category_id"], params=params
-                )
-                for row in queries[start : start + QUERY_BATCH].tolist()
-            ]
-            batch = _call(self._folder, partial(self._shard.query_batch, edge.QueryBatchRequest(requests)))
-            found += [[_hit(hit) for hit in hits] for hits in batch]
+            requests = [request(row) for row in queries[start : start + QUERY_BATCH].tolist()]
+            batch = self._do(self._shard.query_batch, edge.QueryBatchRequest(requests))
+            found += [[hit_of(hit) for hit in hits] for hits in batch]
         return Hits.of(found, top_k)
 
     def fetch(self, ids: Sequence[int], payload: bool = True, vectors: bool = False) -> dict[int, Point]:  # noqa: D102
-        records = _call(self._folder, partial(self._shard.retrieve, list(ids), payload, vectors))
-        return {point.id: point for point in map(_point, records)}
+        records = self._do(self._shard.retrieve, list(ids), payload, vectors)
+        return {point.id: point for point in map(point_of, records)}
 
     def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:  # noqa: D102
-        wanted = payload if isinstance(payload, bool) else list(payload)
-        offset: Any = None
-        while True:
-            request = edge.ScrollRequest(offset, SCROLL_BATCH, with_payload=wanted, with_vector=vectors)
-            records, offset = _call(self._folder, partial(self._shard.scroll, request))
-            if records:
-                yield [_point(record) for record in records]
-            if offset is None:
-                return
+        keys = payload if isinstance(payload, bool) else list(payload)
+
+        def read(offset: Any) -> tuple[list[edge.Record], Any]:  # noqa: ANN401 - the engine's own type
+            request = edge.ScrollRequest(offset, SCROLL_BATCH, with_payload=keys, with_vector=vectors)
+            return self._do(self._shard.scroll, request)
+
+        return pages_of(read)
 
     def count(self) -> int:  # noqa: D102
-        return _call(self._folder, partial(self._shard.count, edge.CountRequest(exact=True)))
+        return self._do(self._shard.count, edge.CountRequest(exact=True))
 
     def facet(self, key: str) -> dict[str | int, int]:  # noqa: D102
-        request = edge.FacetRequest(key, FACET_LIMIT, exact=True)
-        hits = _call(self._folder, partial(self._shard.facet, request)).hits
-        return {hit.value: hit.count for hit in sorted(hits, key=lambda hit: (-hit.count, str(hit.value)))}
+        return counts_of(self._do(self._shard.facet, edge.FacetRequest(key, FACET_LIMIT, exact=True)).hits)
 
     def optimise(self) -> None:  # noqa: D102
         # What an optimisation that was killed has left there; the engine would never remove it.
         shutil.rmtree(self._folder / "temp_segments", ignore_errors=True)
         self._choose_layout()
-        _call(self._folder, self._shard.optimize)
+        self._do(self._shard.optimize)
 
     def flush(self) -> None:
         """Return when everything written is on the disk.
@@ -125,26 +117,28 @@ class EdgeStore:
         A process that is killed loses nothing that a method had returned from: it is in the shard's log, and done again
         at the next opening. Only a machine that stops can lose what was not flushed.
         """
-        _call(self._folder, self._shard.flush)
+        self._do(self._shard.flush)
 
     def close(self) -> None:  # noqa: D102
         self._shard.close()
 
     def _choose_layout(self) -> None:
-        """Have the next optimising build a graph, or do without one, by how many points there are."""
+        """Have the next `optimise` build a graph, or drop it, by how many points there are."""
         layout = _layout(self._folder)
         if layout is None:
             return
         sizes, has_graph = layout
-        count = self.count()
-        wanted = count >= (self._graph_from // 2 if has_graph else self._graph_from)
-        if wanted != has_graph:
+        wants_graph = self.count() >= (self._graph_from // 2 if has_graph else self._graph_from)
+        if wants_graph != has_graph:
             self.close()
-            config = _config(sizes, _GRAPH if wanted else _SCAN)
-            self._shard = _call(self._folder, partial(edge.EdgeShard.load, str(self._folder), config))
+            config = _config(sizes, _GRAPH if wants_graph else _SCAN)
+            self._shard = self._do(edge.EdgeShard.load, str(self._folder), config)
 
     def _update(self, operation: edge.UpdateOperation) -> None:
-        _call(self._folder, partial(self._shard.update, operation))
+        self._do(self._shard.update, operation)
+
+    def _do(self, method: Callable[..., Result], *arguments: object) -> Result:
+        return _call(self._folder, method, *arguments)
 
 
 def _config(sizes: Mapping[str, int], layout: edge.HnswIndexConfig) -> edge.EdgeConfig:
@@ -170,27 +164,11 @@ def _layout(folder: Path) -> tuple[dict[str, int], bool] | None:
         return None
 
 
-def _call(folder: Path, work: Callable[[], Result]) -> Result:
+def _call(folder: Path, method: Callable[..., Result], *arguments: object) -> Result:
     try:
-        return work()
+        return method(*arguments)
     # The engine raises bare Exception for every failure.
     except Exception as error:
         if "WouldBlock" in str(error):
             raise StoreError(f"{folder}: another process is using this index; wait for it to end, or stop it") from None
         raise StoreError(f"{folder}: the store failed ({' '.join(str(error).split())})") from None
-
-
-def _hit(hit: edge.ScoredPoint) -> tuple[int, float, int]:
-    id = own_id(hit.id)
-    return id, hit.score, category_of(id, hit.payload)
-
-
-def _plain(vectors: Mapping[str, FloatArray]) -> dict[str, Any]:
-    return {name: row.tolist() for name, row in vectors.items()}
-
-
-def _point(record: edge.Record) -> Point:
-    vectors = record.vector if isinstance(record.vector, dict) else {}
-    return Point(
-        own_id(record.id), {name: np.asarray(row, np.float32) for name, row in vectors.items()}, record.payload or {}
-    )

@@ -1,4 +1,4 @@
-"""What can go wrong between the client and a Qdrant server: which faults pass, how long to wait, what to say."""
+"""Requests to a Qdrant server: which faults pass, how long to wait before another try, one sentence for the rest."""
 
 import random
 import time
@@ -27,20 +27,25 @@ PASSING_CODES: set[object] = {
     grpc.StatusCode.ABORTED,
     grpc.StatusCode.INTERNAL,
 }
-REFUSED_CODES: set[object] = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
-LONGEST_REASON = 300
+# What gRPC says instead of an HTTP status.
+STATUS: dict[object, int] = {
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+}
+MAX_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a passing fault is tried again; waits double, shortened by chance so that streams come apart.
+    """How often a request is made; waits double, with random jitter so that streams come apart.
 
-    The seven tries take some twenty seconds, about what a server needs to come back.
+    Seven tries take some twenty seconds, about what a server needs to come back.
     """
 
     tries: int = 7
     first_wait: float = 0.5
-    longest_wait: float = 15.0
+    max_wait: float = 15.0
     seed: int = 0
 
 
@@ -49,57 +54,60 @@ class NoCollectionError(StoreError):
 
 
 class RetryingClient:
-    """Makes every request to a server, and turns what goes wrong into one sentence.
-
-    Args:
-        connection: whom the sentences are about, and the key that they must not hold.
-        policy: how often to try again.
-    """
+    """Makes requests again where a fault passes, and turns any other into one sentence that never holds the key."""
 
     def __init__(self, connection: Connection, policy: RetryPolicy) -> None:
-        self._connection, self._patience = connection, policy
-        self._chance = random.Random(policy.seed)  # noqa: S311 - spreads waits, guards nothing
+        self._connection, self._policy = connection, policy
+        self._random = random.Random(policy.seed)  # noqa: S311 - spreads waits, guards nothing
 
-    def __call__(self, work: Callable[[], Result]) -> Result:
-        """Do `work`, which must be safe to do twice: a lost answer does not tell whether it was done."""
-        for attempt in range(1, self._patience.tries):
+    def __call__(self, request: Callable[[], Result]) -> Result:
+        """Make a request that is safe to make twice: a lost answer does not tell whether it was carried out."""
+        attempt = 0
+        while True:
+            attempt += 1
             try:
-                return work()
+                return request()
             except FAULTS as fault:
-                if not _passes(fault):
-                    raise self.sentence(fault) from None
+                if attempt >= self._policy.tries or not _passes(fault):
+                    raise self._sentence(fault) from None
                 time.sleep(self._wait(attempt, fault))
-        try:
-            return work()
-        except FAULTS as fault:
-            raise self.sentence(fault) from None
 
     def _wait(self, attempt: int, fault: Exception) -> float:
-        policy = self._patience
-        doubled = policy.first_wait * 2.0 ** (attempt - 1) * self._chance.uniform(0.5, 1.0)
-        asked = float(fault.retry_after_s) if isinstance(fault, ResourceExhaustedResponse) else 0.0
-        return min(max(doubled, asked), policy.longest_wait)
+        doubled = self._policy.first_wait * 2.0 ** (attempt - 1) * self._random.uniform(0.5, 1.0)
+        requested = float(fault.retry_after_s) if isinstance(fault, ResourceExhaustedResponse) else 0.0
+        return min(max(doubled, requested), self._policy.max_wait)
 
-    def sentence(self, fault: Exception) -> StoreError:
-        """Say what happened, about which server, and what to do."""
+    def _sentence(self, fault: Exception) -> StoreError:
+        """What happened, on which server, and what to do."""
         connection = self._connection
-        status, said = _status(fault), _reason(fault)
-        if status in (401, 403):
-            what = _refusal(connection)
-        elif _is_missing(fault):
+        status, reason, missing = _status(fault), _reason(fault), _is_missing(fault)
+        if status in (401, 403) and connection.api_key:
+            what = "the server refuses this API key, or it may only read; set QDRANT_API_KEY to one that may do this"
+        elif status in (401, 403):
+            what = "the server wants an API key; set QDRANT_API_KEY"
+        elif missing:
             what = f"no collection «{connection.collection}» here; make it with `rubrika ingest` or `rubrika push`"
-        elif _timed_out(fault):
+        elif _code(fault) is grpc.StatusCode.DEADLINE_EXCEEDED or isinstance(_source(fault), httpx.TimeoutException):
             what = f"no answer within {connection.timeout:g} seconds; see whether the server is overloaded, try again"
-        elif _is_network(fault):
-            what = f"no server answers ({said}); start it, or correct the url"
-        elif isinstance(fault, ResponseHandlingException) or said == "status 404":
+        elif _code(fault) is grpc.StatusCode.UNAVAILABLE or isinstance(_source(fault), httpx.TransportError):
+            what = f"no server answers ({reason}); start it, or correct the url"
+        elif isinstance(fault, ResponseHandlingException) or reason == "status 404":
             what = "what answers is not a Qdrant server; correct the url"
         else:
-            what = f"the server refused ({said})"
+            what = f"the server refused ({reason})"
         message = f"{connection.server}: {what}"
         # A proxy may quote a request in its answer; the key is cut out wherever it came from.
-        kind = NoCollectionError if _is_missing(fault) else StoreError
-        return kind(message.replace(connection.api_key, "…") if connection.api_key else message)
+        message = message.replace(connection.api_key, "…") if connection.api_key else message
+        return NoCollectionError(message) if missing else StoreError(message)
+
+
+def _passes(fault: Exception) -> bool:
+    return (
+        isinstance(fault, ResourceExhaustedResponse)
+        or isinstance(_source(fault), httpx.TransportError)
+        or _code(fault) in PASSING_CODES
+        or _status(fault) in PASSING_STATUS
+    )
 
 
 def _is_missing(fault: Exception) -> bool:
@@ -109,53 +117,30 @@ def _is_missing(fault: Exception) -> bool:
     return _status(fault) == 404 and "ollection" in _reason(fault)
 
 
-def _refusal(connection: Connection) -> str:
-    if connection.api_key:
-        return "the server refuses this API key, or it may only read; set QDRANT_API_KEY to one that may do this"
-    return "the server wants an API key; set QDRANT_API_KEY"
-
-
-def _passes(fault: Exception) -> bool:
-    if isinstance(fault, grpc.RpcError):
-        return _code(fault) in PASSING_CODES
-    if isinstance(fault, ResponseHandlingException):
-        return isinstance(fault.source, httpx.TransportError)
-    return isinstance(fault, ResourceExhaustedResponse) or _status(fault) in PASSING_STATUS
-
-
-def _timed_out(fault: Exception) -> bool:
-    if isinstance(fault, grpc.RpcError):
-        return _code(fault) is grpc.StatusCode.DEADLINE_EXCEEDED
-    return isinstance(fault, ResponseHandlingException) and isinstance(fault.source, httpx.TimeoutException)
-
-
-def _is_network(fault: Exception) -> bool:
-    if isinstance(fault, grpc.RpcError):
-        return _code(fault) is grpc.StatusCode.UNAVAILABLE
-    return isinstance(fault, ResponseHandlingException) and isinstance(fault.source, httpx.TransportError)
-
-
-def _status(fault: Exception) -> int | None:
-    """The HTTP status, or the one that a gRPC code stands for."""
-    if isinstance(fault, grpc.RpcError):
-        return 403 if _code(fault) in REFUSED_CODES else 404 if _code(fault) is grpc.StatusCode.NOT_FOUND else None
-    return fault.status_code if isinstance(fault, UnexpectedResponse) else None
+def _source(fault: Exception) -> Exception | None:
+    """The error of the network that the client wraps."""
+    return fault.source if isinstance(fault, ResponseHandlingException) else None
 
 
 def _code(fault: Exception) -> object:
     return fault.code() if isinstance(fault, grpc.Call) else None
 
 
+def _status(fault: Exception) -> int | None:
+    """The HTTP status, or the one that a gRPC code stands for."""
+    return fault.status_code if isinstance(fault, UnexpectedResponse) else STATUS.get(_code(fault))
+
+
 def _reason(fault: Exception) -> str:
     """What the server or the network says, on one line and not too long."""
-    said = str(fault)
+    reason = str(fault)
     if isinstance(fault, grpc.Call):
-        said = str(fault.details())
+        reason = str(fault.details())
     elif isinstance(fault, ResponseHandlingException):
-        said = str(fault.source) or type(fault.source).__name__
+        reason = str(fault.source) or type(fault.source).__name__
     elif isinstance(fault, UnexpectedResponse):
-        said = f"status {fault.status_code}"
+        reason = f"status {fault.status_code}"
         # Only Qdrant answers like this.
         with suppress(ValueError, KeyError, TypeError):
-            said = str(fault.structured()["status"]["error"])
-    return " ".join(said.split())[:LONGEST_REASON]
+            reason = str(fault.structured()["status"]["error"])
+    return " ".join(reason.split())[:MAX_REASON]

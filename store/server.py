@@ -1,27 +1,32 @@
-"""The store on a Qdrant server."""
+"""The store on a Qdrant server: a collection made, opened, written, searched, deleted, and named by an alias."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from qdrant_client import QdrantClient, models
 
-from rubrika.store.base import FloatArray, Hits, Payload, Point, category_of, own_id
-from rubrika.store.collection import INDEXING_THRESHOLD, Collection, is_local, search_params
+from rubrika.errors import StoreError
+from rubrika.store import collection
+from rubrika.store.base import FloatArray, Hit, Hits, Payload, Point, counts_of, hit_of, pages_of, point_of
 from rubrika.store.connection import Connection, SearchOptions, ServerOptions
-from rubrika.store.faults import RetryPolicy
+from rubrika.store.faults import NoCollectionError, RetryingClient, RetryPolicy
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 WRITE_BATCH = 128
 STREAMS = 3
 QUERY_BATCH = 128
 # A page of vectors is some megabytes of JSON; payloads alone are light.
-SCROLL_BATCH = 2_048
-SCROLL_VECTORS_BATCH = 512
+PAGE = 2_048
+VECTORS_PAGE = 512
 FACET_LIMIT = 1_000_000
 OPTIMISE_SECONDS = 1_800.0
 OPTIMISE_POLL_SECONDS = 0.2
@@ -30,16 +35,25 @@ OPTIMISE_POLL_SECONDS = 0.2
 class ServerStore:
     """A collection on a Qdrant server, as a `Store`; made by `create` or `open`.
 
-    A request that fails in passing is made again with growing waits: each is safe to repeat, points having ids of ours.
+    A request that fails in passing is made again with growing waits: points have our ids, so each is safe to repeat.
+
+    Attributes:
+        sizes: the width of each named vector.
+        is_ours: whether Rubrika made the collection; any other is only read.
     """
 
-    def __init__(self, collection: Collection, search: SearchOptions) -> None:
-        self._collection, self._client = collection, collection.client
-        self._do, self._error = collection.do, collection.error
-        # The client's memory mode bears one thread, and says at a search that it has no use for these.
-        local = is_local(self._client)
+    def __init__(self, connection: Connection, client: QdrantClient | None, search: SearchOptions) -> None:
+        self._connection = connection
+        self._lent = client is not None
+        self._client = client or collection.connect(connection)
+        # Until it is open, one try: whoever mistyped the url should not wait.
+        self._call = RetryingClient(connection, RetryPolicy(tries=1))
+        self.sizes: dict[str, int] = {}
+        self.is_ours = False
+        # The client's memory mode takes one thread, and warns of search parameters, which it has no use for.
+        local = collection.is_local(self._client)
         self._streams = 1 if local else STREAMS
-        self._params = None if local else search_params(search)
+        self._params = None if local else collection.search_params(search)
 
     @classmethod
     def create(
@@ -56,15 +70,15 @@ class ServerStore:
         Args:
             connection: server and name of the collection.
             sizes: the width of each named vector.
-            options: how it is laid out and searched; one that exists keeps its layout.
-            client: a client to use instead of connecting, such as one in memory; it stays open.
+            options: how it is laid out and searched; an existing one keeps its layout.
+            client: used instead of a new one, such as one in memory; it stays open.
             policy: how often a passing fault is tried again.
 
         Raises:
             StoreError: it cannot be reached, exists with other vectors, or holds points that Rubrika did not write.
         """
         options = options or ServerOptions()
-        return cls(Collection.create(connection, sizes, options, client, policy), options.search)
+        return cls(connection, client, options.search)._opened(sizes, options, policy)
 
     @classmethod
     def open(
@@ -81,17 +95,10 @@ class ServerStore:
         Raises:
             StoreError: it cannot be reached, does not exist, or has other vectors.
         """
-        return cls(Collection.open(connection, sizes, client, policy), search or SearchOptions())
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The width of each named vector."""
-        return dict(self._collection.sizes)
+        return cls(connection, client, search or SearchOptions())._opened(sizes, None, policy)
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
-        structs = [
-            models.PointStruct(id=point.id, vector=self._plain(point), payload=point.payload) for point in points
-        ]
+        structs = [models.PointStruct(id=each.id, vector=self._plain(each), payload=each.payload) for each in points]
         self._write(structs, lambda batch: self._do(self._client.upsert, points=batch, wait=True))
 
     def delete(self, ids: Sequence[int]) -> None:  # noqa: D102
@@ -107,73 +114,134 @@ class ServerStore:
 
     def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:  # noqa: D102
         self._check_size(vector, queries.shape[1], "a query")
-        found: list[list[tuple[int, float, int]]] = []
+        query = partial(
+            models.QueryRequest, using=vector, limit=top_k, with_payload=["category_id"], params=self._params
+        )
+        found: list[list[Hit]] = []
         for start in range(0, len(queries), QUERY_BATCH):
-            requests = [
-                models.QueryRequest(
-                    query=row, using=vector, limit=top_k, with_payload=["category_id"], params=self._params
-                )
-                for row in queries[start : start + QUERY_BATCH].tolist()
-            ]
+            requests = [query(query=row) for row in queries[start : start + QUERY_BATCH].tolist()]
             answers = self._do(self._client.query_batch_points, requests=requests)
-            found += [[_hit(hit) for hit in answer.points] for answer in answers]
+            found += [[hit_of(hit) for hit in answer.points] for answer in answers]
         return Hits.of(found, top_k)
 
     def fetch(self, ids: Sequence[int], payload: bool = True, vectors: bool = False) -> dict[int, Point]:  # noqa: D102
         if not ids:
             return {}
         records = self._do(self._client.retrieve, ids=list(ids), with_payload=payload, with_vectors=vectors)
-        return {point.id: point for point in map(_point, records)}
+        return {point.id: point for point in map(point_of, records)}
 
     def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:  # noqa: D102
-        wanted = payload if isinstance(payload, bool) else list(payload)
-        page = partial(
-            self._client.scroll,
-            limit=SCROLL_VECTORS_BATCH if vectors else SCROLL_BATCH,
-            with_payload=wanted,
-            with_vectors=vectors,
-        )
-        offset: Any = None
-        while True:
-            records, offset = self._do(page, offset=offset)
-            if records:
-                yield [_point(record) for record in records]
-            if offset is None:
-                return
+        keys = payload if isinstance(payload, bool) else list(payload)
+        limit = VECTORS_PAGE if vectors else PAGE
+        page = partial(self._client.scroll, limit=limit, with_payload=keys, with_vectors=vectors)
+        return pages_of(lambda offset: self._do(page, offset=offset))
 
     def count(self) -> int:  # noqa: D102
-        return self._collection.count()
+        return self._do(self._client.count, exact=True).count
 
     def facet(self, key: str) -> dict[str | int, int]:  # noqa: D102
-        hits = self._do(self._client.facet, key=key, limit=FACET_LIMIT, exact=True).hits
-        return {hit.value: hit.count for hit in sorted(hits, key=lambda hit: (-hit.count, str(hit.value)))}
+        return counts_of(self._do(self._client.facet, key=key, limit=FACET_LIMIT, exact=True).hits)
 
     def optimise(self) -> None:
-        """Let the server quantise and index what was loaded, and wait for it.
+        """Let the server quantise and index what was loaded, and wait up to half an hour for it.
 
-        Past half an hour it goes on by itself: searching stays right meanwhile, only slower.
+        It goes on by itself after that; until it is done, searching is right but slower.
         """
-        threshold = models.OptimizersConfigDiff(indexing_threshold=INDEXING_THRESHOLD)
+        threshold = models.OptimizersConfigDiff(indexing_threshold=collection.INDEXING_THRESHOLD)
         self._do(self._client.update_collection, optimizers_config=threshold)
         end = time.monotonic() + OPTIMISE_SECONDS
         while time.monotonic() < end:
-            # First a moment, in which the server sees that there is something to do.
+            # The server needs a moment to see that there is something to do.
             time.sleep(OPTIMISE_POLL_SECONDS)
-            info = self._collection.info()
+            info = self._info()
             if info.status == models.CollectionStatus.GREEN:
                 return
             if info.status == models.CollectionStatus.RED:
-                raise self._error("the server failed to optimise it; see the server's log")
+                raise self.error("the server failed to optimise it; see the server's log")
 
     def flush(self) -> None:
         """Nothing to do: what the server has acknowledged is in its log on disk."""
 
-    def close(self) -> None:  # noqa: D102
-        self._collection.close()
+    def close(self) -> None:
+        """Close the connection; a client that was lent is its owner's to close."""
+        if not self._lent:
+            self._client.close()
+
+    def drop(self) -> None:
+        """Delete the collection itself."""
+        self.check_ours()
+        self._do(self._client.delete_collection)
+
+    def aliases(self) -> set[str]:
+        """The aliases of all collections on its server."""
+        return {alias.alias_name for alias in self._call(self._client.get_aliases).aliases}
+
+    def switch(self, alias: str) -> None:
+        """Let `alias` name this collection from one request to the next."""
+        self.check_ours()
+        named = models.CreateAlias(collection_name=self._connection.collection, alias_name=alias)
+        forget = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
+        both: list[models.AliasOperations] = [forget, models.CreateAliasOperation(create_alias=named)]
+        self._call(lambda: self._client.update_collection_aliases(both))
+
+    def check_ours(self) -> None:
+        """Refuse to change what Rubrika did not make."""
+        if not self.is_ours:
+            raise self.error("it was not made by Rubrika, so nothing is written to it; choose another collection")
+
+    def error(self, what: str) -> StoreError:
+        """A failure of this collection in one sentence."""
+        return StoreError(f"collection «{self._connection.collection}» on {self._connection.server}: {what}")
+
+    def _opened(
+        self, sizes: Mapping[str, int] | None, create: ServerOptions | None, policy: RetryPolicy | None
+    ) -> "ServerStore":
+        """Look at the collection, or with `create` make it when there is none; whatever fails closes the connection."""
+        try:
+            try:
+                info = self._info()
+            except NoCollectionError:
+                if create is None:
+                    raise
+                self._do(self._client.create_collection, **collection.layout(sizes or {}, create))
+                info = self._info()
+            differs = collection.difference(info, sizes) if sizes is not None else None
+            if differs:
+                raise self.error(f"its vectors are not the index's: {differs}; choose another collection")
+            self.sizes = {name: params.size for name, params in collection.vectors_of(info).items()}
+            self.is_ours = collection.is_ours(info)
+            if create is not None:
+                self._take_over()
+        except BaseException:
+            self.close()
+            raise
+        self._call = RetryingClient(self._connection, policy or RetryPolicy())
+        return self
+
+    def _take_over(self) -> None:
+        """Mark the collection as ours when it is empty, and have its payload indexes."""
+        if not self.is_ours:
+            if self.count():
+                raise self.error("it holds points that Rubrika did not write; choose another collection")
+            self._do(self._client.update_collection, metadata=collection.METADATA)
+            self.is_ours = True
+        # Before there are points they are made quicker than after; facets need them.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Payload indexes have no effect", UserWarning)
+            for key, kind in collection.INDEXED.items():
+                schema = models.PayloadSchemaType(kind)
+                self._do(self._client.create_payload_index, field_name=key, field_schema=schema, wait=True)
+
+    def _do(self, method: Callable[..., Result], **arguments: Any) -> Result:  # noqa: ANN401 - whatever it takes
+        """Call a method of the client on this collection, again when it fails in passing."""
+        return self._call(partial(method, self._connection.collection, **arguments))
+
+    def _info(self) -> models.CollectionInfo:
+        return self._do(self._client.get_collection)
 
     def _write(self, items: Sequence[Item], send: Callable[[Sequence[Item]], object]) -> None:
-        """Send items in batches, some at a time; `send` waits: what is not waited for may be dropped in silence."""
-        self._collection.check_ours()
+        """Send items in batches, some at a time; `send` must wait: a write not waited for may be dropped in silence."""
+        self.check_ours()
         batches = [items[start : start + WRITE_BATCH] for start in range(0, len(items), WRITE_BATCH)]
         if self._streams == 1 or len(batches) < 2:
             for batch in batches:
@@ -184,31 +252,43 @@ class ServerStore:
             for _ in pool.map(send, batches):
                 pass
         finally:
-            # After a failure the batches still waiting would only be tried in vain, one after another.
+            # After a failure the batches still waiting would fail too, one after another.
             pool.shutdown(cancel_futures=True)
 
     def _plain(self, point: Point) -> Any:  # noqa: ANN401 - of the client's unions of vectors
         for name, row in point.vectors.items():
             self._check_size(name, len(row), f"product {point.id}")
             if not np.isfinite(row).all():
-                raise self._error(f"product {point.id} has a «{name}» vector with numbers that are not finite")
+                raise self.error(f"product {point.id} has a «{name}» vector with numbers that are not finite")
         return {name: row.tolist() for name, row in point.vectors.items()}
 
     def _check_size(self, vector: str, size: int, whose: str) -> None:
-        if vector not in self._collection.sizes:
-            raise self._error(f"it has no «{vector}» vector; it has {', '.join(self._collection.sizes) or 'none'}")
-        wanted = self._collection.sizes[vector]
+        if vector not in self.sizes:
+            raise self.error(f"it has no «{vector}» vector; it has {', '.join(self.sizes) or 'none'}")
+        wanted = self.sizes[vector]
         if size != wanted:
-            raise self._error(f"{whose} has {size} numbers in «{vector}», the collection {wanted}")
+            raise self.error(f"{whose} has {size} numbers in «{vector}», the collection {wanted}")
 
 
-def _hit(hit: models.ScoredPoint) -> tuple[int, float, int]:
-    id = own_id(hit.id)
-    return id, hit.score, category_of(id, hit.payload)
+def delete_collection(connection: Connection) -> None:
+    """Delete a collection with all its points: only one that Rubrika made, and one that does not exist is no error."""
+    with suppress(NoCollectionError), closing(ServerStore.open(connection)) as store:
+        store.drop()
 
 
-def _point(record: models.Record) -> Point:
-    vectors = record.vector if isinstance(record.vector, dict) else {}
-    return Point(
-        own_id(record.id), {name: np.asarray(row, np.float32) for name, row in vectors.items()}, record.payload or {}
-    )
+def check_alias(connection: Connection, alias: str) -> None:
+    """Refuse, before hours of work, an alias that is a collection, or names one that Rubrika did not make."""
+    if alias == connection.collection:
+        raise StoreError(f"{connection.server}: an alias cannot be called as its collection; choose another alias")
+    with suppress(NoCollectionError), closing(ServerStore.open(replace(connection, collection=alias))) as store:
+        if alias not in store.aliases():
+            raise store.error("it is a collection, so it cannot be an alias; choose another alias")
+        if not store.is_ours:
+            raise store.error("it is an alias of a collection that Rubrika did not make; choose another alias")
+
+
+def switch_alias(connection: Connection, alias: str) -> None:
+    """Let `alias`, if `check_alias` allows it, name a collection of ours from one request to the next."""
+    check_alias(connection, alias)
+    with closing(ServerStore.open(connection)) as store:
+        store.switch(alias)

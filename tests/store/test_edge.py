@@ -33,7 +33,7 @@ def vectors(store: EdgeStore) -> dict[int, bytes]:
 def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run lines in a process of their own, with what this module has and `folder`."""
     head = "import sys; sys.path.insert(0, sys.argv[2]); from test_edge import *; folder = Path(sys.argv[1])\n"
-    command = [sys.executable, "-c", head + script, folder, Path(__file__).parents[1]]
+    command = [sys.executable, "-c", head + script, folder, Path(__file__).parent]
     return subprocess.run(command, capture_output=True, text=True)
 
 

@@ -19,11 +19,11 @@ from qdrant_http import QdrantOverHttp, serve
 
 from rubrika.errors import StoreError
 from rubrika.store.base import Point
-from rubrika.store.collection import connect, delete_collection, layout, switch_alias
+from rubrika.store.collection import connect, layout
 from rubrika.store.connection import Connection, ServerOptions
 from rubrika.store.faults import RetryingClient, RetryPolicy
 from rubrika.store.open import temporary_collection
-from rubrika.store.server import ServerStore
+from rubrika.store.server import ServerStore, delete_collection, switch_alias
 
 KEY = "tiN8-secret-oL3vq"
 SIZES = {"text": SIZE}
@@ -347,7 +347,7 @@ def test_options_become_the_layout_of_the_collection() -> None:
     assert plain["hnsw_config"].m == 0
     assert plain["quantization_config"].scalar.type == "int8"
     chosen = ServerOptions(
-        shards=6, replicas=2, write_consistency=2, on_disk=True, quantisation="turbo", graph_links=16, graph_effort=200
+        shards=6, replicas=2, write_consistency=2, on_disk=True, quantisation="turbo", hnsw_m=16, ef_construct=200
     )
     made = layout(SIZES, chosen)
     assert made["vectors_config"]["text"].on_disk

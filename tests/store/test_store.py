@@ -13,10 +13,9 @@ from qdrant_http import serve
 
 from rubrika.errors import StoreError
 from rubrika.store.base import Point, Store
-from rubrika.store.collection import delete_collection
 from rubrika.store.connection import Connection
 from rubrika.store.edge import EdgeStore
-from rubrika.store.server import ServerStore
+from rubrika.store.server import ServerStore, delete_collection
 
 SIZES = {"text": SIZE, "image": 4}
 
