@@ -1,11 +1,13 @@
 """Files that get their name only when they are complete, and one sentence when a disk is full or refuses them."""
 
+import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,6 +59,18 @@ def check_room(folder: Path) -> None:
             f"{folder}: its disk has {free // 2**20} MB left, and writing takes {ROOM // 2**20} to be safe; "
             f"make room, then run the same command again to go on"
         )
+
+
+def read_json(path: Path, max_bytes: int) -> Any:  # noqa: ANN401 - whatever the file holds
+    """Read a file that may be anybody's: ValueError when it is too large, too deep or no JSON, OSError as ever."""
+    with path.open("rb") as file:
+        text = file.read(max_bytes + 1)
+    if len(text) > max_bytes:
+        raise ValueError(f"more than {max_bytes // 10**6} MB")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
 
 
 def sync(path: Path) -> None:

@@ -71,7 +71,7 @@ def with_unseen_bonus(
         seen: by learned vector, the categories that its encoder learned from, ascending.
     """
     return {
-        name: _with_unseen_bonus(found, seen[name], settings.newcomer_bonus) if name in seen else found
+        name: _with_unseen_bonus(found, seen[name], settings.unseen_bonus) if name in seen else found
         for name, found in hits.items()
     }
 

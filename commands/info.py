@@ -33,7 +33,7 @@ def info(
 
     with Index.open(Location(index, server_of(url, collection), cache.expanduser(), api_key())) as opened:
         grown = staleness(opened)
-        found: dict[str, Any] = asdict(opened.manifest) | {
+        found: dict[str, Any] = opened.manifest.to_dict() | {
             "products": opened.store.count(),
             "categories": len(opened.store.facet("category_id")),
             "since_learning": asdict(grown) if grown else None,

@@ -55,6 +55,6 @@ def tune(
             max_error=max_error,
             progress=Terminal(),
         )
-        vote = replace(found.vote, newcomer_bonus=manifest.vote.newcomer_bonus)
+        vote = replace(found.vote, unseen_bonus=manifest.vote.unseen_bonus)
         replace(Manifest.read(index), vote=vote, calibration=found.calibration).write(index)
     answer(found.to_dict(), as_json, tuning_table(found))

@@ -56,7 +56,7 @@ class Tuned:
     def to_dict(self) -> dict[str, Any]:
         """All of it in plain values."""
         return {
-            "vote": asdict(self.vote),
+            "vote": self.vote.to_dict(),
             "parts": [{"name": part.name, **asdict(part.metrics)} for part in self.parts],
             "confidence": asdict(self.selective_risk),
             "chosen_on": self.chosen_on,

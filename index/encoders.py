@@ -1,4 +1,4 @@
-"""The encoders of an index at work: products and their pictures in, named vectors out, nothing encoded twice."""
+"""The encoders of an index: products and their pictures in, named vectors out, nothing encoded twice."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +19,9 @@ from rubrika.products.product import Product, text_hash
 
 @dataclass(frozen=True)
 class EncodedProducts:
-    """Named vectors of n products.
+    """Named vectors of n products, and which of them have a picture that cannot be used, and why.
 
-    Args:
-        vectors: float32 (n, size) by name; a row of zeros is a product that lacks this vector.
-        failures: which products have a picture that cannot be used, and why.
+    `vectors` are float32 (n, size) by name; a row of zeros is a product that lacks this vector.
     """
 
     vectors: Mapping[str, FloatArray]
@@ -35,12 +33,7 @@ class EncodedProducts:
 
 
 class PictureHashes(NamedTuple):
-    """The pictures of n products.
-
-    Args:
-        hashes: of each product's picture, None where there is none to use.
-        failures: which products have a picture that cannot be used, and why.
-    """
+    """The hash of each product's picture, None where there is none to use; and which cannot be used, and why."""
 
     hashes: list[str | None]
     failures: dict[int, str]
@@ -82,24 +75,23 @@ class Encoders:
         Args:
             products: n products.
             pictures: where their pictures are, if anywhere.
-            names: the vectors that are wanted, all of them by default.
-            known: what `picture_hashes` said of these products, when it was asked before.
-            given: vectors (n, size) by name that are taken as they are rather than made; a row of zeros is a product
-                that lacks this vector.
+            names: of the vectors that are wanted, by default all.
+            known: the `picture_hashes` of these products, when they are known.
+            given: vectors (n, size) by name that need not be made; a row of zeros is a product that lacks this vector.
         """
         wanted = self.sizes if names is None else names
         vectors, failures = dict(given or {}), dict[int, str]()
-        missing = set(wanted) - set(vectors)
-        inputs = self.joint.config.inputs if self.joint and JOINT in missing else {}
-        missing |= set(inputs) - set(vectors)
+        joint = self.joint if JOINT in wanted and JOINT not in vectors else None
+        inputs = joint.config.inputs if joint else {}
+        missing = {*wanted, *inputs} - vectors.keys()
         if TEXT in missing:
-            vectors[TEXT] = self._texts(products)
+            vectors[TEXT] = self._texts([product.text for product in products])
         if self.image is not None and IMAGE in missing:
             known = known or self.picture_hashes(products, pictures)
             vectors[IMAGE], failures = self._pictures(self.image, products, pictures, known)
-        if self.joint is not None and JOINT in missing:
+        if joint is not None:
             texts = [product.text for product in products]
-            vectors[JOINT] = self.joint.encode(texts, {name: vectors[name] for name in inputs})
+            vectors[JOINT] = joint.encode(texts, {name: vectors[name] for name in inputs})
         return EncodedProducts({name: _finite(vectors[name]) for name in wanted if name in vectors}, failures)
 
     def picture_hashes(self, products: Sequence[Product], pictures: PictureFolder | None) -> PictureHashes:
@@ -115,38 +107,27 @@ class Encoders:
 
     def encode_title(self, title: str, vector: str) -> FloatArray:
         """The vector of a product of which only a title is known, (size,)."""
-        vectors = self.encode([Product(0, title, title, 0)], None, [vector]).vectors[vector]
-        return vectors.reshape(-1)
+        return self.encode([Product(0, title, title, 0)], None, [vector]).vectors[vector].reshape(-1)
 
     def encode_picture(self, path: Path, vector: str) -> FloatArray:
-        """The vector of a product of which only a picture is known, (size,).
-
-        Raises:
-            PictureError: it cannot be used.
-        """
+        """The vector of a product of which only a picture is known, (size,); PictureError when it cannot be used."""
         encoded = self.encode([Product(0, "", "", 0)], PictureFolder(path.parent, {0: path.name}), [IMAGE, vector])
         for reason in encoded.failures.values():
             raise PictureError(reason)
         return encoded.vectors[vector].reshape(-1)
 
-    def _texts(self, products: Sequence[Product]) -> FloatArray:
-        texts = [product.text for product in products]
+    def _texts(self, texts: Sequence[str]) -> FloatArray:
         if self._text_cache is None:
             return self.text.encode(texts)
         hashes = [text_hash(text) for text in texts]
         return cached_encode(self._text_cache, hashes, lambda rows: self.text.encode([texts[row] for row in rows]))
 
     def _pictures(
-        self,
-        encoder: PictureEncoder,
-        products: Sequence[Product],
-        pictures: PictureFolder | None,
-        known: PictureHashes,
+        self, encoder: PictureEncoder, products: Sequence[Product], pictures: PictureFolder | None, known: PictureHashes
     ) -> tuple[FloatArray, dict[int, str]]:
-        failures = dict(known.failures)
-        vectors = np.zeros((len(products), encoder.size), np.float32)
-        if self._picture_cache is not None and any(known.hashes):
-            paths = [pictures.find(product.id) if pictures else None for product in products]
+        failures, vectors = dict(known.failures), np.zeros((len(products), encoder.size), np.float32)
+        if self._picture_cache is not None and pictures and any(known.hashes):
+            paths = [pictures.find(product.id) for product in products]
             encoded = cached_pictures(encoder, paths, known.hashes, self._picture_cache)
             vectors[encoded.rows] = encoded.vectors
             failures |= dict(encoded.failures)
@@ -154,7 +135,7 @@ class Encoders:
 
     @cached_property
     def _text_cache(self) -> VectorCache | None:
-        """The learned encoder is quicker than a cache; a pretrained one is not."""
+        """Of a pretrained encoder; a learned one is quicker than a cache."""
         identity = getattr(self.text, "identity", None)
         return VectorCache(self.cache / "vectors", identity, self.text.size) if identity else None
 
@@ -164,6 +145,6 @@ class Encoders:
 
 
 def _finite(vectors: FloatArray) -> FloatArray:
-    """Vectors with zeros in place of rows that are not numbers: a store would find them near everything or nothing."""
+    """Zeros in place of rows with NaN or infinity, which a store would find near everything or nothing."""
     good = np.isfinite(vectors).all(axis=1, keepdims=True)
     return vectors if good.all() else np.where(good, vectors, np.float32(0))

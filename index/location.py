@@ -1,13 +1,15 @@
-"""Where an index is, and where its points are: in its folder, or on a server that may be told the key."""
+"""Where an index is, its files, and its points: in the folder, or on a server that may or may not get the API key."""
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rubrika.errors import StoreError
-from rubrika.index.manifest import SERVER, Manifest, edge_folder
+from rubrika.index.manifest import MANIFEST, SERVER, Manifest
 from rubrika.store.connection import Connection
-from rubrika.store.open import Place
+from rubrika.store.open import StoreLocation
 
 CACHE = Path("~/.cache/rubrika")
 
@@ -29,12 +31,8 @@ class Location:
     api_key: str | None = field(default=None, repr=False)
 
 
-def place_of(manifest: Manifest, at: Location, environment: Mapping[str, str]) -> Place:
-    """Where to look for the points of an index: on the server asked for, where one is, else where the manifest says.
-
-    Raises:
-        StoreError: the key would go to a server that only the manifest names, or its url is none.
-    """
+def store_location(manifest: Manifest, at: Location, environment: Mapping[str, str]) -> StoreLocation:
+    """Where to look for the points of an index: on the server that `at` names, if any, else as `source_of` says."""
     if at.server is None:
         return source_of(manifest, at, environment)
     if manifest.store == SERVER and at.server.assumed and at.server.is_on(str(manifest.url)):
@@ -42,22 +40,65 @@ def place_of(manifest: Manifest, at: Location, environment: Mapping[str, str]) -
     return at.server
 
 
-def source_of(manifest: Manifest, at: Location, environment: Mapping[str, str]) -> Place:
-    """Where the manifest says that the points are, whatever server is asked for.
+def source_of(manifest: Manifest, at: Location, environment: Mapping[str, str]) -> StoreLocation:
+    """Where the manifest says that the points are, whatever server `at` names.
 
-    The folder may be a stranger's, and so may the server that it names: the key goes to this machine, or to a server
-    that the user names too, in `at` or as QDRANT_URL in the environment.
-
-    Raises:
-        StoreError: the key would go to a server that only the manifest names, or its url is none.
+    Somebody else may have made the folder and chosen the server: the key goes to this machine, or to a server that the
+    user names too, in `at` or as QDRANT_URL in the environment. For any other it is a StoreError.
     """
     if manifest.store != SERVER:
         return edge_folder(at.folder, manifest.generation)
-    own = Connection(str(manifest.url), manifest.collection, at.api_key)
+    recorded = Connection(str(manifest.url), manifest.collection, at.api_key)
     named = (at.server.url if at.server else None, environment.get("QDRANT_URL"))
-    if at.api_key and not own.is_loopback and not any(own.is_on(url) for url in named if url):
+    if at.api_key and not recorded.is_loopback and not any(recorded.is_on(url) for url in named if url):
         raise StoreError(
-            f"{at.folder}: its points are on {own.url}, which only the index itself names, so your API key is not "
-            f"sent there; if it is your server, set QDRANT_URL={own.url} (or give it as --url)"
+            f"{at.folder}: its points are on {recorded.url}, which only the index itself names, so your API key is not "
+            f"sent there; if it is your server, set QDRANT_URL={recorded.url} (or give it as url)"
         )
-    return own
+    return recorded
+
+
+LOCK = "lock"
+_EDGE, _ENCODERS = "edge", "encoders"
+# What Rubrika itself puts into an index folder; an interrupted run may leave some of it.
+_OURS = re.compile(rf"(?:{_EDGE}|{_ENCODERS})(?:-\d+)?|{re.escape(MANIFEST)}(?:\.new)?|{LOCK}")
+
+
+def edge_folder(folder: Path, generation: int = 1) -> Path:
+    """Where the points of an embedded store are."""
+    return folder / _numbered(_EDGE, generation)
+
+
+def encoder_folder(folder: Path, vector: str, generation: int = 1) -> Path:
+    """Where the files of a vector's learned encoder are."""
+    return folder / _numbered(_ENCODERS, generation) / vector
+
+
+def collection_note(folder: Path, generation: int) -> Path:
+    """Where the name of a generation's collection is kept, before it is made, to find one that was never finished."""
+    return folder / _numbered(_ENCODERS, generation) / "collection"
+
+
+def other_generations(folder: Path, generation: int) -> list[Path]:
+    """Folders of points and encoders of other generations: superseded, or never finished."""
+    kept = {_numbered(_EDGE, generation), _numbered(_ENCODERS, generation), MANIFEST, LOCK}
+    return sorted(path for path in folder.iterdir() if path.is_dir() and is_ours(path) and path.name not in kept)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file or folder of an index has a name that Rubrika gives."""
+    return bool(_OURS.fullmatch(path.name))
+
+
+def _numbered(name: str, generation: int) -> str:
+    return name if generation == 1 else f"{name}-{generation}"
+
+
+def folder_hash(folder: Path) -> str:
+    """The sha256 of a folder's files, their names and contents, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

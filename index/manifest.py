@@ -1,85 +1,58 @@
-"""index.json: what an index is made of, how it votes, how it is calibrated, and where its files lie."""
+"""index.json: what an index is made of, how it votes, how it is calibrated, and what has been ingested."""
 
-import hashlib
 import json
-import math
 import os
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from rubrika.encode.text import Backend
 from rubrika.errors import IndexFolderError
-from rubrika.files import sync
+from rubrika.files import read_json, sync
+from rubrika.products.text import one_line
 from rubrika.store.connection import Connection, SearchOptions
-from rubrika.store.open import Place
+from rubrika.store.open import StoreLocation
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 MANIFEST = "index.json"
-LOCK = "lock"
-_EDGE, _ENCODERS = "edge", "encoders"
-# What Rubrika itself puts into an index folder; an interrupted run may leave some of it.
-_OURS = re.compile(rf"(?:{_EDGE}|{_ENCODERS})(?:-\d+)?|{re.escape(MANIFEST)}(?:\.new)?|{LOCK}")
-
-
-def edge_folder(folder: Path, generation: int = 1) -> Path:
-    """Where the embedded store has its points."""
-    return folder / _numbered(_EDGE, generation)
-
-
-def encoder_folder(folder: Path, vector: str, generation: int = 1) -> Path:
-    """Where the learned encoder of a named vector keeps its files."""
-    return folder / _numbered(_ENCODERS, generation) / vector
-
-
-def collection_note(folder: Path, generation: int) -> Path:
-    """Where the name of a generation's collection is kept before it is made, so that one never finished is known."""
-    return folder / _numbered(_ENCODERS, generation) / "collection"
-
-
-def other_generations(folder: Path, generation: int) -> list[Path]:
-    """Folders of points and encoders that are not of this generation: superseded, or never finished."""
-    current = {_numbered(name, generation) for name in (_EDGE, _ENCODERS)}
-    kept = {*current, MANIFEST, LOCK}
-    return sorted(path for path in folder.iterdir() if path.is_dir() and is_ours(path) and path.name not in kept)
-
-
-def is_ours(path: Path) -> bool:
-    """Whether Rubrika gives such a name to what it puts into an index folder."""
-    return bool(_OURS.fullmatch(path.name))
-
-
-def _numbered(name: str, generation: int) -> str:
-    return name if generation == 1 else f"{name}-{generation}"
-
-
-# More errors than this among automatic answers are not aimed at, unless asked for.
-MAX_ERROR = 0.02
-NEVER = 2.0
+FORMAT = 1
+# Thousands of ingested files are named in less.
+MAX_BYTES = 16_000_000
+# Of where something is wrong in it, at most so many characters are repeated.
+MAX_WHERE = 100
+# How many hits may vote, and how wide Qdrant's vectors may be.
+MAX_TOP_K, MAX_SIZE = 1_000, 65_536
+TEXT, IMAGE, JOINT = "text", "image", "joint"
+EDGE: Final = "edge"
+SERVER: Final = "server"
+# What index.json calls a setting whose name has changed since.
+_IN_JSON = {"unseen_bonus": "newcomer_bonus", "hnsw_ef": "search_effort"}
+# What must be in it; the rest has defaults.
+_REQUIRED = ("vectors", "store", "collection", "vote", "format")
+# The maximum error rate among automatic decisions, unless another is chosen; no confidence is as high as NEVER.
+MAX_ERROR, NEVER = 0.02, 2.0
 
 
 def min_confidence(risk: Iterable[tuple[float, float]], max_error: float) -> float:
-    """The least confidence from which on no more than `max_error` of the answers are wrong; NEVER when there is none.
-
-    Args:
-        risk: as of a Calibration.
-        max_error: a part, 0 … 1.
-    """
+    """The confidence from which on at most `max_error` (0 … 1) of predictions are wrong, or NEVER; see Calibration."""
     return min((confidence for confidence, error in risk if error <= max_error), default=NEVER)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How evidence becomes confidence, and confidence a decision; see `retrieve.decide`.
+    """How evidence becomes confidence, and confidence a decision; see `retrieve.confidence`.
 
     Args:
         weights: of a constant, the evidence for and the evidence against, in the logistic model of being right.
-        scores: places on the scale of that model, ascending.
-        confidences: how often predictions at these places were right, made monotonic.
+        scores: points on the scale of that model, ascending.
+        confidences: how often predictions at these scores were right, made monotonic.
         risk: pairs (confidence, share of errors among predictions at least that confident), from sure to unsure.
         new_below: a product whose nearest neighbour is less similar than this looks like no known category.
-        rows: on how many held-out products this was fitted; 0: it came with Rubrika.
+        rows: on how many held-out products this was fitted; 0 is the calibration that comes with Rubrika.
     """
 
     weights: tuple[float, float, float]
@@ -90,14 +63,8 @@ class Calibration:
     rows: int = 0
 
     def auto_from(self, max_error: float = MAX_ERROR) -> float:
-        """The least confidence from which on no more than a part of the answers is wrong; NEVER when there is none."""
+        """The confidence from which on at most `max_error` of predictions are wrong; NEVER when there is none."""
         return min_confidence(self.risk, max_error)
-
-    @classmethod
-    def of(cls, raw: dict[str, Any]) -> "Calibration":
-        """Read what JSON has made of one."""
-        lists = {name: tuple(raw[name]) for name in ("weights", "scores", "confidences")}
-        return cls(**raw | lists | {"risk": tuple((float(one), float(two)) for one, two in raw["risk"])})
 
 
 # Of text vectors learned from the labels of uhtt-91k/train.parquet: `rubrika tune` gives an index its own.
@@ -114,19 +81,9 @@ BUILT_IN = Calibration(weights=(0.19, 0.6806, -0.5028), scores=(-1.3272, -1.0094
 # fmt: on
 
 
-FORMAT = 1
-# Thousands of ingested files are named in less.
-MAX_BYTES = 16_000_000
-# What `--top-k` allows, and how wide Qdrant's vectors may be.
-MAX_TOP_K, MAX_SIZE = 1_000, 65_536
-TEXT, IMAGE, JOINT = "text", "image", "joint"
-EDGE: Final = "edge"
-SERVER: Final = "server"
-
-
 @dataclass(frozen=True)
 class VectorSpec:
-    """One named vector: the encoder that makes it, its width, and a hash of all that determines what it makes."""
+    """One named vector: its encoder, its width, and a hash of all that determines what the encoder makes."""
 
     encoder: str
     size: int
@@ -136,19 +93,24 @@ class VectorSpec:
 
 @dataclass(frozen=True)
 class VoteSettings:
-    """How hits become a category: see `retrieve.vote`.
+    """How hits become a category: see `vote`.
 
     Args:
-        weights: the named vectors that are searched, and what the vote of each counts for; the first is the main one.
-        top_k: how many hits of each vote.
+        weights: of each named vector that is searched, how much its vote counts; the first is the main one.
+        top_k: how many hits of each vector vote.
         temperature: how much more near hits count than far ones.
-        newcomer_bonus: what is added to the similarity of hits whose category the encoder has never seen.
+        unseen_bonus: added to the similarity of hits whose category the encoder has not learned.
     """
 
     weights: dict[str, float] = field(default_factory=lambda: {TEXT: 1.0})
     top_k: int = 10
     temperature: float = 60.0
-    newcomer_bonus: float = 0.05
+    unseen_bonus: float = 0.05
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same in plain values, named as in index.json."""
+        settings: dict[str, Any] = Manifest({}, vote=self).to_dict()["vote"]
+        return settings
 
 
 @dataclass(frozen=True)
@@ -156,10 +118,9 @@ class Contents:
     """What has been ingested.
 
     Args:
-        products: how many points there were when the last change of the index ended; None while one is under way, or
-            when it was interrupted.
-        sources: the files they came from, the latest last, to learn anew and to repair from.
-        fingerprint: of the last change, when it was an ingest that set no row aside.
+        products: how many points the last change left; None while one is under way, or when it was interrupted.
+        sources: the files they came from, the latest last, to learn again and to repair from.
+        fingerprint: of the last change, when it was an ingest that rejected no row.
     """
 
     products: int | None = None
@@ -168,8 +129,8 @@ class Contents:
 
     def with_sources(self, files: Sequence[Path]) -> "Contents":
         """Files ingested now are the latest."""
-        fresh = [str(file.absolute()) for file in files]
-        return replace(self, sources=(*(file for file in self.sources if file not in fresh), *dict.fromkeys(fresh)))
+        latest = dict.fromkeys(str(file.absolute()) for file in files)
+        return replace(self, sources=(*(file for file in self.sources if file not in latest), *latest))
 
 
 @dataclass(frozen=True)
@@ -185,7 +146,7 @@ class Manifest:
         vote: how hits become a category.
         calibration: how far its predictions can be relied on.
         contents: what has been ingested.
-        generation: which folders of points and learned encoders are the index's; see `layout`.
+        generation: which folders of points and learned encoders are the index's; see `location`.
         format: the version of this file.
     """
 
@@ -200,27 +161,40 @@ class Manifest:
     generation: int = 1
     format: int = FORMAT
 
+    # Of this class and those in it: no value of another type, no infinity, no foreign name.
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "strict": True,
+        "allow_inf_nan": False,
+        "extra": "forbid",
+        "alias_generator": lambda name: _IN_JSON.get(name, name),
+    }
+
     @property
     def sizes(self) -> dict[str, int]:
         """The width of each named vector."""
         return {name: spec.size for name, spec in self.vectors.items()}
 
-    def at(self, place: Place, search: SearchOptions | None = None) -> "Manifest":
+    def at(self, location: StoreLocation, search: SearchOptions | None = None) -> "Manifest":
         """The same index with its points elsewhere, searched as `search` says."""
         moved = replace(self, search=search or SearchOptions())
-        if isinstance(place, Connection):
-            return replace(moved, store=SERVER, url=place.url, collection=place.collection)
+        if isinstance(location, Connection):
+            return replace(moved, store=SERVER, url=location.url, collection=location.collection)
         return replace(moved, store=EDGE, url=None)
 
-    def is_in(self, place: Place) -> bool:
+    def is_in(self, location: StoreLocation) -> bool:
         """Whether the points are in this collection of a server."""
-        if self.store != SERVER or not isinstance(place, Connection):
+        if self.store != SERVER or not isinstance(location, Connection):
             return False
-        return place.collection == self.collection and place.is_on(str(self.url))
+        return location.collection == self.collection and location.is_on(str(self.url))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, named as in index.json."""
+        plain: dict[str, Any] = _schema().dump_python(self, mode="json", by_alias=True)
+        return plain
 
     def write(self, folder: Path) -> None:
         """Replace index.json in one step, so that a reader sees the old or the new one, whole."""
-        text = json.dumps(asdict(self), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+        text = json.dumps(self.to_dict(), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
         fresh = folder / f"{MANIFEST}.new"
         fresh.unlink(missing_ok=True)
         # Never through a link that somebody put there.
@@ -239,93 +213,57 @@ class Manifest:
         Raises:
             IndexFolderError: there is none, it is damaged, or a newer Rubrika wrote it.
         """
-        path = folder / MANIFEST
+        path, advice = folder / MANIFEST, "restore it or ingest into a new folder"
         try:
-            with path.open("rb") as file:
-                text = file.read(MAX_BYTES + 1)
-            if len(text) > MAX_BYTES:
-                raise ValueError(f"more than {MAX_BYTES // 10**6} MB")
-            raw = json.loads(text)
+            raw = read_json(path, MAX_BYTES)
         except FileNotFoundError:
-            raise IndexFolderError(
-                f"{folder}: no index here; run `rubrika ingest FILE --index {folder}` first"
-            ) from None
-        except (ValueError, OSError, RecursionError) as error:
-            raise IndexFolderError(f"{path}: not readable ({error}); restore it or ingest into a new folder") from None
-        return cls._of(raw, path)
-
-    @classmethod
-    def _of(cls, raw: Any, path: Path) -> "Manifest":  # noqa: ANN401 - whatever the file held
+            missing = f"{folder}: no index here; run `rubrika ingest FILE --index {folder}` first"
+            raise IndexFolderError(missing) from None
+        except (ValueError, OSError) as error:
+            raise IndexFolderError(f"{path}: not readable ({error}); {advice}") from None
         version = raw.get("format") if isinstance(raw, dict) else None
         if isinstance(version, int) and version > FORMAT:
-            raise IndexFolderError(
-                f"{path}: made by a newer Rubrika (format {version}, this one reads up to {FORMAT}); upgrade Rubrika"
-            )
+            newer = f"made by a newer Rubrika (format {version}, this one reads up to {FORMAT}); upgrade Rubrika"
+            raise IndexFolderError(f"{path}: {newer}")
         try:
-            found = cls(
-                vectors={str(name): VectorSpec(**spec) for name, spec in raw["vectors"].items()},
-                store=SERVER if raw["store"] == SERVER else EDGE,
-                url=raw.get("url"),
-                collection=str(raw["collection"]),
-                search=SearchOptions(**raw.get("search", {})),
-                vote=VoteSettings(**raw["vote"]),
-                calibration=Calibration.of(raw["calibration"]) if "calibration" in raw else BUILT_IN,
-                contents=_contents(raw.get("contents", {})),
-                generation=int(raw.get("generation", 1)),
-                format=int(raw["format"]),
-            )
-            _check(found)
-        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-            raise IndexFolderError(
-                f"{path}: not a manifest ({error}); restore it or ingest into a new folder"
-            ) from None
-        return found
+            return _validated(raw)
+        except (ValueError, RecursionError) as error:
+            raise IndexFolderError(f"{path}: not a manifest ({error}); {advice}") from None
 
 
-def _check(found: Manifest) -> None:
-    """Refuse with a ValueError what would lead out of the folder, or be stumbled over in the middle of the work."""
-    names = set(found.vectors)
-    vote, calibration, contents = found.vote, found.calibration, found.contents
-    sound = {
-        "vectors": TEXT in names <= {TEXT, IMAGE, JOINT} and all(map(_is_spec, found.vectors.values())),
-        "weights": set() < set(vote.weights) <= names and _are_numbers(vote.weights.values()),
-        "top_k": _is_whole(vote.top_k, 1, MAX_TOP_K),
-        "vote": _are_numbers((vote.temperature, vote.newcomer_bonus)),
-        "calibration": len(calibration.weights) == 3
-        and 0 < len(calibration.scores) == len(calibration.confidences)
-        and _are_numbers((*calibration.weights, *calibration.scores, *calibration.confidences, calibration.new_below)),
-        "search": _are_numbers((found.search.search_effort or 1, found.search.oversampling)),
-        "contents": contents.products is None or _is_whole(contents.products, 0),
-        "generation": found.generation > 0,
+@cache
+def _schema() -> "TypeAdapter[Manifest]":
+    # Imported with the first index that is read: it takes a moment, and `rubrika --help` has no index.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Manifest)
+
+
+def _validated(raw: object) -> Manifest:
+    """Refuse with a ValueError what would lead out of the folder, or fail in the middle of the work."""
+    from pydantic import ValidationError
+
+    if not isinstance(raw, dict) or not raw.keys() >= set(_REQUIRED):
+        raise ValueError(f"it must have {', '.join(_REQUIRED)}")
+    # Other names may be a later Rubrika's, and are passed over.
+    known = {each.name: raw[each.name] for each in fields(Manifest) if each.name in raw}
+    try:
+        manifest = _schema().validate_json(json.dumps(known))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{name}: " for name in first["loc"])
+        raise ValueError(one_line(where[-MAX_WHERE:] + first["msg"])) from None
+    names, vote, calibration = manifest.vectors.keys(), manifest.vote, manifest.calibration
+    valid = {
+        "vectors": {TEXT} <= names <= {TEXT, IMAGE, JOINT},
+        "size": all(0 < size <= MAX_SIZE for size in manifest.sizes.values()),
+        "weights": set() < vote.weights.keys() <= names,
+        "top_k": 0 < vote.top_k <= MAX_TOP_K,
+        "calibration": 0 < len(calibration.scores) == len(calibration.confidences),
+        "contents": (manifest.contents.products or 0) >= 0,
+        "generation": manifest.generation > 0,
     }
-    for name, good in sound.items():
-        if not good:
+    for name, is_valid in valid.items():
+        if not is_valid:
             raise ValueError(f"no valid {name}")
-
-
-def _is_spec(spec: VectorSpec) -> bool:
-    named = isinstance(spec.encoder, str) and isinstance(spec.sha256, str) and spec.backend in get_args(Backend)
-    return named and _is_whole(spec.size, 1, MAX_SIZE)
-
-
-def _is_whole(value: object, least: int, most: float = math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _are_numbers(values: Iterable[object]) -> bool:
-    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-
-
-def _contents(raw: dict[str, Any]) -> Contents:
-    return Contents(**raw | {"sources": tuple(map(str, raw.get("sources", ())))})
-
-
-def folder_hash(folder: Path) -> str:
-    """The sha256 of a folder's files, their names and contents, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    return manifest

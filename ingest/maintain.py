@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from rubrika.errors import EncoderError, InputError, RubrikaError, StoreError
 from rubrika.files import check_room
 from rubrika.index.folder import LEARNED, Choice, Index, lay_out, writing
-from rubrika.index.location import Location, source_of
-from rubrika.index.manifest import IMAGE, collection_note, other_generations
+from rubrika.index.location import Location, collection_note, other_generations, source_of
+from rubrika.index.manifest import IMAGE
 from rubrika.ingest.diff import INGESTED_AT, Hasher, category_payload
 from rubrika.ingest.ingest import prepare
 from rubrika.ingest.write import IngestReport, StoredProducts, Writer, stored_vectors

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rubrika.errors import StoreError
-from rubrika.index.location import Location, source_of
-from rubrika.index.manifest import Manifest, edge_folder
+from rubrika.index.location import Location, edge_folder, source_of
+from rubrika.index.manifest import Manifest
 from rubrika.progress import Progress, Silent
 from rubrika.store.base import Point, Store
 from rubrika.store.connection import SearchOptions, ServerOptions

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,14 @@ import pytest
 
 from rubrika.encode.learned import LearnedConfig, LearnedEncoder
 from rubrika.errors import IndexFolderError
+from rubrika.files import read_json
+from rubrika.index import manifest
 from rubrika.index.encoders import Encoders
-from rubrika.index.folder import Index
+from rubrika.index.folder import Index, editing, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest, VectorSpec, VoteSettings
 from rubrika.products.product import Product
+from rubrika.store.connection import SearchOptions
 
 
 @pytest.fixture
@@ -30,14 +35,71 @@ def test_a_manifest_reads_as_it_was_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 
 
+def test_index_json_keeps_the_names_it_had_and_passes_over_new_ones(tmp_path: Path) -> None:
+    vote = VoteSettings(unseen_bonus=0.25)
+    spec = VectorSpec("learned", 128, "ab" * 32)
+    written = Manifest({"text": spec}, search=SearchOptions(hnsw_ef=64), vote=vote)
+    written.write(tmp_path)
+    raw = json.loads((tmp_path / "index.json").read_text())
+    assert raw == written.to_dict()
+    assert raw["search"] == {"search_effort": 64, "oversampling": 2.0}
+    assert raw["vote"] == {"newcomer_bonus": 0.25, "temperature": 60.0, "top_k": 10, "weights": {"text": 1.0}}
+    assert raw["vote"] == vote.to_dict()
+    (tmp_path / "index.json").write_text(json.dumps(raw | {"later": {}}))
+    assert Manifest.read(tmp_path) == written
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("vote", "top_k", True),
+        ("vote", "temperature", True),
+        ("vote", "unseen_bonus", 0.1),
+        ("calibration", "new_below", float("inf")),
+        ("calibration", "risk", [[0.5]]),
+        ("search", "m", 16),
+        ("contents", "sources", "train.parquet"),
+        ("contents", "\x1b[2J", 1),
+    ],
+)
+def test_what_no_manifest_holds_is_refused_in_one_line(tmp_path: Path, part: str, name: str, value: object) -> None:
+    raw = Manifest({"text": VectorSpec("learned", 128, "ab" * 32)}).to_dict()
+    raw[part][name] = value
+    (tmp_path / "index.json").write_text(json.dumps(raw))
+    with pytest.raises(IndexFolderError, match="not a manifest") as failure:
+        Manifest.read(tmp_path)
+    assert str(failure.value).isprintable()
+
+
+def test_an_index_is_held_and_its_json_read_once_while_it_is_edited(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+    monkeypatch.setattr(manifest, "read_json", lambda path, size: reads.append(path) or read_json(path, size))
+    with editing(Location(copy, cache=copy), "delete", [copy / "more.parquet"]) as opened:
+        assert json.loads((copy / "index.json").read_text())["contents"]["products"] is None
+        with pytest.raises(IndexFolderError, match="`rubrika delete` .* is changing this index"), writing(copy, "tune"):
+            pass
+        opened.store.delete(list(opened.store.fetch([1, 2, 3])))
+        left = opened.store.count()
+    assert reads == [copy / "index.json"]
+    contents = Manifest.read(copy).contents
+    assert (contents.products, contents.sources[-1]) == (left, str(copy / "more.parquet"))
+
+
+def test_pydantic_is_not_imported_before_an_index_is_read() -> None:
+    code = "import sys, rubrika, rubrika.index.manifest; sys.exit('pydantic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_no_index_is_said_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(IndexFolderError, match="no index here; run `rubrika ingest FILE"):
         Index.open(Location(tmp_path, cache=tmp_path))
 
 
 def test_an_index_of_a_newer_format_is_refused(copy: Path) -> None:
-    manifest = json.loads((copy / "index.json").read_text())
-    (copy / "index.json").write_text(json.dumps(manifest | {"format": 99}))
+    raw = json.loads((copy / "index.json").read_text())
+    (copy / "index.json").write_text(json.dumps(raw | {"format": 99}))
     with pytest.raises(IndexFolderError, match=r"newer Rubrika \(format 99, this one reads up to 1\)"):
         Index.open(Location(copy, cache=copy))
 

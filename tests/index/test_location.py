@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rubrika.errors import StoreError
-from rubrika.index.location import Location, place_of, source_of
+from rubrika.index.location import Location, source_of, store_location
 from rubrika.index.manifest import Manifest, VectorSpec
 from rubrika.store.connection import Connection
 
@@ -45,14 +45,14 @@ def test_a_key_goes_only_to_this_machine_or_to_a_server_that_its_owner_names(
 
 def test_who_names_the_server_alone_means_the_collection_of_the_index() -> None:
     assumed = Connection(OWN + "/", "products", "key", assumed=True)
-    assert place_of(SERVED, Location(FOLDER, assumed), {}) == replace(assumed, collection="shoes")
+    assert store_location(SERVED, Location(FOLDER, assumed), {}) == replace(assumed, collection="shoes")
     named = Connection(OWN, "products", "key")
-    assert place_of(SERVED, Location(FOLDER, named), {}) == named
+    assert store_location(SERVED, Location(FOLDER, named), {}) == named
     assert SERVED.is_in(replace(assumed, collection="shoes"))
     assert not SERVED.is_in(named)
     assert not EMBEDDED.is_in(assumed)
 
 
 def test_points_of_an_embedded_index_are_in_its_folder() -> None:
-    assert place_of(EMBEDDED, Location(FOLDER), {}) == FOLDER / "edge"
-    assert place_of(replace(EMBEDDED, generation=2), Location(FOLDER), {}) == FOLDER / "edge-2"
+    assert store_location(EMBEDDED, Location(FOLDER), {}) == FOLDER / "edge"
+    assert store_location(replace(EMBEDDED, generation=2), Location(FOLDER), {}) == FOLDER / "edge-2"

@@ -23,7 +23,8 @@ from rubrika.encode.learned import LearnedConfig, read_config
 from rubrika.errors import EncoderError, IndexFolderError, InputError, StoreError
 from rubrika.files import parquet
 from rubrika.index.folder import writing
-from rubrika.index.manifest import MAX_BYTES, TEXT, Manifest, VectorSpec, edge_folder
+from rubrika.index.location import edge_folder
+from rubrika.index.manifest import MAX_BYTES, TEXT, Manifest, VectorSpec
 from rubrika.products.reader import Reader, read_ids
 from rubrika.store.base import Payload
 from rubrika.store.edge import EdgeStore

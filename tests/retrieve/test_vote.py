@@ -86,7 +86,7 @@ def test_a_category_that_the_encoder_has_never_seen_gets_a_bonus() -> None:
     seen = {"text": np.array([11, 22])}
     assert vote_over(with_unseen_bonus(found, VoteSettings(), seen), VoteSettings()).winners.tolist() == [99]
     assert vote_over(with_unseen_bonus(found, VoteSettings(), {}), VoteSettings()).winners.tolist() == [11]
-    plain = VoteSettings(newcomer_bonus=0.0)
+    plain = VoteSettings(unseen_bonus=0.0)
     assert vote_over(with_unseen_bonus(found, plain, seen), plain).winners.tolist() == [11]
     assert np.array_equal(
         with_unseen_bonus(found, VoteSettings(), {"text": np.array([11, 99])})["text"].scores, found["text"].scores
