@@ -87,13 +87,7 @@ _taken: set[Path] = set()
 
 
 class Target:
-    """A parquet file being written.
-
-    Args:
-        path: where it will be.
-        schema: of its tables.
-        writer: of the file under its temporary name.
-    """
+    """A parquet file that is being written, still under a temporary name; its tables have this schema."""
 
     def __init__(self, path: Path, schema: pa.Schema, writer: pq.ParquetWriter) -> None:
         self.schema = schema
@@ -107,11 +101,7 @@ class Target:
 
 @contextmanager
 def parquet(path: Path, schema: pa.Schema) -> Iterator[Target]:
-    """Open a file for writing; an error within leaves what was there before.
-
-    Raises:
-        RubrikaError: it cannot be written there, or is being written already.
-    """
+    """Open a file for writing; an error within leaves what was there before. No file is written twice at a time."""
     check_place(path)
     resolved, unfinished = path.resolve(), path.with_name(path.name + ".unfinished")
     if resolved in _taken:
@@ -169,7 +159,7 @@ def _named_twice(path: Path) -> RubrikaError:
 
 def report_folder(folder: Path) -> Path:
     """The folder of a report, made if it is not there; InputError when nothing can be written in it."""
-    with writable(folder, "choose another folder for the report", InputError):
+    with writable(folder, "choose another `report`", InputError):
         folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=folder):
             pass

@@ -103,7 +103,7 @@ class Index:
         manifest: its index.json.
         store: where its points are.
         cache: a folder for vectors of pretrained encoders.
-        server: where the store is, when it is on a server.
+        server: of the store, when it is not in the folder.
     """
 
     folder: Path
@@ -275,7 +275,7 @@ def lay_out(
         # Points come after the manifest: if there are some, they are another index's.
         if store.count():
             where = f"collection «{server.collection}» on {server.server}" if server else location
-            raise StoreError(f"{where} holds products of another index; choose another collection")
+            raise StoreError(f"{where} holds products of another index; choose another `collection`")
     finally:
         store.close()
     return Manifest(specs, vote=vote, generation=generation).at(location)
@@ -325,7 +325,7 @@ def changing(
     location = store_location(manifest, at, os.environ)
     if at.server and not manifest.is_in(location):
         elsewhere = f"its points are not in {at.server.collection} on {at.server.server}"
-        advice = "leave url and QDRANT_URL out, or move it there with `rubrika push`"
+        advice = "leave `url` and QDRANT_URL out, or move it there with `rubrika push`"
         raise IndexFolderError(f"{at.folder}: {elsewhere}; {advice}")
     if not isinstance(location, Connection):
         check_room(at.folder)
@@ -355,12 +355,7 @@ GROWN = 1.5
 class Staleness:
     """What has changed since the encoder learned.
 
-    Args:
-        learned_from: how many products it learned from.
-        products: how many more there are now (or fewer).
-        categories: how many categories are new to it.
-        unseen: how many products are in those.
-        learning_pays: whether that is enough to learn again.
+    There are so many more products now (or fewer), and so many are unseen: in so many categories that are new to it.
     """
 
     learned_from: int

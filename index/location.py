@@ -53,7 +53,7 @@ def source_of(manifest: Manifest, at: Location, environment: Mapping[str, str]) 
     if at.api_key and not recorded.is_loopback and not any(recorded.is_on(url) for url in named if url):
         raise StoreError(
             f"{at.folder}: its points are on {recorded.url}, which only the index itself names, so your API key is not "
-            f"sent there; if it is your server, set QDRANT_URL={recorded.url} (or give it as url)"
+            f"sent there; if it is your server, set QDRANT_URL={recorded.url} (or give it as `url`)"
         )
     return recorded
 

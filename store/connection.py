@@ -40,7 +40,7 @@ class Connection:
     def __post_init__(self) -> None:
         parts = _split(self.url)
         if not self.collection:
-            raise StoreError(f"{self.server}: no collection is named; give its name as collection")
+            raise StoreError(f"{self.server}: no collection is named; name one as `collection`")
         if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise StoreError(f"{self.server}: the API key has characters that no key has; copy it again")
         if self.api_key and parts.scheme == "http" and not self.is_loopback:

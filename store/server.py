@@ -187,7 +187,7 @@ class ServerStore:
     def check_ours(self) -> None:
         """Refuse to change what Rubrika did not make."""
         if not self.is_ours:
-            raise self.error("it was not made by Rubrika, so nothing is written to it; choose another collection")
+            raise self.error("it was not made by Rubrika, so nothing is written to it; choose another `collection`")
 
     def error(self, what: str) -> StoreError:
         """A failure of this collection in one sentence."""
@@ -207,7 +207,7 @@ class ServerStore:
                 info = self._info()
             differs = collection.difference(info, sizes) if sizes is not None else None
             if differs:
-                raise self.error(f"its vectors are not the index's: {differs}; choose another collection")
+                raise self.error(f"its vectors are not the index's: {differs}; choose another `collection`")
             self.sizes = {name: params.size for name, params in collection.vectors_of(info).items()}
             self.is_ours = collection.is_ours(info)
             if create is not None:
@@ -222,7 +222,7 @@ class ServerStore:
         """Mark the collection as ours when it is empty, and have its payload indexes."""
         if not self.is_ours:
             if self.count():
-                raise self.error("it holds points that Rubrika did not write; choose another collection")
+                raise self.error("it holds points that Rubrika did not write; choose another `collection`")
             self._do(self._client.update_collection, metadata=collection.METADATA)
             self.is_ours = True
         # Before there are points they are made quicker than after; facets need them.
@@ -279,12 +279,12 @@ def delete_collection(connection: Connection) -> None:
 def check_alias(connection: Connection, alias: str) -> None:
     """Refuse, before hours of work, an alias that is a collection, or names one that Rubrika did not make."""
     if alias == connection.collection:
-        raise StoreError(f"{connection.server}: an alias cannot be called as its collection; choose another alias")
+        raise StoreError(f"{connection.server}: an alias cannot be called as its collection; choose another `alias`")
     with suppress(NoCollectionError), closing(ServerStore.open(replace(connection, collection=alias))) as store:
         if alias not in store.aliases():
-            raise store.error("it is a collection, so it cannot be an alias; choose another alias")
+            raise store.error("it is a collection, so it cannot be an alias; choose another `alias`")
         if not store.is_ours:
-            raise store.error("it is an alias of a collection that Rubrika did not make; choose another alias")
+            raise store.error("it is an alias of a collection that Rubrika did not make; choose another `alias`")
 
 
 def switch_alias(connection: Connection, alias: str) -> None:

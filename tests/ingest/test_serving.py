@@ -131,7 +131,8 @@ def test_an_index_laid_out_anew_takes_over_the_name_in_one_step(
         server.client.delete_collection("products_v2")
         assert classify(rubrika, market, goes, tmp_path / "served.parquet") == expected
         taken = rubrika("push", "--url", server.url, "--index", stays, "--collection", "new", "--alias", "products_v1")
-        assert (taken.code, "choose another alias" in taken.err) == (1, True)
+        assert taken.code == 1
+        assert re.search(r"choose another (--|`)alias", taken.err)
         assert [each.name for each in server.client.get_collections().collections] == ["products_v1"]
 
 
