@@ -26,8 +26,7 @@ class Connection:
         assumed: nobody named the collection, so an index on this server keeps its own.
 
     Raises:
-        StoreError: the url or the key cannot be one, the url holds a password, or the key would cross a network in the
-            clear.
+        StoreError: url or key cannot be one, the url holds a password, or the key would cross a network in the clear.
     """
 
     url: str

@@ -90,11 +90,7 @@ class ServerStore:
         client: QdrantClient | None = None,
         policy: RetryPolicy | None = None,
     ) -> "ServerStore":
-        """Open an existing collection, to be searched as `search` says; with `sizes`, only when its vectors are these.
-
-        Raises:
-            StoreError: it cannot be reached, does not exist, or has other vectors.
-        """
+        """Open an existing collection, searched as `search` says; with `sizes`, only when its vectors are these."""
         return cls(connection, client, search or SearchOptions())._opened(sizes, None, policy)
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
@@ -153,7 +149,7 @@ class ServerStore:
         while time.monotonic() < end:
             # The server needs a moment to see that there is something to do.
             time.sleep(OPTIMISE_POLL_SECONDS)
-            info = self._info()
+            info = self._do(self._client.get_collection)
             if info.status == models.CollectionStatus.GREEN:
                 return
             if info.status == models.CollectionStatus.RED:
@@ -199,12 +195,12 @@ class ServerStore:
         """Look at the collection, or with `create` make it when there is none; whatever fails closes the connection."""
         try:
             try:
-                info = self._info()
+                info = self._do(self._client.get_collection)
             except NoCollectionError:
                 if create is None:
                     raise
                 self._do(self._client.create_collection, **collection.layout(sizes or {}, create))
-                info = self._info()
+                info = self._do(self._client.get_collection)
             differs = collection.difference(info, sizes) if sizes is not None else None
             if differs:
                 raise self.error(f"its vectors are not the index's: {differs}; choose another `collection`")
@@ -236,9 +232,6 @@ class ServerStore:
         """Call a method of the client on this collection, again when it fails in passing."""
         return self._call(partial(method, self._connection.collection, **arguments))
 
-    def _info(self) -> models.CollectionInfo:
-        return self._do(self._client.get_collection)
-
     def _write(self, items: Sequence[Item], send: Callable[[Sequence[Item]], object]) -> None:
         """Send items in batches, some at a time; `send` must wait: a write not waited for may be dropped in silence."""
         self.check_ours()
@@ -265,9 +258,8 @@ class ServerStore:
     def _check_size(self, vector: str, size: int, whose: str) -> None:
         if vector not in self.sizes:
             raise self.error(f"it has no «{vector}» vector; it has {', '.join(self.sizes) or 'none'}")
-        wanted = self.sizes[vector]
-        if size != wanted:
-            raise self.error(f"{whose} has {size} numbers in «{vector}», the collection {wanted}")
+        if size != self.sizes[vector]:
+            raise self.error(f"{whose} has {size} numbers in «{vector}», the collection {self.sizes[vector]}")
 
 
 def delete_collection(connection: Connection) -> None:
