@@ -68,30 +68,17 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Iterable[str], y: ArrayLike) -> Self:  # noqa: N803 - as scikit-learn calls it
-        """Learn from labelled texts, and forget what was learned before.
-
-        Args:
-            X: n texts.
-            y: their labels, all texts or all numbers, (n,).
-
-        Raises:
-            ValueError: these are not texts, there are fewer than two classes, or a parameter has no valid value.
-        """
+        """Learn from n texts and their labels, all texts or all numbers, and forget what was learned before."""
         self._check()
         return self._learn(*_labelled(X, y))
 
     def partial_fit(self, X: Iterable[str], y: ArrayLike, classes: ArrayLike | None = None) -> Self:  # noqa: N803
         """Add labelled texts, which count at once; only the first call learns, as `fit` does.
 
-        Args:
-            X: n texts.
-            y: their labels, (n,).
-            classes: labels that may come, now or later, besides the known ones; at the first call, by default those
-                in `y`.
+        `classes` are labels that may come besides the known ones; at the first call, by default those in `y`.
 
         Raises:
-            ValueError: these are not texts, a label is neither known nor among `classes`, or some labels are texts
-                and some are numbers.
+            ValueError: a label is neither known nor among `classes`, or some labels are texts and some are numbers.
         """
         self._check()
         texts, labels = _labelled(X, y)
@@ -115,8 +102,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Iterable[str]) -> NDArray[Any]:  # noqa: N803
         """The most likely label of each of n texts, (n,)."""
-        shares = self.predict_proba(X)
-        return np.asarray(self.classes_[shares.argmax(axis=1)])
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 
     def predict_proba(self, X: Iterable[str]) -> NDArray[np.float64]:  # noqa: N803
         """Each class's share of the vote, in the order of `classes_`, (n, classes).
@@ -126,9 +112,9 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         texts = _texts(X)
         self._check()
-        settings = VoteSettings({TEXT: 1.0}, self.top_k, self.temperature)
+        vote = VoteSettings({TEXT: 1.0}, self.top_k, self.temperature)
         hits = {TEXT: self._search(self.encoder_.encode(texts), self.top_k)}
-        votes = vote_over(with_unseen_bonus(hits, settings, {TEXT: self.seen_}), settings)
+        votes = vote_over(with_unseen_bonus(hits, vote, {TEXT: self.seen_}), vote)
         shares = np.zeros((len(texts), len(self.classes_)))
         row, column = np.nonzero(votes.shares > 0)
         shares[row, votes.categories[row, column]] = votes.shares[row, column]
@@ -148,8 +134,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return_distance: whether to return distances, 1 - cosine.
 
         Returns:
-            Distances (n, n_neighbors), if wanted, and the positions of the neighbours among all texts so far, in the
-            order of `fit` and every `partial_fit` after it.
+            Distances, if wanted, and positions of the neighbours among all texts so far, (n, n_neighbors).
         """
         check_is_fitted(self)
         self._check()
@@ -160,9 +145,9 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             hits = self._search(self.vectors_, count + 1).without(own).first(count)
         else:
             hits = self._search(self.encoder_.encode(_texts(X)), count)
-        places = hits.ids.astype(np.int64)
+        positions = hits.ids.astype(np.int64)
         # A float32 cosine may exceed 1 by its last digit.
-        return (np.maximum(1 - hits.scores, 0), places) if return_distance else places
+        return (np.maximum(1 - hits.scores, 0), positions) if return_distance else positions
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
         """The input is a list of texts, not a table of numbers."""
@@ -177,11 +162,12 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
-                f"learning needs at least 2 classes, and these texts are of 1 class, {classes.tolist()[0]!r}"
+                f"learning needs at least 2 classes, and these texts are of 1 class, {labels.tolist()[0]!r}"
             )
         state = self.random_state
         seed = int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31))
-        self.encoder_ = learn(Texts(texts, codes), Silent(), LearnSettings(self.size, epochs=self.epochs, seed=seed))
+        settings = LearnSettings(size=self.size, epochs=self.epochs, seed=seed)
+        self.encoder_ = learn(Texts(texts, codes), Silent(), settings)
         self.classes_, self.seen_ = classes, np.array(self.encoder_.config.categories, np.int64)
         self.vectors_, self.labels_ = self.encoder_.encode(texts), codes.astype(np.int64)
         return self
@@ -205,18 +191,16 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts with the numbers of their classes, int64 (n,), as `Products`; the position of a text is its id."""
+    """Texts with the numbers of their classes, (n,), as `Products`; the position of a text is its id."""
 
     texts: Sequence[str]
     labels: NDArray[np.int64]
     files: Sequence[Path] = ()
 
     def __len__(self) -> int:
-        """How many there are."""
         return len(self.texts)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield them in order."""
         products = [
             Product(place, "", text, place + 1, Category(label, str(label)))
             for place, (text, label) in enumerate(zip(self.texts, self.labels.tolist(), strict=True))
@@ -225,7 +209,7 @@ class Texts:
             yield Batch(Path(), products[start : start + BATCH_ROWS], [])
 
     def check(self) -> None:
-        """There is nothing to check."""
+        """All is checked before."""
 
 
 def _labelled(texts: Iterable[str], labels: ArrayLike) -> tuple[list[str], NDArray[Any]]:

@@ -63,12 +63,7 @@ def with_unseen_bonus(
     """Hits with a bonus on their similarity where the encoder did not learn from the category.
 
     Learning draws products towards the categories it knows, so the neighbours in an unseen category seem farther than
-    they are; classifiers that meet new classes do the same ("calibrated stacking", Chao et al. 2016).
-
-    Args:
-        hits: by named vector.
-        settings: of the index.
-        seen: by learned vector, the categories that its encoder learned from.
+    they are ("calibrated stacking", Chao et al. 2016). `seen` are the categories that learned encoders learned from.
     """
     voting = dict(hits)
     for name in hits.keys() & seen.keys():

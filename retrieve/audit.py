@@ -28,8 +28,10 @@ Ids = NDArray[np.uint64]
 Categories = NDArray[np.int64]
 Paths = Mapping[int, str]
 
-PRODUCT = [("product_id", pa.uint64()), ("title", pa.string()), ("category_id", pa.int64())]
-PRODUCT += [("category_name", pa.string())]
+PRODUCT = [
+    *(("product_id", pa.uint64()), ("title", pa.string())),
+    *(("category_id", pa.int64()), ("category_name", pa.string())),
+]
 SUSPECTS = pa.schema(
     [
         *PRODUCT,
@@ -44,13 +46,7 @@ DUPLICATES = pa.schema([*PRODUCT, *((f"other_{name}", kind) for name, kind in PR
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """n pairs; the first product of each has the lower id.
-
-    Args:
-        ids: product ids, uint64 (n, 2).
-        categories: their categories, int64 (n, 2).
-        similarity: float32 (n,); 1 where the texts are the same.
-    """
+    """n pairs of products: ids, the lower first, uint64 (n, 2), categories, int64 (n, 2), similarity, float32 (n,)."""
 
     ids: Ids
     categories: Categories
@@ -86,14 +82,10 @@ class Duplicates:
 
 @dataclass(frozen=True, slots=True)
 class LabelIssues:
-    """Products whose neighbours vote for another category, the surest first, ties by id.
+    """n products whose neighbours vote for another category, the surest first, ties by id.
 
-    Args:
-        ids: product ids, uint64 (n,).
-        categories: their labels, int64 (n,).
-        suggested: the categories that their neighbours vote for, int64 (n,).
-        confidence: the `similarity_margin` of these, float32 (n,) in 0 … 1.
-        hits: their neighbours by each named vector that votes, (n, top_k).
+    Categories are the labels, confidence is the `similarity_margin` of those suggested, float32 in 0 … 1; the hits are
+    the neighbours by each named vector that votes, (n, top_k).
     """
 
     ids: Ids
@@ -143,14 +135,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What an audit found.
-
-    Args:
-        products: how many products were examined.
-        paths: the path of every category by its id.
-        suspects: products that their neighbours contradict.
-        duplicates: pairs of near duplicates in different categories.
-    """
+    """What an audit found among so many products; `paths` are those of all categories, by id."""
 
     products: int
     paths: Paths
@@ -160,18 +145,9 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """The counts of an audit, where its tables are, and their first rows.
+    """How many products, suspects and duplicates there are, the categories confused most, and where the tables are.
 
-    Args:
-        products: how many products were examined.
-        suspects: how many products their neighbours contradict.
-        duplicates: how many pairs of near duplicates have different categories.
-        confused: the pairs of categories with the most suspects.
-        seconds: how long it took.
-        output: the file of suspects.
-        duplicates_output: the file of duplicates, if one was wanted.
-        first_suspects: rows with the columns of `SUSPECTS`.
-        first_duplicates: rows with the columns of `DUPLICATES`.
+    Their first rows have the columns of `SUSPECTS` and `DUPLICATES`.
     """
 
     products: int
@@ -195,14 +171,7 @@ class AuditReport:
 def write_audit(
     index: Index, output: Path, duplicates: Path | None = None, limit: int = 20, progress: Progress | None = None
 ) -> AuditReport:
-    """Audit an index and write what was found.
-
-    Args:
-        index: an open index.
-        output: the file of suspects.
-        duplicates: the file of near duplicates in different categories, if one is wanted.
-        limit: how many rows of each table the report keeps.
-        progress: where to show how far it is.
+    """Audit an index, write the suspects and, if wanted, the duplicates, and report the first `limit` rows of each.
 
     Raises:
         RubrikaError: as of `audit`, or a file cannot be written.
@@ -215,23 +184,15 @@ def write_audit(
         found = audit(index, progress)
         first_suspects = _write(found.suspects, index.store, found.paths, suspects, limit)
         first_duplicates = _write(found.duplicates, index.store, found.paths, pairs, limit)
-    return AuditReport(
-        products=found.products,
-        suspects=len(found.suspects),
-        duplicates=len(found.duplicates),
-        confused=confusions(found.suspects, found.paths, limit),
-        seconds=round(time.monotonic() - started, 3),
-        output=output,
-        duplicates_output=duplicates,
-        first_suspects=first_suspects,
-        first_duplicates=first_duplicates,
-    )
+    confused, seconds = confusions(found.suspects, found.paths, limit), round(time.monotonic() - started, 3)
+    counts = (found.products, len(found.suspects), len(found.duplicates))
+    return AuditReport(*counts, confused, seconds, output, duplicates, first_suspects, first_duplicates)
 
 
 def _write(
     found: LabelIssues | Duplicates, store: Store, paths: Paths, target: Target | None, limit: int
 ) -> list[dict[str, Any]]:
-    """Write rows, some at a time, where there is a file for them, and return the first `limit`."""
+    """Write rows, some at a time, if there is a file for them, and return the first `limit`."""
     first: list[dict[str, Any]] = []
     for start in range(0, len(found) if target else min(limit, len(found)), ROWS):
         table = found.take(slice(start, start + ROWS)).table(store, paths)
@@ -281,16 +242,10 @@ def audit(index: Index, progress: Progress | None = None) -> Audit:
 def similarity_margin(
     hits: Mapping[str, Hits], categories: Categories, suggested: Categories, weights: Mapping[str, float]
 ) -> FloatArray:
-    """The mean similarity of neighbours in the suggested category, minus that in the label's, (n,) in -1 … 1.
+    """The mean similarity of neighbours in the suggested categories (n,), minus that in the labels (n,), in -1 … 1.
 
     The vote lets near hits count for much more than far ones, so a single wrong near duplicate can win it. Here every
-    neighbour counts for its plain similarity, so that the rest are heard too: see docs/audit.md.
-
-    Args:
-        hits: the neighbours of n products by named vector; one that found nothing is left out.
-        categories: the labels, (n,).
-        suggested: the other categories, (n,).
-        weights: of the named vectors.
+    neighbour counts for its plain similarity, by the weight of its vector: see docs/audit.md.
     """
     total, counted = np.zeros(len(categories)), np.zeros(len(categories))
     for name, found in hits.items():
@@ -329,10 +284,7 @@ def same_text(parts: Sequence[tuple[Ids, Categories, Sequence[str]]]) -> Duplica
     """Products of the same text in different categories, whatever their vectors.
 
     Of many products that share a text, only those are paired whose categories follow one another: every category shows,
-    and there are never more pairs than products.
-
-    Args:
-        parts: ids (n,), categories (n,) and hashes of texts (n,), one part or several; an empty hash is no text.
+    and there are never more pairs than products. Each part has ids, categories and hashes of texts, empty for no text.
     """
     ids, categories = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
     hashes = np.concatenate([np.array(part[2], "S16") for part in parts])

@@ -29,12 +29,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What n predictions are worth.
-
-    Args:
-        confidences: how likely each is right, float32 (n,).
-        decisions: `auto`, `review` or `new`, (n,).
-    """
+    """How likely each of n predictions is right, float32 (n,), and `auto`, `review` or `new`, (n,)."""
 
     confidences: FloatArray
     decisions: NDArray[np.str_]
@@ -47,14 +42,9 @@ def decide(
     calibration: Calibration,
     max_error: float = MAX_ERROR,
 ) -> Decisions:
-    """Decide which predictions may stand without a review.
+    """Decide which predictions may stand without a review, `max_error` being the maximum error rate among them.
 
-    Args:
-        hits: by named vector.
-        votes: their outcome.
-        weights: of the named vectors.
-        calibration: of the index.
-        max_error: the maximum error rate among automatic decisions.
+    Hits and weights are by named vector, votes the outcome of the hits.
     """
     confidences = confidence(evidence(hits, votes, weights), calibration)
     confidences = np.where(votes.shares[:, 0] > 0, confidences, np.float32(0))
@@ -93,12 +83,7 @@ def nearest(hits: Mapping[str, Hits]) -> FloatArray:
 
 
 def fit(evidence: FloatArray, right: Mask, nearest: FloatArray) -> Calibration:
-    """Fit a calibration to predictions of known truth.
-
-    Args:
-        evidence: of n predictions, (n, 2), as `evidence` returns it.
-        right: whether each was right (n,).
-        nearest: the similarity of the nearest neighbour (n,).
+    """Fit a calibration to n predictions: their evidence (n, 2), whether each is right, and the nearest similarity.
 
     Raises:
         ValueError: there are too few predictions to learn from.
@@ -146,12 +131,9 @@ def _isotonic(scores: NDArray[np.float64], right: Mask) -> tuple[NDArray[np.floa
 
 @dataclass(frozen=True, slots=True)
 class RiskCoverage:
-    """The risk–coverage curve: what follows when the most confident predictions stand and the others are reviewed.
+    """The risk–coverage curve: the error rate when predictions from some confidence up stand, a part of all; each (m,).
 
-    Args:
-        coverage: the part of all predictions that stand, ascending, (m,); equal confidences stand or fall together.
-        error: the error rate among them, (m,).
-        confidence: of the least confident among them, (m,).
+    Coverage ascends and confidence descends; equal confidences stand or fall together.
     """
 
     coverage: NDArray[np.float64]
@@ -160,7 +142,7 @@ class RiskCoverage:
 
 
 def risk_coverage(confidences: FloatArray, right: Mask) -> RiskCoverage:
-    """The curve of n predictions, of which `right` says whether each was right."""
+    """The curve of n predictions."""
     order = np.argsort(-confidences, kind="stable")
     count, ranked = np.arange(1, len(order) + 1), confidences[order]
     ends = np.flatnonzero(np.diff(ranked, append=-np.inf))

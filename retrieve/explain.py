@@ -14,7 +14,7 @@ from rubrika.products.product import Category
 from rubrika.retrieve.confidence import decide
 from rubrika.retrieve.search import Query
 from rubrika.retrieve.tree import Tree, path_confidence
-from rubrika.store.base import FloatArray, Hits, Point
+from rubrika.store.base import Hits, Point
 from rubrika.vote import vote_over, with_unseen_bonus
 
 MAX_WORDS = 8
@@ -53,13 +53,9 @@ class SupportingNeighbour:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of the title, and what the prediction loses without it (below 0: gains).
+    """A word of the title, and what the winner loses without it: a part of the vote, and similarity to its nearest hit.
 
-    Args:
-        word: as it first stands in the title.
-        share_lost: the part of the vote that the winner loses.
-        similarity_lost: the similarity that the winner's nearest product loses; it tells words apart where the vote is
-            so clear that none of them changes it.
+    Similarity tells words apart where the vote is so clear that none of them changes it. Below 0, it gains.
     """
 
     word: str
@@ -75,13 +71,13 @@ class Explanation:
         product_id: of a stored product, else None.
         title: empty when only a picture was given.
         labelled: the path of the category that a stored product has.
-        confidence: as in `classify --details`, like `decision`.
+        confidence: as in details.parquet, like `decision`.
         decision: `auto`, `review` or `new`.
         alternatives: every category that was voted for, the predicted one first.
         levels: of the predicted category's path, from the top.
         sure: the deepest of them that is almost certain, None when none is.
-        neighbours: that voted, the heaviest first.
-        words: that mattered most.
+        neighbours: those that voted, the heaviest first.
+        words: those that mattered most.
     """
 
     product_id: int | None
@@ -108,12 +104,7 @@ class Explanation:
 
 
 def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation:
-    """Classify one product and keep what the prediction rests on.
-
-    Args:
-        index: an open index.
-        query: the product.
-        top_k: how many hits of each vector vote; default: the index's setting.
+    """Classify one product, by default with the index's `top_k`, and keep what the prediction rests on.
 
     Raises:
         RubrikaError: nothing is found that could vote.
@@ -158,11 +149,7 @@ def _supporting_neighbours(
 ) -> list[SupportingNeighbour]:
     """The neighbours of one product, the heaviest first, then the nearest, then by id.
 
-    Args:
-        hits: of one query, by named vector.
-        voting: the same with the unseen-class bonus.
-        vote: how they vote.
-        points: the hits with their payloads, by id; one deleted meanwhile is left out.
+    `voting` are the hits with the unseen-class bonus, `points` their payloads by id, without those deleted meanwhile.
     """
     found = [
         (name, id, similarity)
@@ -207,23 +194,14 @@ def _words(index: Index, query: Query, winner: int, vote: VoteSettings) -> list[
         return []
     without = [" ".join(token for token in tokens if _stripped(token).casefold() != word) for word in spelled]
     hits = query.hits(index.store, query.with_titles(index, [query.title, *without]), vote)
-    share, similarity = _share(with_unseen_bonus(hits, vote, index.seen), winner, vote), _similarity(hits, winner, vote)
-    share, similarity = share[0] - share[1:], similarity[0] - similarity[1:]
+    votes = vote_over(with_unseen_bonus(hits, vote, index.seen), vote)
+    shares = np.where(votes.categories == winner, votes.shares, 0).sum(axis=1)
+    nearest = {name: np.where(found.categories == winner, found.scores, 0).max(axis=1) for name, found in hits.items()}
+    similarities = np.sum([row * vote.weights[name] for name, row in nearest.items()], axis=0)
+    share, similarity = (each[0] - each[1:] for each in (shares, similarities))
     order = np.lexsort((-similarity, -np.round(share, 3)))[:MAX_WORDS]
     words = list(spelled.values())
     return [Word(words[place], float(share[place]), float(similarity[place])) for place in order.tolist()]
-
-
-def _share(hits: Mapping[str, Hits], winner: int, vote: VoteSettings) -> FloatArray:
-    """The winner's part of each vote, (n,)."""
-    votes = vote_over(hits, vote)
-    return np.asarray(np.where(votes.categories == winner, votes.shares, 0).sum(axis=1))
-
-
-def _similarity(hits: Mapping[str, Hits], winner: int, vote: VoteSettings) -> FloatArray:
-    """The similarity of the winner's nearest hits, weighted over the vectors; 0 where there is none, (n,)."""
-    nearest = {name: np.where(found.categories == winner, found.scores, 0).max(axis=1) for name, found in hits.items()}
-    return np.asarray(np.sum([row * vote.weights[name] for name, row in nearest.items()], axis=0))
 
 
 def _stripped(token: str) -> str:

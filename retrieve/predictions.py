@@ -25,7 +25,7 @@ from rubrika.products.reader import Reader
 from rubrika.products.row import MAX_SIGNED
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import Classified, classify
-from rubrika.retrieve.confidence import NEW, REVIEW, rethreshold
+from rubrika.retrieve.confidence import NEW, REVIEW, Decisions, rethreshold
 from rubrika.retrieve.tree import NO_NODE
 from rubrika.store.base import FloatArray, Hits
 from rubrika.vote import NO_CATEGORY, Votes, vote_over
@@ -44,12 +44,7 @@ RISK = "rubrika.risk"
 
 
 def details_schema(id_type: pa.DataType, calibration: Calibration) -> pa.Schema:
-    """The columns of details.parquet, of which `RESULT` are those of result.parquet.
-
-    Args:
-        id_type: of product_id in the input, which the output keeps.
-        calibration: of the index, which the file keeps for `redecide`.
-    """
+    """The columns of details.parquet, with the input's type of product_id; the risk is kept for `redecide`."""
     columns = [
         ("product_id", id_type),
         ("predicted_category_id", pa.int64()),
@@ -72,23 +67,16 @@ def struct_lists(kind: pa.StructType, present: NDArray[np.bool_], *values: NDArr
 
 def neighbour_lists(hits: Mapping[str, Hits]) -> pa.Array:
     """The hits of all vectors that voted, a list of `NEIGHBOUR` for each product, the main vector's first."""
-    every = Hits(
-        *(np.concatenate([getattr(found, name) for found in hits.values()], axis=1) for name in Hits.__slots__)
-    )
-    vectors = np.concatenate([np.full(found.ids.shape, name) for name, found in hits.items()], axis=1)
-    return struct_lists(NEIGHBOUR, np.isfinite(every.scores), every.ids, every.categories, every.scores, vectors)
+    columns = [(each.ids, each.categories, each.scores, np.full(each.ids.shape, name)) for name, each in hits.items()]
+    ids, categories, scores, vectors = (np.concatenate(column, axis=1) for column in zip(*columns, strict=True))
+    return struct_lists(NEIGHBOUR, np.isfinite(scores), ids, categories, scores, vectors)
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifyReport:
-    """What became of the rows of a file.
+    """How many rows were classified, good and bad, which could not be read, and where the predictions are.
 
-    Args:
-        rows: how many there were, good and bad.
-        rejects: those that could not be read, with their reasons.
-        seconds: how long it took.
-        output: where the predictions are.
-        unusable_pictures: how many pictures could not be used, by reason; None when there was no folder of them.
+    `unusable_pictures` counts those that could not be used, by reason; None when there was no folder of pictures.
     """
 
     rows: int
@@ -118,22 +106,11 @@ def classify_to_files(
 ) -> ClassifyReport:
     """Write result.parquet and, if wanted, details.parquet, a row an input row; they appear only when complete.
 
-    A row that could not be read has no prediction: its predicted_category_id is null and its decision `review`.
-
-    Args:
-        index: an open index.
-        products: labelled or not; labels are ignored.
-        output: where product_id and predicted_category_id go.
-        details: where these and the rest go.
-        pictures: as for `classify`, like top_k, max_error and level.
-        top_k: hits of each vector that vote.
-        max_error: the maximum error rate among automatic decisions.
-        level: of the tree.
-        progress: where to show how far it is.
+    A row that could not be read has no prediction: its predicted_category_id is null and its decision `review`. The
+    other arguments are those of `classify`.
 
     Raises:
-        InputError: the products cannot be read.
-        RubrikaError: a file cannot be written there, or both are the same.
+        RubrikaError: the products cannot be read, a file cannot be written there, or both are the same.
     """
     started, rows, rejects, unusable = time.monotonic(), 0, list[Reject](), Counter[str]()
     schema = details_schema(products.id_type(), index.manifest.calibration)
@@ -221,14 +198,7 @@ class Predictions:
     calibration: Calibration = field(repr=False)
 
     def decide(self, max_error: float) -> "Predictions":
-        """The same predictions, decided again without another search.
-
-        Args:
-            max_error: the maximum error rate among automatic decisions, 0 … 1.
-
-        Raises:
-            RubrikaError: it is no such rate.
-        """
+        """The same predictions, decided again without a search; `max_error` is as for `classify`."""
         auto_from = self.calibration.auto_from(checked(max_error))
         return replace(self, decisions=rethreshold(self.confidences, self.decisions == NEW, auto_from))
 
@@ -267,36 +237,26 @@ class Predictions:
 
 
 def checked(max_error: float) -> float:
-    """An error rate.
-
-    Raises:
-        RubrikaError: it is none.
-    """
+    """An error rate; a RubrikaError refuses what is none."""
     if not isinstance(max_error, Real) or not 0 <= max_error <= 1:
         raise RubrikaError(f"max_error is an error rate from 0 to 1, not {max_error}")
     return max_error
 
 
 def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteSettings) -> Predictions:
-    """All batches of a run as one.
-
-    Args:
-        batches: as `classify` yields them.
-        calibration: of the index.
-        vote: what they were voted by.
-    """
+    """All batches of a run as one, with the calibration of the index and the settings of its vote."""
     hits = {name: [Hits.none(0, vote.top_k)] for name in vote.weights}
     votes = [vote_over({name: parts[0] for name, parts in hits.items()}, vote)]
-    ids, places, paths, confidences, decisions = [], list[NDArray[np.int64]](), list[str | None](), [], []
+    ids, places, names = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], [np.zeros(0, object)]
+    decided = [Decisions(np.zeros(0, np.float32), np.zeros(0, "U6"))]
     rejects, rows, unusable = list[Reject](), 0, Counter[str]()
     for one in batches:
-        products, numbers = one.batch.products, [product.row for product in one.batch.products]
-        ids.append(np.array([product.id for product in products], np.uint64))
+        numbers = [product.row for product in one.batch.products]
         order = np.sort(numbers + [reject.row for reject in one.batch.rejects])
+        ids.append(np.array([product.id for product in one.batch.products], np.uint64))
         places.append(rows + np.searchsorted(order, numbers))
-        paths += [one.tree.path(id) for id in one.votes.winners.tolist()]
-        confidences.append(one.decided.confidences)
-        decisions.append(one.decided.decisions)
+        names.append(np.array([one.tree.path(id) for id in one.votes.winners.tolist()], object))
+        decided.append(one.decided)
         votes.append(one.votes)
         for name, parts in hits.items():
             parts.append(one.hits[name])
@@ -305,13 +265,13 @@ def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteS
         rows += one.batch.rows
     every = Votes(np.concatenate([each.categories for each in votes]), np.concatenate([each.shares for each in votes]))
     return Predictions(
-        product_ids=np.concatenate([np.zeros(0, np.uint64), *ids]),
+        product_ids=np.concatenate(ids),
         categories=every.winners.copy(),
-        names=np.array(paths, object),
-        confidences=np.concatenate([np.zeros(0, np.float32), *confidences]),
-        decisions=np.concatenate([np.zeros(0, "U6"), *decisions]),
+        names=np.concatenate(names),
+        confidences=np.concatenate([each.confidences for each in decided]),
+        decisions=np.concatenate([each.decisions for each in decided]),
         rejects=tuple(rejects),
-        places=np.concatenate([np.zeros(0, np.int64), *places]),
+        places=np.concatenate(places),
         votes=every,
         hits={name: Hits.joined(parts) for name, parts in hits.items()},
         unusable=unusable,
@@ -322,15 +282,11 @@ def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteS
 def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:
     """Write the same table with other decisions; return how many there are of each.
 
-    What is flagged as a possible new category stays `new`, and a row without a prediction stays for `review`.
-
-    Args:
-        details: what `classify --details` wrote.
-        output: where it goes; may be the same file.
-        max_error: the maximum error rate among automatic decisions.
+    What is flagged as a possible new category stays `new`, and a row without a prediction stays for `review`. The
+    output may take the place of the details.
 
     Raises:
-        InputError: it is no such file.
+        InputError: the details are no file that `classify --details` wrote.
         RubrikaError: the output cannot be written.
     """
     counts = Counter[str]()

@@ -20,12 +20,9 @@ from rubrika.store.base import FloatArray, Hits, Store
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """A batch with the hits of its products, in the order of `batch.products`.
+    """A batch with the hits of its products, in their order, by each named vector that votes, the main one first.
 
-    Args:
-        batch: the products.
-        hits: by each named vector that votes; the first is the main one.
-        failures: how many pictures could not be used, by reason.
+    `failures` counts the pictures that could not be used, by reason.
     """
 
     batch: Batch
@@ -36,14 +33,7 @@ class SearchResult:
 def search_products(
     index: Index, products: Products, pictures: PictureFolder | None = None, top_k: int | None = None
 ) -> Iterator[SearchResult]:
-    """Yield every batch with its hits.
-
-    Args:
-        index: an open index.
-        products: labelled or not; labels are ignored.
-        pictures: where their pictures are, if anywhere.
-        top_k: hits per vector, by default as many as vote.
-    """
+    """Yield every batch with its hits, of each vector `top_k`, by default as many as vote; labels are ignored."""
     names, top_k = index.manifest.vote.weights, top_k or index.manifest.vote.top_k
     for batch in products:
         encoded = index.encoders.encode(batch.products, pictures, names)
@@ -54,12 +44,7 @@ def search_products(
 def search(store: Store, name: str, vectors: FloatArray, top_k: int, without: NDArray[np.uint64] | None = None) -> Hits:
     """The hits of vectors (n, size); a row of zeros is a product that lacks this vector, and finds nothing.
 
-    Args:
-        store: of the index.
-        name: of the vector.
-        vectors: of n products.
-        top_k: hits per product.
-        without: an id to leave out, the same for all (1,) or one for each (n,).
+    `without` is an id to leave out, the same for all (1,) or one for each (n,).
     """
     if without is not None:
         # Among many exact duplicates a product may not find itself: then the last of them is dropped instead.
@@ -80,16 +65,16 @@ def exact_hits(
     top_k: int,
     block: int = 2**22,
 ) -> Hits:
-    """The `top_k` vectors most similar to each query, by comparing all; ties by id.
+    """The `top_k` products most similar to each query, by comparing all; ties by id.
 
-    The answer for a query does not depend on which others are in the call.
+    The hits of a query do not depend on the other queries. Where there are fewer products, the rest is empty.
 
     Args:
-        vectors: of unit length, (n, size).
-        ids: of the products (n,).
-        categories: of the products (n,).
+        vectors: of n products, of unit length, (n, size).
+        ids: theirs (n,).
+        categories: theirs (n,).
         queries: of unit length, (m, size).
-        top_k: hits per query; where n is less, the rest is empty.
+        top_k: hits per query.
         block: how many similarities are in memory at once.
     """
     order = np.argsort(ids, kind="stable")
@@ -106,13 +91,9 @@ def exact_hits(
 def best_hits(
     scores: FloatArray, categories: NDArray[np.int64], top_k: int, ids: NDArray[np.uint64] | None = None
 ) -> Hits:
-    """The best of m known products for each of n queries; ties by position.
+    """The best of m products for n queries with these scores (n, m), where -inf is no hit; ties by position.
 
-    Args:
-        scores: (n, m); -inf is no hit.
-        categories: of the known products (m,).
-        top_k: hits per query; where m is less, the rest is empty.
-        ids: of the known products (m,), ascending; by default their positions.
+    Categories are (m,), as are ids, ascending, by default positions. Where m is less than `top_k`, the rest is empty.
     """
     width = min(top_k, scores.shape[1])
     place, pad = best_positions(scores, width), ((0, 0), (0, top_k - width))
@@ -140,13 +121,9 @@ def best_positions(scores: NDArray[np.floating], width: int) -> NDArray[np.int64
 
 @dataclass(frozen=True)
 class Query:
-    """One product to search with.
+    """One product to search with; a stored one has an id, and is labelled with the path of a category.
 
-    Args:
-        title: empty when there is only a picture.
-        vectors: float32 (1, size) by name, the picture's among them; zeros for one that the product lacks.
-        product_id: its id, when it is stored.
-        labelled: the path of the category that it is stored with.
+    The vectors, the picture's among them, are float32 (1, size) by name; zeros for one that the product lacks.
     """
 
     title: str
@@ -240,31 +217,23 @@ def neighbours(index: Index, query: int | str | Path, vector: str | None = None,
         index: an open index.
         query: the id of a stored product, a title, or the path of a picture.
         vector: the named vector to search by; by default `image` for a picture, else `text`.
-        top_k: how many.
+        top_k: how many neighbours.
 
     Raises:
         RubrikaError: the product is not stored, the title has no text, the picture cannot be used, or there is no such
             vector.
     """
     vector = vector or (IMAGE if isinstance(query, Path) else TEXT)
-    if isinstance(query, Path):
-        product = Query.of_content(index, image=query, vector=vector)
-    elif isinstance(query, str):
-        product = Query.of_content(index, query, vector=vector)
-    else:
+    if isinstance(query, int):
         product = Query.of_product(index, query, vector)
+    else:
+        title, image = ("", query) if isinstance(query, Path) else (query, None)
+        product = Query.of_content(index, title, image, vector)
     hits = product.hits(index.store, product.vectors, VoteSettings({vector: 1.0}, top_k))[vector]
     found = np.isfinite(hits.scores[0])
     points = index.store.fetch(hits.ids[0, found].tolist())
     return [
-        Neighbour(
-            similarity=score,
-            product_id=id,
-            category_id=points[id].category_id,
-            category=points[id].shown("category"),
-            category_path=points[id].shown("category_path"),
-            title=points[id].shown("title"),
-        )
+        Neighbour(score, id, points[id].category_id, *map(points[id].shown, ("category", "category_path", "title")))
         for id, score in zip(hits.ids[0, found].tolist(), hits.scores[0, found].tolist(), strict=True)
         # On a server, another process may delete a hit in between.
         if id in points
