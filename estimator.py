@@ -102,13 +102,11 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Iterable[str]) -> NDArray[Any]:  # noqa: N803
         """The most likely label of each of n texts, (n,)."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        shares = self.predict_proba(X)
+        return np.asarray(self.classes_[shares.argmax(axis=1)])
 
     def predict_proba(self, X: Iterable[str]) -> NDArray[np.float64]:  # noqa: N803
-        """Each class's share of the vote, in the order of `classes_`, (n, classes).
-
-        Shares are not calibrated probabilities; `CalibratedClassifierCV` turns them into such.
-        """
+        """Each class's share of the vote, (n, classes): no calibrated probability, see `CalibratedClassifierCV`."""
         check_is_fitted(self)
         texts = _texts(X)
         self._check()
@@ -126,15 +124,12 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_neighbors: int | None = None,
         return_distance: bool = True,
     ) -> NDArray[np.int64] | tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The known texts most similar to each of n, nearest first, ties by position.
+        """Distances, if wanted, and positions of the known texts most similar to each of n, nearest first.
 
         Args:
             X: n texts; by default all known ones, of which none is its own neighbour.
             n_neighbors: how many, by default `top_k`; fewer when there are not so many.
-            return_distance: whether to return distances, 1 - cosine.
-
-        Returns:
-            Distances, if wanted, and positions of the neighbours among all texts so far, (n, n_neighbors).
+            return_distance: whether distances are wanted, 1 - cosine.
         """
         check_is_fitted(self)
         self._check()
