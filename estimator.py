@@ -8,97 +8,29 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import assert_all_finite, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
 
 from rubrika.encode.learned import LearnedEncoder
 from rubrika.index.manifest import TEXT, VoteSettings
 from rubrika.products.product import Batch, Category, Product
 from rubrika.progress import Silent
-from rubrika.retrieve.search import best_hits
+from rubrika.retrieve.search import exact_hits
 from rubrika.store.base import FloatArray, Hits
 from rubrika.vote import vote_over, with_unseen_bonus
 
-# Similarities that are in memory at once.
-BLOCK = 2**22
-
-
-def exact_search(vectors: FloatArray, labels: NDArray[np.int64], queries: FloatArray, top_k: int) -> Hits:
-    """The `top_k` vectors most like each query, best first, ties by place; what else is asked changes no answer.
-
-    Args:
-        vectors: of unit length, (n, size).
-        labels: the category of each, (n,).
-        queries: of unit length, (m, size).
-        top_k: at most n.
-
-    Returns:
-        Hits whose ids are places among the vectors, (m, top_k).
-    """
-    # In float32 the last digits depend on how many queries are multiplied together, and so would ties.
-    points = vectors.astype(np.float64).T
-    rows = max(1, BLOCK // len(vectors))
-    parts = [
-        best_hits((queries[start : start + rows].astype(np.float64) @ points).astype(np.float32), labels, top_k)
-        for start in range(0, len(queries), rows)
-    ]
-    return Hits.joined([Hits.none(0, top_k), *parts])
-
-
+# Beyond this the nearest neighbour alone decides, and float32 is still far from its limits.
+MAX_TEMPERATURE = 1e6
 BATCH_ROWS = 2_048
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Texts with the numbers of their classes, as `Products`; a text's place is its id.
-
-    Args:
-        texts: n of them.
-        labels: int64 (n,).
-    """
-
-    texts: Sequence[str]
-    labels: NDArray[np.int64]
-
-    @property
-    def files(self) -> Sequence[Path]:
-        """None."""
-        return ()
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self.texts)
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield them in order."""
-        for start in range(0, len(self.texts), BATCH_ROWS):
-            part = zip(self.texts[start : start + BATCH_ROWS], self.labels[start : start + BATCH_ROWS], strict=True)
-            products = [
-                Product(place, "", text, place + 1, Category(int(label), str(label)))
-                for place, (text, label) in enumerate(part, start)
-            ]
-            yield Batch(Path(), products, [])
-
-    def check(self) -> None:
-        """There is nothing to find out."""
-
-
-try:
-    from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.utils import assert_all_finite, check_consistent_length, check_random_state, column_or_1d
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted
-except ImportError:
-    raise ImportError("RetrievalClassifier needs scikit-learn: pip install 'rubrika[sklearn]'") from None
-
-
-# From here on the nearest alone decides, and float32 is still far from its end.
-MAX_TEMPERATURE = 1e6
-
-
 class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Learns an encoder from labelled texts, and classifies by a vote of the texts most like the one asked about.
+    """Learns an encoder from labelled texts, and predicts the label of a text from the most similar ones.
 
-    It decides as an index does that is made of the same texts, but keeps their vectors as arrays and searches them
-    exactly. Whatever scikit-learn would call an error of the caller is a ValueError here.
+    It decides as an index of the same texts does, but keeps their vectors as arrays and searches them exactly. Every
+    wrong argument is a ValueError.
 
     Args:
         top_k: how many neighbours vote.
@@ -109,10 +41,10 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         classes_: the labels, sorted.
-        encoder_: what makes vectors of texts.
+        encoder_: makes vectors of texts.
         vectors_: of all texts so far, float32 (n, size).
-        labels_: their places in `classes_`, int64 (n,).
-        seen_: the places in `classes_` of those that the encoder learned from; newcomers are favoured in the vote.
+        labels_: the positions of their labels in `classes_`, int64 (n,).
+        seen_: the positions in `classes_` of those that the encoder learned from; the others get a bonus in the vote.
     """
 
     classes_: NDArray[Any]
@@ -136,30 +68,17 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Iterable[str], y: ArrayLike) -> Self:  # noqa: N803 - as scikit-learn calls it
-        """Learn from labelled texts, forgetting all before.
-
-        Args:
-            X: n texts.
-            y: their labels, all texts or all numbers, (n,).
-
-        Raises:
-            ValueError: these are not texts, there are fewer than two classes, or a parameter is not what it can be.
-        """
+        """Learn from n texts and their labels, all texts or all numbers, and forget what was learned before."""
         self._check()
         return self._learn(*_labelled(X, y))
 
     def partial_fit(self, X: Iterable[str], y: ArrayLike, classes: ArrayLike | None = None) -> Self:  # noqa: N803
         """Add labelled texts, which count at once; only the first call learns, as `fit` does.
 
-        Args:
-            X: n texts.
-            y: their labels, (n,).
-            classes: labels that may come, now or later, beside those that are known; left out at the first call, the
-                labels in `y`.
+        `classes` are labels that may come besides the known ones; at the first call, by default those in `y`.
 
         Raises:
-            ValueError: these are not texts, a label is neither known nor among `classes`, or some labels are texts
-                and some are numbers.
+            ValueError: a label is neither known nor among `classes`, or some labels are texts and some are numbers.
         """
         self._check()
         texts, labels = _labelled(X, y)
@@ -187,16 +106,13 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[shares.argmax(axis=1)])
 
     def predict_proba(self, X: Iterable[str]) -> NDArray[np.float64]:  # noqa: N803
-        """Each class's share of the vote, in the order of `classes_`, (n, classes).
-
-        Shares are no calibrated probabilities: `CalibratedClassifierCV` makes such of them.
-        """
+        """Each class's share of the vote, (n, classes): no calibrated probability, see `CalibratedClassifierCV`."""
         check_is_fitted(self)
         texts = _texts(X)
         self._check()
-        settings = VoteSettings({TEXT: 1.0}, self._count(self.top_k), self.temperature)
-        hits = {TEXT: self._search(self.encoder_.encode(texts), settings.top_k)}
-        votes = vote_over(with_unseen_bonus(hits, settings, {TEXT: self.seen_}), settings)
+        vote = VoteSettings({TEXT: 1.0}, self.top_k, self.temperature)
+        hits = {TEXT: self._search(self.encoder_.encode(texts), self.top_k)}
+        votes = vote_over(with_unseen_bonus(hits, vote, {TEXT: self.seen_}), vote)
         shares = np.zeros((len(texts), len(self.classes_)))
         row, column = np.nonzero(votes.shares > 0)
         shares[row, votes.categories[row, column]] = votes.shares[row, column]
@@ -208,70 +124,87 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_neighbors: int | None = None,
         return_distance: bool = True,
     ) -> NDArray[np.int64] | tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The known texts most like each of n, nearest first, ties by place.
+        """Distances, if wanted, and positions of the known texts most similar to each of n, nearest first.
 
         Args:
-            X: n texts; left out: all known ones, none being its own neighbour.
+            X: n texts; by default all known ones, of which none is its own neighbour.
             n_neighbors: how many, by default `top_k`; fewer when there are not so many.
             return_distance: whether distances are wanted, 1 - cosine.
-
-        Returns:
-            Distances (n, n_neighbors), when they are wanted, and the places of the neighbours among all texts so far,
-            in the order of `fit` and every `partial_fit` after it.
         """
         check_is_fitted(self)
         self._check()
-        count = self._count(self.top_k if n_neighbors is None else _whole("n_neighbors", n_neighbors))
+        count = self.top_k if n_neighbors is None else _whole("n_neighbors", n_neighbors)
         if X is None:
             own = np.arange(len(self.vectors_), dtype=np.uint64)
             count = min(count, len(own) - 1)
             hits = self._search(self.vectors_, count + 1).without(own).first(count)
         else:
             hits = self._search(self.encoder_.encode(_texts(X)), count)
-        places = hits.ids.astype(np.int64)
+        positions = hits.ids.astype(np.int64)
         # A float32 cosine may exceed 1 by its last digit.
-        return (np.maximum(1 - hits.scores, 0), places) if return_distance else places
+        return (np.maximum(1 - hits.scores, 0), positions) if return_distance else positions
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
-        """Texts go in, one a product, not a table of numbers."""
+        """The input is a list of texts, not a table of numbers."""
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array, tags.input_tags.two_d_array, tags.input_tags.string = True, False, True
         return tags
 
     def _learn(self, texts: Sequence[str], labels: NDArray[Any]) -> Self:
-        # Imported here: torch takes seconds to load, and only learning needs it.
+        # torch takes seconds to load, and only learning needs it.
         from rubrika.train.embed import LearnSettings, learn
 
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
-                f"learning needs at least 2 classes, and these texts are of 1 class, {classes.tolist()[0]!r}"
+                f"learning needs at least 2 classes, and these texts are of 1 class, {labels.tolist()[0]!r}"
             )
-        settings = LearnSettings(size=self.size, epochs=self.epochs, seed=_seed(self.random_state))
+        state = self.random_state
+        seed = int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31))
+        settings = LearnSettings(size=self.size, epochs=self.epochs, seed=seed)
         self.encoder_ = learn(Texts(texts, codes), Silent(), settings)
         self.classes_, self.seen_ = classes, np.array(self.encoder_.config.categories, np.int64)
         self.vectors_, self.labels_ = self.encoder_.encode(texts), codes.astype(np.int64)
         return self
 
     def _widen(self, classes: NDArray[Any]) -> None:
-        """Make room for more classes, which are sorted as ever."""
+        """Make room for more classes, sorted as before."""
         moved = np.searchsorted(classes, self.classes_)
         self.classes_, self.seen_, self.labels_ = classes, moved[self.seen_], moved[self.labels_]
 
     def _check(self) -> None:
-        """Look at the parameters, which scikit-learn leaves to be set to anything."""
-        _whole("top_k", self.top_k)
-        _whole("size", self.size)
-        if self.epochs is not None:
-            _whole("epochs", self.epochs)
+        """Refuse bad parameters, which scikit-learn allows to be set to anything."""
+        for name in ("top_k", "size", *(["epochs"] if self.epochs is not None else [])):
+            _whole(name, getattr(self, name))
         if not isinstance(self.temperature, Real) or not 0 <= self.temperature <= MAX_TEMPERATURE:
             raise ValueError(f"temperature is a number from 0 to {MAX_TEMPERATURE:,.0f}, not {self.temperature!r}")
 
-    def _count(self, count: int) -> int:
-        return min(int(count), len(self.vectors_))
-
     def _search(self, queries: FloatArray, count: int) -> Hits:
-        return exact_search(self.vectors_, self.labels_, queries, count)
+        own = np.arange(len(self.vectors_), dtype=np.uint64)
+        return exact_hits(self.vectors_, own, self.labels_, queries, min(int(count), len(own)))
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts with the numbers of their classes, (n,), as `Products`; the position of a text is its id."""
+
+    texts: Sequence[str]
+    labels: NDArray[np.int64]
+    files: Sequence[Path] = ()
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __iter__(self) -> Iterator[Batch]:
+        products = [
+            Product(place, "", text, place + 1, Category(label, str(label)))
+            for place, (text, label) in enumerate(zip(self.texts, self.labels.tolist(), strict=True))
+        ]
+        for start in range(0, len(products), BATCH_ROWS):
+            yield Batch(Path(), products[start : start + BATCH_ROWS], [])
+
+    def check(self) -> None:
+        """All is checked before."""
 
 
 def _labelled(texts: Iterable[str], labels: ArrayLike) -> tuple[list[str], NDArray[Any]]:
@@ -287,7 +220,7 @@ def _labelled(texts: Iterable[str], labels: ArrayLike) -> tuple[list[str], NDArr
 def _labels(given: ArrayLike) -> NDArray[Any]:
     labels: NDArray[Any] = column_or_1d(given, warn=True)
     if labels.dtype.kind in "OU":
-        # As they were given: beside a text, numpy makes texts of None and of numbers.
+        # As they came: next to a text, numpy turns None and numbers into texts.
         texts = [isinstance(label, str) for label in np.asarray(given, object).ravel()]
         if any(texts) and not all(texts):
             raise ValueError(f"label {texts.index(False)} is no text, but others are; give all as texts, none empty")
@@ -295,7 +228,7 @@ def _labels(given: ArrayLike) -> NDArray[Any]:
 
 
 def _check_kinds(known: NDArray[Any], labels: NDArray[Any]) -> None:
-    """Refuse what numpy would make texts of: numbers beside texts."""
+    """Refuse numbers among texts, which numpy would turn into texts."""
     kinds = ["texts" if each.dtype.kind in "OU" else "numbers" for each in (known, labels)]
     if len(labels) and kinds[0] != kinds[1]:
         raise ValueError(f"labels are {kinds[0]} so far, and these are {kinds[1]}; give them as {kinds[0]} too")
@@ -315,7 +248,3 @@ def _texts(given: Iterable[str]) -> list[str]:
         if not isinstance(text, str):
             raise ValueError(f"text {place} is {type(text).__name__}, not str; leave it out or give it as text")
     return texts
-
-
-def _seed(state: int | np.random.RandomState | None) -> int:
-    return int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31))

@@ -1,4 +1,4 @@
-"""The weighted vote over hits."""
+"""The weighted vote: what the hits of a product say about its category."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class Votes:
 def weighted_vote(hits: Hits, temperature: float) -> Votes:
     """Every hit votes with exp(temperature · (similarity - the best similarity)).
 
-    Near hits count for more: with the temperature at 0 this is the plain mode, and as it grows, the nearest neighbour.
+    With the temperature at 0 this is the plain mode; as it grows, the nearest neighbour alone decides.
     """
     with np.errstate(invalid="ignore"):
         weights = np.exp(temperature * (hits.scores - hits.scores.max(axis=1, keepdims=True, initial=-np.inf)))
@@ -41,12 +41,12 @@ def weighted_vote(hits: Hits, temperature: float) -> Votes:
 
 
 def mode_vote(hits: Hits) -> Votes:
-    """Every hit has one vote; among equals the category of the nearer hit wins."""
+    """Every hit has one vote; where counts are equal, the category of the nearer hit wins."""
     return _tally(hits.categories, np.isfinite(hits.scores).astype(np.float64))
 
 
 def fused_vote(parts: Sequence[tuple[Votes, float]]) -> Votes:
-    """Add up votes over several named vectors, each for its weight; one that found nothing leaves it to the others."""
+    """Add up the votes of several named vectors by their weights; a vector that found nothing has no say."""
     categories = np.concatenate([votes.categories for votes, _ in parts], axis=1)
     return _tally(categories, np.concatenate([votes.shares * weight for votes, weight in parts], axis=1))
 
@@ -60,26 +60,17 @@ def vote_over(hits: Mapping[str, Hits], settings: VoteSettings) -> Votes:
 def with_unseen_bonus(
     hits: Mapping[str, Hits], settings: VoteSettings, seen: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, Hits]:
-    """Hits as they vote: more similar by a bonus where an encoder has never seen the category.
+    """Hits with a bonus on their similarity where the encoder did not learn from the category.
 
-    Learning draws products towards the categories it knows, so that a newcomer's own neighbours seem farther than they
-    are; the same is known of classifiers that meet new classes ("calibrated stacking", Chao et al. 2016).
-
-    Args:
-        hits: by named vector.
-        settings: of the index.
-        seen: by learned vector, the categories that its encoder learned from, ascending.
+    Learning draws products towards the categories it knows, so the neighbours in an unseen category seem farther than
+    they are ("calibrated stacking", Chao et al. 2016). `seen` are the categories that learned encoders learned from.
     """
-    return {
-        name: _with_unseen_bonus(found, seen[name], settings.unseen_bonus) if name in seen else found
-        for name, found in hits.items()
-    }
-
-
-def _with_unseen_bonus(hits: Hits, seen: NDArray[np.int64], bonus: float) -> Hits:
-    place = np.searchsorted(seen, hits.categories).clip(max=max(len(seen) - 1, 0))
-    known = seen[place] == hits.categories if len(seen) else np.zeros(hits.categories.shape, bool)
-    return replace(hits, scores=np.where(known, hits.scores, hits.scores + np.float32(bonus)))
+    voting = dict(hits)
+    for name in hits.keys() & seen.keys():
+        found = hits[name]
+        bonus = np.where(np.isin(found.categories, seen[name]), 0, settings.unseen_bonus).astype(np.float32)
+        voting[name] = replace(found, scores=found.scores + bonus)
+    return voting
 
 
 def _tally(categories: NDArray[np.int64], weights: NDArray[np.floating]) -> Votes:
@@ -90,11 +81,10 @@ def _tally(categories: NDArray[np.int64], weights: NDArray[np.floating]) -> Vote
     if not len(row):
         return votes
     known, code = np.unique(categories[row, column], return_inverse=True)
-    pair, place, of = np.unique(row * len(known) + code, return_index=True, return_inverse=True)
-    total = np.bincount(of, weights[row, column])
-    pair_row, category = pair // len(known), known[pair % len(known)]
-    # Hits come best first, so the place of a category's first hit orders equal totals by score.
-    order = np.lexsort((category, column[place], -total, pair_row))
+    pair, first, of = np.unique(row * len(known) + code, return_index=True, return_inverse=True)
+    total, pair_row, category = np.bincount(of, weights[row, column]), pair // len(known), known[pair % len(known)]
+    # Hits come best first, so the position of a category's first hit orders equal totals by score.
+    order = np.lexsort((category, column[first], -total, pair_row))
     count = np.bincount(pair_row, minlength=rows)
     rank = np.arange(len(pair)) - np.repeat(np.cumsum(count) - count, count)
     votes.categories[pair_row[order], rank] = category[order]

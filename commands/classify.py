@@ -50,17 +50,13 @@ def classify(
     as_json: AsJson = False,
 ) -> None:
     """Predict the category of every product of a parquet file."""
-    import time
-
     from rubrika.files import check_distinct, check_place
     from rubrika.index.folder import Index
     from rubrika.ingest.ingest import default_reject_path, write_rejects
     from rubrika.products.reader import Reader
-    from rubrika.retrieve.classify import classify as run
-    from rubrika.retrieve.predictions import Output
+    from rubrika.retrieve.predictions import classify_to_files
     from rubrika.terminal import Terminal
 
-    started = time.monotonic()
     reader = Reader([file], labelled=False)
     reader.check()
     aside = rejects or default_reject_path(output.parent / output.stem)
@@ -68,28 +64,26 @@ def classify(
     for path in (output, details, rejects):
         if path:
             check_place(path)
-    unreadable, rows, unusable = [], 0, Counter[str]()
     terminal = Terminal()
     without_pictures(index, images, terminal.note)
-    with (
-        Index.open(Location(index, server_of(url, collection), cache.expanduser(), api_key())) as opened,
-        Output(output, details, reader.id_type(), opened.manifest.calibration) as out,
-        terminal.stage("classifying", len(reader)) as advance,
-    ):
-        for classified in run(opened, reader, pictures_of(images), top_k, max_error, level):
-            out.write(classified)
-            unreadable += classified.batch.rejects
-            unusable.update(classified.failures)
-            rows += classified.batch.rows
-            advance(classified.batch.rows)
-    if unreadable:
-        write_rejects(unreadable, aside)
-    seconds = round(time.monotonic() - started, 3)
+    with Index.open(Location(index, server_of(url, collection), cache.expanduser(), api_key())) as opened:
+        found = classify_to_files(
+            opened,
+            reader,
+            output,
+            details,
+            pictures=pictures_of(images),
+            top_k=top_k,
+            max_error=max_error,
+            level=level,
+            progress=terminal,
+        )
+    if found.rejects:
+        write_rejects(found.rejects, aside)
     answer(
-        {"rows": rows, "rejected": len(unreadable), "seconds": seconds, "output": str(output)}
-        | ({"unusable_pictures": dict(unusable)} if images else {}),
+        found.to_dict(),
         as_json,
-        f"{output}: {rows:,} products in {seconds:.1f} s"
-        + unusable_said(unusable)
-        + set_aside_said(len(unreadable), aside),
+        f"{output}: {found.rows:,} products in {found.seconds:.1f} s"
+        + unusable_said(Counter(found.unusable_pictures or {}))
+        + set_aside_said(len(found.rejects), aside),
     )

@@ -45,7 +45,7 @@ def explain(
     with Index.open(Location(index, server_of(url, collection), cache.expanduser(), api_key())) as opened:
         stored = product_id is not None
         query = (
-            Query.of_product(opened, int(product_id or 0)) if stored else Query.described(opened, title or "", image)
+            Query.of_product(opened, int(product_id or 0)) if stored else Query.of_content(opened, title or "", image)
         )
         found = run(opened, query, top_k)
     answer(found.to_dict(), as_json, explanation_text(found))

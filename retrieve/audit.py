@@ -1,36 +1,52 @@
 """Finds labels that their neighbours contradict, and near duplicates in different categories."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from rubrika.errors import IndexFolderError
+from rubrika.files import Target, parquet
 from rubrika.index.folder import Index
-from rubrika.index.manifest import VoteSettings
 from rubrika.progress import Progress, Silent
-from rubrika.retrieve.predictions import NEIGHBOUR, neighbour_array
+from rubrika.retrieve.predictions import NEIGHBOUR, neighbour_lists
 from rubrika.retrieve.search import search
 from rubrika.store.base import FloatArray, Hits, Point, Store
 from rubrika.vote import NO_CATEGORY, vote_over, with_unseen_bonus
 
-ALIKE_FROM = 0.98
+# Two products at least this similar are near duplicates.
+NEAR_DUPLICATE = 0.98
+ROWS = 2_048
 
 Ids = NDArray[np.uint64]
 Categories = NDArray[np.int64]
+Paths = Mapping[int, str]
+
+PRODUCT = [
+    *(("product_id", pa.uint64()), ("title", pa.string())),
+    *(("category_id", pa.int64()), ("category_name", pa.string())),
+]
+SUSPECTS = pa.schema(
+    [
+        *PRODUCT,
+        ("suggested_category_id", pa.int64()),
+        ("suggested_category_name", pa.string()),
+        ("confidence", pa.float32()),
+        ("neighbours", pa.list_(NEIGHBOUR)),
+    ]
+)
+DUPLICATES = pa.schema([*PRODUCT, *((f"other_{name}", kind) for name, kind in PRODUCT), ("similarity", pa.float32())])
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """n pairs; the first product of each has the lower id.
-
-    Args:
-        ids: product ids, uint64 (n, 2).
-        categories: their categories, int64 (n, 2).
-        similarity: float32 (n,); 1 where the texts are the same.
-    """
+    """n pairs of products: ids, the lower first, uint64 (n, 2), categories, int64 (n, 2), similarity, float32 (n,)."""
 
     ids: Ids
     categories: Categories
@@ -44,6 +60,12 @@ class Duplicates:
         """Some of them, in the order of `rows`."""
         return Duplicates(self.ids[rows], self.categories[rows], self.similarity[rows])
 
+    def table(self, store: Store, paths: Paths) -> pa.Table:
+        """Rows with the columns of `DUPLICATES`; titles come from the store."""
+        titles = _titles(store, np.unique(self.ids))
+        halves = [_product(titles, self.ids[:, half], self.categories[:, half], paths) for half in (0, 1)]
+        return pa.table([*halves[0], *halves[1], self.similarity], schema=DUPLICATES)
+
     @classmethod
     def of(cls, ids: Ids, categories: Categories, similarity: FloatArray) -> "Duplicates":
         """Pairs (n, 2) whose products come in any order."""
@@ -52,57 +74,18 @@ class Duplicates:
 
     @classmethod
     def joined(cls, parts: Sequence["Duplicates"]) -> "Duplicates":
-        """The pairs of several parts, each once, the most alike first, ties by id."""
-        ids, categories, similarity = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "categories", "similarity")
-        )
-        found = cls(ids, categories, similarity)
-        found = found.take(np.lexsort((-found.similarity, found.ids[:, 1], found.ids[:, 0])))
-        fresh = np.ones(len(found), bool)
-        fresh[1:] = (found.ids[1:] != found.ids[:-1]).any(axis=1)
-        found = found.take(np.flatnonzero(fresh))
-        return found.take(np.lexsort((found.ids[:, 1], found.ids[:, 0], -found.similarity)))
-
-
-def alike(ids: Ids, categories: Categories, hits: Hits) -> Duplicates:
-    """The pairs of products (n,) and their hits (n, k) that are at least as similar as `ALIKE_FROM`."""
-    row, column = np.nonzero((hits.scores >= ALIKE_FROM) & (hits.categories != categories[:, None]))
-    return Duplicates.of(
-        np.stack([ids[row], hits.ids[row, column]], axis=1),
-        np.stack([categories[row], hits.categories[row, column]], axis=1),
-        np.minimum(hits.scores[row, column], 1.0),
-    )
-
-
-def same_text(parts: Sequence[tuple[Ids, Categories, Sequence[str]]]) -> Duplicates:
-    """Products of the same text with different categories, whatever their vectors.
-
-    Of many products that share a text only those are paired whose categories follow one another, so that every category
-    shows and the pairs are never more than the products.
-
-    Args:
-        parts: ids (n,), categories (n,) and hashes of texts (n,), one part or several; an empty hash is no text.
-    """
-    ids = np.concatenate([part[0] for part in parts])
-    categories = np.concatenate([part[1] for part in parts])
-    hashes = np.concatenate([np.array(part[2], "S16") for part in parts])
-    order = np.lexsort((ids, categories, hashes))
-    ids, categories, hashes = ids[order], categories[order], hashes[order]
-    row = np.flatnonzero((hashes[1:] == hashes[:-1]) & (hashes[1:] != b"") & (categories[1:] != categories[:-1]))
-    pair = np.stack([row, row + 1], axis=1)
-    return Duplicates.of(ids[pair], categories[pair], np.ones(len(row), np.float32))
+        """The pairs of several parts, each once, the most similar first, ties by id."""
+        every = cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
+        every = every.take(np.lexsort((every.ids[:, 1], every.ids[:, 0], -every.similarity)))
+        return every.take(np.sort(np.unique(every.ids, axis=0, return_index=True)[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class LabelIssues:
-    """Products whose neighbours vote for another category, the surest first, ties by id.
+    """n products whose neighbours vote for another category, the surest first, ties by id.
 
-    Args:
-        ids: product ids, uint64 (n,).
-        categories: what they are labelled, int64 (n,).
-        suggested: what their neighbours say, int64 (n,).
-        confidence: how much more speaks for that than for the label, float32 (n,) in 0 … 1; see `balance`.
-        hits: their neighbours by each named vector that votes, (n, top_k).
+    Categories are the labels, confidence is the `similarity_margin` of those suggested, float32 in 0 … 1; the hits are
+    the neighbours by each named vector that votes, (n, top_k).
     """
 
     ids: Ids
@@ -118,121 +101,29 @@ class LabelIssues:
     def take(self, rows: NDArray[np.intp] | slice) -> "LabelIssues":
         """Some of them, in the order of `rows`."""
         hits = {
-            name: Hits(found.ids[rows], found.scores[rows], found.categories[rows]) for name, found in self.hits.items()
+            name: Hits(each.ids[rows], each.scores[rows], each.categories[rows]) for name, each in self.hits.items()
         }
         return LabelIssues(self.ids[rows], self.categories[rows], self.suggested[rows], self.confidence[rows], hits)
 
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """What an audit found.
-
-    Args:
-        products: how many products were looked at.
-        paths: the path of every category by its id.
-        suspects: products that their neighbours contradict.
-        duplicates: pairs of products that are almost the same and have different categories.
-    """
-
-    products: int
-    paths: Mapping[int, str]
-    suspects: LabelIssues
-    duplicates: Duplicates
+    def table(self, store: Store, paths: Paths) -> pa.Table:
+        """Rows with the columns of `SUSPECTS`; titles come from the store."""
+        product = _product(_titles(store, self.ids), self.ids, self.categories, paths)
+        suggested = [self.suggested, [paths[category] for category in self.suggested.tolist()]]
+        return pa.table([*product, *suggested, self.confidence, neighbour_lists(self.hits)], schema=SUSPECTS)
 
 
-def audit(index: Index, progress: Progress | None = None) -> Audit:
-    """Let every product of an index be voted on by the others; memory is bounded by ids, labels and the suspects.
-
-    Raises:
-        IndexFolderError: the index holds fewer than two categories, so that nothing can contradict a label.
-        StoreError: the store fails.
-    """
-    _check(index)
-    settings, paths = index.manifest.vote, dict[int, str]()
-    suspects, pairs, texts = list[LabelIssues](), list[Duplicates](), list[tuple[Ids, Categories, list[str]]]()
-    with (progress or Silent()).stage("auditing products", index.store.count()) as advance:
-        for page in index.store.scroll(payload=["category_id", "category_path", "text_hash"], vectors=True):
-            ids = np.array([point.id for point in page], np.uint64)
-            categories = np.array([point.category_id for point in page], np.int64)
-            paths |= {point.category_id: point.shown("category_path") for point in page}
-            hits = {name: _others(index, name, page, ids, settings.top_k) for name in settings.weights}
-            suspects.append(_contradicted(ids, categories, hits, settings, index.seen))
-            pairs.append(alike(ids, categories, next(iter(hits.values()))))
-            texts.append((ids, categories, [_text_hash(point) for point in page]))
-            advance(len(page))
-    products = sum(len(ids) for ids, _, _ in texts)
-    return Audit(products, paths, _ranked(suspects), Duplicates.joined([*pairs, same_text(texts)]))
+def _titles(store: Store, ids: Ids) -> dict[int, str]:
+    return {id: point.shown("title") for id, point in store.fetch(ids.tolist()).items()}
 
 
-def balance(
-    hits: Mapping[str, Hits], categories: Categories, suggested: Categories, weights: Mapping[str, float]
-) -> FloatArray:
-    """The mean similarity that a product's neighbours lend one category, minus what they lend another, (n,) in -1 … 1.
-
-    The vote lets near hits count for much more than far ones, so a single wrong near duplicate can win it. Here every
-    neighbour counts for its plain similarity, so that the rest are heard too: see docs/audit.md.
-
-    Args:
-        hits: the neighbours of n products by named vector; one that found nothing is left out.
-        categories: the category that is questioned, (n,).
-        suggested: the other one, (n,).
-        weights: what each named vector counts for.
-    """
-    total, counted = np.zeros(len(categories)), np.zeros(len(categories))
-    for name, found in hits.items():
-        there = np.isfinite(found.scores)
-        similarity = np.where(there, np.clip(found.scores, 0.0, 1.0), 0.0)
-        speaks = (found.categories == suggested[:, None]).astype(np.int8) - (found.categories == categories[:, None])
-        total += weights[name] * (similarity * speaks).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
-        counted += weights[name] * there.any(axis=1)
-    return (total / np.where(counted > 0, counted, 1.0)).astype(np.float32)
-
-
-def _text_hash(point: Point) -> str:
-    """The hash of its text; whoever else wrote into the store may have written anything."""
-    found = point.payload.get("text_hash", "")
-    return found if isinstance(found, str) and found.isascii() else ""
-
-
-def _check(index: Index) -> None:
-    known = len(index.store.facet("category_id"))
-    if known < 2:
-        what = "there are no products in it" if not known else "all its products are of one category"
-        raise IndexFolderError(
-            f"{index.folder}: {what}, so no label can be contradicted; ingest products of two categories at least"
-        )
-
-
-def _others(index: Index, name: str, page: Sequence[Point], ids: Ids, top_k: int) -> Hits:
-    """The `top_k` nearest points of each point but itself, by one named vector."""
-    none = np.zeros(index.manifest.sizes[name], np.float32)
-    vectors = np.array([point.vectors.get(name, none) for point in page])
-    # Among many exact duplicates a point may not have found itself: then the last of them goes instead.
-    return search(index.store, name, vectors, top_k + 1).without(ids).first(top_k)
-
-
-def _contradicted(
-    ids: Ids, categories: Categories, hits: Mapping[str, Hits], settings: VoteSettings, seen: Mapping[str, Categories]
-) -> LabelIssues:
-    """Those that lose the vote, and whose label has less in its favour when every neighbour counts."""
-    suggested = vote_over(with_unseen_bonus(hits, settings, seen), settings).winners
-    confidence = balance(hits, categories, suggested, settings.weights)
-    rows = np.flatnonzero((suggested != categories) & (suggested != NO_CATEGORY) & (confidence > 0))
-    return LabelIssues(ids, categories, suggested, confidence, hits).take(rows)
-
-
-def _ranked(parts: Sequence[LabelIssues]) -> LabelIssues:
-    ids, categories, suggested, confidence = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("ids", "categories", "suggested", "confidence")
-    )
-    hits = {name: Hits.joined([part.hits[name] for part in parts]) for name in parts[0].hits}
-    return LabelIssues(ids, categories, suggested, confidence, hits).take(np.lexsort((ids, -confidence)))
+def _product(titles: Mapping[int, str], ids: Ids, categories: Categories, paths: Paths) -> list[Any]:
+    """The columns of `PRODUCT`."""
+    return [ids, [titles.get(id) for id in ids.tolist()], categories, [paths[one] for one in categories.tolist()]]
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How many products of one category look like the other, and how many the other way."""
+    """How many products labelled as one category look like the other (`there`), and the reverse (`back`)."""
 
     category_id: int
     category_name: str
@@ -242,98 +133,177 @@ class Confusion:
     back: int
 
 
-def confusions(suspects: LabelIssues, paths: Mapping[int, str], limit: int) -> list[Confusion]:
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What an audit found among so many products; `paths` are those of all categories, by id."""
+
+    products: int
+    paths: Paths
+    suspects: LabelIssues
+    duplicates: Duplicates
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """How many products, suspects and duplicates there are, the categories confused most, and where the tables are.
+
+    Their first rows have the columns of `SUSPECTS` and `DUPLICATES`.
+    """
+
+    products: int
+    suspects: int
+    duplicates: int
+    confused: list[Confusion]
+    seconds: float
+    output: Path
+    duplicates_output: Path | None
+    first_suspects: list[dict[str, Any]]
+    first_duplicates: list[dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `audit --json` prints them."""
+        found = asdict(self)
+        del found["first_suspects"], found["first_duplicates"]
+        pairs = self.duplicates_output
+        return found | {"output": str(self.output), "duplicates_output": str(pairs) if pairs else None}
+
+
+def write_audit(
+    index: Index, output: Path, duplicates: Path | None = None, limit: int = 20, progress: Progress | None = None
+) -> AuditReport:
+    """Audit an index, write the suspects and, if wanted, the duplicates, and report the first `limit` rows of each.
+
+    Raises:
+        RubrikaError: as of `audit`, or a file cannot be written.
+    """
+    started = time.monotonic()
+    with ExitStack() as stack:
+        # Opened before the work: a place where nothing can be written is known at once.
+        suspects = stack.enter_context(parquet(output, SUSPECTS))
+        pairs = stack.enter_context(parquet(duplicates, DUPLICATES)) if duplicates else None
+        found = audit(index, progress)
+        first_suspects = _write(found.suspects, index.store, found.paths, suspects, limit)
+        first_duplicates = _write(found.duplicates, index.store, found.paths, pairs, limit)
+    confused, seconds = confusions(found.suspects, found.paths, limit), round(time.monotonic() - started, 3)
+    counts = (found.products, len(found.suspects), len(found.duplicates))
+    return AuditReport(*counts, confused, seconds, output, duplicates, first_suspects, first_duplicates)
+
+
+def _write(
+    found: LabelIssues | Duplicates, store: Store, paths: Paths, target: Target | None, limit: int
+) -> list[dict[str, Any]]:
+    """Write rows, some at a time, if there is a file for them, and return the first `limit`."""
+    first: list[dict[str, Any]] = []
+    for start in range(0, len(found) if target else min(limit, len(found)), ROWS):
+        table = found.take(slice(start, start + ROWS)).table(store, paths)
+        first += table.slice(0, limit - len(first)).to_pylist()
+        if target:
+            target.write_table(table)
+    return first
+
+
+def audit(index: Index, progress: Progress | None = None) -> Audit:
+    """Let the others vote on every product of an index; memory is bounded by ids, labels and the suspects.
+
+    Raises:
+        IndexFolderError: the index holds fewer than two categories, so that nothing can contradict a label.
+        StoreError: the store fails.
+    """
+    known = len(index.store.facet("category_id"))
+    if known < 2:
+        what = "there are no products in it" if not known else "all its products are of one category"
+        raise IndexFolderError(
+            f"{index.folder}: {what}, so no label can be contradicted; ingest products of two categories at least"
+        )
+    vote, sizes, paths = index.manifest.vote, index.manifest.sizes, dict[int, str]()
+    suspects, pairs, texts = list[LabelIssues](), list[Duplicates](), list[tuple[Ids, Categories, list[str]]]()
+    with (progress or Silent()).stage("auditing products", index.store.count()) as advance:
+        for page in index.store.scroll(payload=["category_id", "category_path", "text_hash"], vectors=True):
+            ids = np.array([point.id for point in page], np.uint64)
+            categories = np.array([point.category_id for point in page], np.int64)
+            paths |= {point.category_id: point.shown("category_path") for point in page}
+            hits = {}
+            for name in vote.weights:
+                none = np.zeros(sizes[name], np.float32)
+                vectors = np.array([point.vectors.get(name, none) for point in page])
+                hits[name] = search(index.store, name, vectors, vote.top_k, ids)
+            suggested = vote_over(with_unseen_bonus(hits, vote, index.seen), vote).winners
+            margin = similarity_margin(hits, categories, suggested, vote.weights)
+            # The label has lost the vote, and has less in its favour when every neighbour counts.
+            rows = np.flatnonzero((suggested != categories) & (suggested != NO_CATEGORY) & (margin > 0))
+            suspects.append(LabelIssues(ids, categories, suggested, margin, hits).take(rows))
+            pairs.append(near_duplicates(ids, categories, hits[next(iter(vote.weights))]))
+            texts.append((ids, categories, [_text_hash(point) for point in page]))
+            advance(len(page))
+    products = sum(len(ids) for ids, _, _ in texts)
+    return Audit(products, paths, _ranked(suspects), Duplicates.joined([*pairs, same_text(texts)]))
+
+
+def similarity_margin(
+    hits: Mapping[str, Hits], categories: Categories, suggested: Categories, weights: Mapping[str, float]
+) -> FloatArray:
+    """The mean similarity of neighbours in the suggested categories (n,), minus that in the labels (n,), in -1 … 1.
+
+    The vote lets near hits count for much more than far ones, so a single wrong near duplicate can win it. Here every
+    neighbour counts for its plain similarity, by the weight of its vector: see docs/audit.md.
+    """
+    total, counted = np.zeros(len(categories)), np.zeros(len(categories))
+    for name, found in hits.items():
+        present = np.isfinite(found.scores)
+        similarity = np.where(present, np.clip(found.scores, 0.0, 1.0), 0.0)
+        sign = (found.categories == suggested[:, None]).astype(np.int8) - (found.categories == categories[:, None])
+        total += weights[name] * (similarity * sign).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+        counted += weights[name] * present.any(axis=1)
+    return (total / np.where(counted > 0, counted, 1.0)).astype(np.float32)
+
+
+def _ranked(parts: Sequence[LabelIssues]) -> LabelIssues:
+    columns = ("ids", "categories", "suggested", "confidence")
+    ids, categories, suggested, margin = (np.concatenate([getattr(part, name) for part in parts]) for name in columns)
+    hits = {name: Hits.joined([part.hits[name] for part in parts]) for name in parts[0].hits}
+    return LabelIssues(ids, categories, suggested, margin, hits).take(np.lexsort((ids, -margin)))
+
+
+def _text_hash(point: Point) -> str:
+    """The hash of its text; whoever else wrote into the store may have written anything."""
+    found = point.payload.get("text_hash", "")
+    return found if isinstance(found, str) and found.isascii() else ""
+
+
+def near_duplicates(ids: Ids, categories: Categories, hits: Hits) -> Duplicates:
+    """The pairs of products (n,) and their hits (n, k) that are almost the same, in different categories."""
+    row, column = np.nonzero((hits.scores >= NEAR_DUPLICATE) & (hits.categories != categories[:, None]))
+    return Duplicates.of(
+        np.stack([ids[row], hits.ids[row, column]], axis=1),
+        np.stack([categories[row], hits.categories[row, column]], axis=1),
+        np.minimum(hits.scores[row, column], 1.0),
+    )
+
+
+def same_text(parts: Sequence[tuple[Ids, Categories, Sequence[str]]]) -> Duplicates:
+    """Products of the same text in different categories, whatever their vectors.
+
+    Of many products that share a text, only those are paired whose categories follow one another: every category shows,
+    and there are never more pairs than products. Each part has ids, categories and hashes of texts, empty for no text.
+    """
+    ids, categories = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+    hashes = np.concatenate([np.array(part[2], "S16") for part in parts])
+    order = np.lexsort((ids, categories, hashes))
+    ids, categories, hashes = ids[order], categories[order], hashes[order]
+    row = np.flatnonzero((hashes[1:] == hashes[:-1]) & (hashes[1:] != b"") & (categories[1:] != categories[:-1]))
+    pair = np.stack([row, row + 1], axis=1)
+    return Duplicates.of(ids[pair], categories[pair], np.ones(len(row), np.float32))
+
+
+def confusions(suspects: LabelIssues, paths: Paths, limit: int) -> list[Confusion]:
     """The `limit` pairs with the most suspects, both directions together, ties by ids; `there` is the larger count."""
-    if not len(suspects):
-        return []
     pairs = np.stack([suspects.categories, suspects.suggested], axis=1)
-    directed, count = np.unique(pairs, axis=0, return_counts=True)
-    known, pair = np.unique(np.sort(directed, axis=1), axis=0, return_inverse=True)
+    known, pair = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)
     counts = np.zeros((len(known), 2), np.int64)
-    counts[pair.ravel(), (directed[:, 0] > directed[:, 1]).astype(int)] = count
+    np.add.at(counts, (pair.ravel(), (pairs[:, 0] > pairs[:, 1]).astype(int)), 1)
     found = []
     for row in np.lexsort((known[:, 1], known[:, 0], -counts.sum(axis=1)))[:limit].tolist():
         first = int(counts[row, 1] > counts[row, 0])
-        one, other = int(known[row, first]), int(known[row, 1 - first])
-        there, back = int(counts[row, first]), int(counts[row, 1 - first])
+        (one, other), (there, back) = (each[row, [first, 1 - first]].tolist() for each in (known, counts))
         found.append(Confusion(one, paths[one], other, paths[other], there, back))
     return found
-
-
-Paths = Mapping[int, str]
-
-ROWS = 2_048
-
-SUSPECTS = pa.schema(
-    [
-        ("product_id", pa.uint64()),
-        ("title", pa.string()),
-        ("category_id", pa.int64()),
-        ("category_name", pa.string()),
-        ("suggested_category_id", pa.int64()),
-        ("suggested_category_name", pa.string()),
-        ("confidence", pa.float32()),
-        ("neighbours", pa.list_(NEIGHBOUR)),
-    ]
-)
-_HALVES = ("", "other_")
-DUPLICATES = pa.schema(
-    [
-        *(
-            (half + name, kind)
-            for half in _HALVES
-            for name, kind in (
-                ("product_id", pa.uint64()),
-                ("title", pa.string()),
-                ("category_id", pa.int64()),
-                ("category_name", pa.string()),
-            )
-        ),
-        ("similarity", pa.float32()),
-    ]
-)
-
-
-def suspect_tables(store: Store, suspects: LabelIssues, paths: Paths) -> Iterator[pa.Table]:
-    """The suspects in their order, some at a time, with the columns of `SUSPECTS`; titles come from the store."""
-    for start in range(0, len(suspects), ROWS):
-        yield _suspects(store, suspects.take(slice(start, start + ROWS)), paths)
-
-
-def duplicate_tables(store: Store, pairs: Duplicates, paths: Paths) -> Iterator[pa.Table]:
-    """The pairs in their order, some at a time, with the columns of `DUPLICATES`; titles come from the store."""
-    for start in range(0, len(pairs), ROWS):
-        yield _duplicates(store, pairs.take(slice(start, start + ROWS)), paths)
-
-
-def _suspects(store: Store, suspects: LabelIssues, paths: Paths) -> pa.Table:
-    titles = _titles(store, suspects.ids.tolist())
-    columns = [
-        suspects.ids,
-        [titles.get(id) for id in suspects.ids.tolist()],
-        suspects.categories,
-        [paths[category] for category in suspects.categories.tolist()],
-        suspects.suggested,
-        [paths[category] for category in suspects.suggested.tolist()],
-        suspects.confidence,
-        neighbour_array(suspects.hits),
-    ]
-    return pa.table(columns, schema=SUSPECTS)
-
-
-def _duplicates(store: Store, pairs: Duplicates, paths: Paths) -> pa.Table:
-    titles = _titles(store, np.unique(pairs.ids).tolist())
-    columns: list[object] = []
-    for half in range(len(_HALVES)):
-        ids, categories = pairs.ids[:, half], pairs.categories[:, half]
-        columns += [
-            ids,
-            [titles.get(id) for id in ids.tolist()],
-            categories,
-            [paths[one] for one in categories.tolist()],
-        ]
-    return pa.table([*columns, pairs.similarity], schema=DUPLICATES)
-
-
-def _titles(store: Store, ids: list[int]) -> dict[int, str]:
-    return {id: point.shown("title") for id, point in store.fetch(ids).items()}

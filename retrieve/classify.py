@@ -1,7 +1,8 @@
-"""Classifies products: a vote over the hits of each, and what its outcome is worth."""
+"""Predicts the categories of products: a vote over the hits of each, and what its outcome is worth."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rubrika.index.folder import Index
 from rubrika.index.manifest import MAX_ERROR
@@ -15,19 +16,19 @@ from rubrika.vote import Votes, vote_over, with_unseen_bonus
 
 @dataclass(frozen=True, slots=True)
 class Classified(SearchResult):
-    """A batch with what was found for its products, and what that says.
+    """A batch with the predictions for its products.
 
     Args:
         votes: the outcome for each product.
         decided: what they are worth.
         tree: the categories that were met so far.
-        levels: of the most voted leaf.
+        levels: computes the confidence at each level of the most voted leaf's path.
     """
 
     votes: Votes
     decided: Decisions
     tree: Tree
-    levels: Levels
+    levels: Callable[[], Levels]
 
 
 def classify(
@@ -38,16 +39,16 @@ def classify(
     max_error: float = MAX_ERROR,
     level: int | None = None,
 ) -> Iterator[Classified]:
-    """Yield every batch, classified.
+    """Yield every batch with its predictions.
 
     Args:
         index: an open index.
-        products: labelled or not; labels are not looked at.
+        products: labelled or not; labels are ignored.
         pictures: where their pictures are, if anywhere.
-        top_k: how many hits of each vector vote, by default what the index says.
-        max_error: the part of automatic answers that may be wrong.
-        level: of the tree, counted from 1 at the top: what is predicted, and decided, is the best category there, which
-            goes by its most voted leaf.
+        top_k: how many hits of each vector vote; default: the index's setting.
+        max_error: the maximum error rate among automatic decisions.
+        level: of the tree, counted from 1 at the top: predict, and decide, the best category there, which takes the id
+            of its most voted leaf.
     """
     settings = index.manifest.vote
     settings = replace(settings, top_k=top_k or settings.top_k)
@@ -56,7 +57,7 @@ def classify(
         hits = found.hits
         votes = vote_over(with_unseen_bonus(hits, settings, index.seen), settings)
         tree.learn(index.store, hits)
-        levels = path_confidence(tree, hits, votes, weights, calibration)
+        levels = partial(path_confidence, tree, hits, votes, weights, calibration)
         judged = hits, votes
         if level is not None:
             votes = tree.at(votes, level)

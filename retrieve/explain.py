@@ -1,4 +1,4 @@
-"""Why a product was predicted as it was: supporting neighbours and the words that mattered."""
+"""Explains a prediction: the vote, its levels, the supporting neighbours and the words that mattered."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -14,133 +14,10 @@ from rubrika.products.product import Category
 from rubrika.retrieve.confidence import decide
 from rubrika.retrieve.search import Query
 from rubrika.retrieve.tree import Tree, path_confidence
-from rubrika.store.base import FloatArray, Hits, Point
-from rubrika.vote import Votes, vote_over, with_unseen_bonus
+from rubrika.store.base import Hits, Point
+from rubrika.vote import vote_over, with_unseen_bonus
 
-
-@dataclass(frozen=True, slots=True)
-class SupportingNeighbour:
-    """A neighbour that voted: what found it, how like it is, and its part of the vote."""
-
-    vector: str
-    similarity: float
-    weight: float
-    product_id: int
-    title: str
-    category_id: int
-    category_path: str
-
-
-def supporting_neighbours(
-    hits: Mapping[str, Hits], voting: Mapping[str, Hits], vote: VoteSettings, points: Mapping[int, Point]
-) -> list[SupportingNeighbour]:
-    """The neighbours of one product, the heaviest first, among equals the nearest, then by id.
-
-    Args:
-        hits: of one query, by named vector.
-        voting: the same, as they vote.
-        vote: how they do that.
-        points: the hits with their payloads, by id; one that is gone by now is left out.
-    """
-    found = [
-        (name, id, similarity)
-        for name, each in hits.items()
-        for id, similarity in zip(each.ids[0].tolist(), each.scores[0].tolist(), strict=True)
-    ]
-    voters = [
-        SupportingNeighbour(
-            vector=name,
-            similarity=similarity,
-            weight=weight,
-            product_id=id,
-            title=points[id].shown("title"),
-            category_id=points[id].category_id,
-            category_path=points[id].shown("category_path"),
-        )
-        for (name, id, similarity), weight in zip(found, _weights(voting, vote).tolist(), strict=True)
-        if np.isfinite(similarity) and id in points
-    ]
-    return sorted(voters, key=lambda voter: (-voter.weight, -voter.similarity, voter.product_id))
-
-
-def _weights(hits: Mapping[str, Hits], vote: VoteSettings) -> FloatArray:
-    """Each hit's part of the vote: the share it would have, were its category its own."""
-    alone, count = {}, 0
-    for name, found in hits.items():
-        width = found.categories.shape[1]
-        alone[name] = replace(found, categories=np.arange(count, count + width)[None])
-        count += width
-    votes, weights = vote_over(alone, vote), np.zeros(count, np.float32)
-    voted = votes.shares[0] > 0
-    weights[votes.categories[0, voted]] = votes.shares[0, voted]
-    return weights
-
-
-SHOWN = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word, and what is lost without it; what is below 0 is gained.
-
-    Args:
-        word: as it first stands in the title.
-        share_lost: the part of the vote that the winner loses.
-        similarity_lost: how much less like the product the winner's nearest product is; it tells words apart where the
-            vote is so clear that none of them changes it.
-    """
-
-    word: str
-    share_lost: float
-    similarity_lost: float
-
-
-def words_of(index: Index, query: Query, winner: int, vote: VoteSettings) -> list[Word]:
-    """The words that matter most for a category: by the share that it loses, then by similarity, then as they stand.
-
-    The title is compared with the title without the word, as that is all that is known of a stored product's text. All
-    are encoded together, and searched together.
-
-    Args:
-        index: an open index.
-        query: the product.
-        winner: the category.
-        vote: how hits vote.
-    """
-    tokens = query.title.split()
-    spelled: dict[str, str] = {}
-    for token in tokens:
-        spelled.setdefault(_bare(token).casefold(), _bare(token))
-    spelled.pop("", None)
-    if not spelled:
-        return []
-    without = [" ".join(token for token in tokens if _bare(token).casefold() != word) for word in spelled]
-    hits = query.hits(index.store, query.retold(index, [query.title, *without]), vote)
-    voting = with_unseen_bonus(hits, vote, index.seen)
-    share, similarity = (lost[0] - lost[1:] for lost in (_share(voting, winner, vote), _similarity(hits, winner, vote)))
-    order = np.lexsort((-similarity, -np.round(share, 3)))[:SHOWN]
-    words = list(spelled.values())
-    return [Word(words[place], float(share[place]), float(similarity[place])) for place in order.tolist()]
-
-
-def _share(hits: Mapping[str, Hits], winner: int, vote: VoteSettings) -> FloatArray:
-    """The winner's part of each vote, (n,)."""
-    votes = vote_over(hits, vote)
-    shares: FloatArray = np.where(votes.categories == winner, votes.shares, 0).sum(axis=1)
-    return shares
-
-
-def _similarity(hits: Mapping[str, Hits], winner: int, vote: VoteSettings) -> FloatArray:
-    """How like the winner's nearest hits are, each vector counting for its weight; 0 for one that has none, (n,)."""
-    nearest = {name: np.where(found.categories == winner, found.scores, 0).max(axis=1) for name, found in hits.items()}
-    similarity: FloatArray = np.sum([row * vote.weights[name] for name, row in nearest.items()], axis=0)
-    return similarity
-
-
-def _bare(token: str) -> str:
-    """A word without the punctuation around it; nothing is left of a dash."""
-    marks = "".join(mark for mark in set(token) if unicodedata.category(mark)[0] not in "LNM")
-    return token.strip(marks)
+MAX_WORDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +31,36 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A prefix of the winner's path, what part of the vote is under it, and how likely the product is."""
+    """A prefix of the winner's path, the part of the vote under it, and how likely the product belongs there."""
 
     path: str
     share: float
     confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class SupportingNeighbour:
+    """A neighbour that voted: the vector that found it, its similarity, and its part of the vote."""
+
+    vector: str
+    similarity: float
+    weight: float
+    product_id: int
+    title: str
+    category_id: int
+    category_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the title, and what the winner loses without it: a part of the vote, and similarity to its nearest hit.
+
+    Similarity tells words apart where the vote is so clear that none of them changes it. Below 0, it gains.
+    """
+
+    word: str
+    share_lost: float
+    similarity_lost: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +71,13 @@ class Explanation:
         product_id: of a stored product, else None.
         title: empty when only a picture was given.
         labelled: the path of the category that a stored product has.
-        confidence: as in `classify --details`, like `decision`.
+        confidence: as in details.parquet, like `decision`.
         decision: `auto`, `review` or `new`.
         alternatives: every category that was voted for, the predicted one first.
         levels: of the predicted category's path, from the top.
         sure: the deepest of them that is almost certain, None when none is.
-        neighbours: that voted, the heaviest first.
-        words: that mattered most.
+        neighbours: those that voted, the heaviest first.
+        words: those that mattered most.
     """
 
     product_id: int | None
@@ -195,20 +97,14 @@ class Explanation:
         return self.alternatives[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it in plain values, the prediction under the names that `classify` gives it."""
+        """Plain values, the prediction under the names that `classify` gives it."""
         winner = self.predicted
-        return {"predicted_category_id": winner.category_id, "predicted_category_name": winner.category_path} | asdict(
-            self
-        )
+        named = {"predicted_category_id": winner.category_id, "predicted_category_name": winner.category_path}
+        return named | asdict(self)
 
 
 def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation:
-    """Classify one product and keep what the prediction rests on.
-
-    Args:
-        index: an open index.
-        query: the product.
-        top_k: how many hits of each vector vote, by default what the index says.
+    """Classify one product, by default with the index's `top_k`, and keep what the prediction rests on.
 
     Raises:
         RubrikaError: nothing is found that could vote.
@@ -232,20 +128,83 @@ def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation
         labelled=query.labelled,
         confidence=float(decided.confidences[0]),
         decision=str(decided.decisions[0]),
-        alternatives=_shares(votes, tree),
+        alternatives=[
+            Share(category, tree.path(category) or str(category), share)
+            for category, share in zip(votes.categories[0].tolist(), votes.shares[0].tolist(), strict=True)
+            if share > 0
+        ],
         levels=[
-            Level(path, share, confidence)
-            for path, share, confidence in zip(
-                paths, levels.shares[0].tolist(), levels.confidences[0].tolist(), strict=True
-            )
-            if path
+            Level(*level)
+            for level in zip(paths, levels.shares[0].tolist(), levels.confidences[0].tolist(), strict=True)
+            if level[0]
         ],
         sure=paths[sure - 1] if sure else None,
-        neighbours=supporting_neighbours(hits, voting, vote, points),
-        words=words_of(index, query, int(votes.winners[0]), vote),
+        neighbours=_supporting_neighbours(hits, voting, vote, points),
+        words=_words(index, query, int(votes.winners[0]), vote),
     )
 
 
-def _shares(votes: Votes, tree: Tree) -> list[Share]:
-    pairs = zip(votes.categories[0].tolist(), votes.shares[0].tolist(), strict=True)
-    return [Share(category, tree.path(category) or str(category), share) for category, share in pairs if share > 0]
+def _supporting_neighbours(
+    hits: Mapping[str, Hits], voting: Mapping[str, Hits], vote: VoteSettings, points: Mapping[int, Point]
+) -> list[SupportingNeighbour]:
+    """The neighbours of one product, the heaviest first, then the nearest, then by id.
+
+    `voting` are the hits with the unseen-class bonus, `points` their payloads by id, without those deleted meanwhile.
+    """
+    found = [
+        (name, id, similarity)
+        for name, each in hits.items()
+        for id, similarity in zip(each.ids[0].tolist(), each.scores[0].tolist(), strict=True)
+    ]
+    # A hit's part of the vote is the share of its category, if each hit had a category to itself.
+    alone = {
+        name: replace(each, categories=np.arange(each.ids.size)[None] + place * each.ids.size)
+        for place, (name, each) in enumerate(voting.items())
+    }
+    votes = vote_over(alone, vote)
+    weights = dict(zip(votes.categories[0].tolist(), votes.shares[0].tolist(), strict=True))
+    neighbours = [
+        SupportingNeighbour(
+            vector=name,
+            similarity=similarity,
+            weight=weights.get(place, 0.0),
+            product_id=id,
+            title=points[id].shown("title"),
+            category_id=points[id].category_id,
+            category_path=points[id].shown("category_path"),
+        )
+        for place, (name, id, similarity) in enumerate(found)
+        if np.isfinite(similarity) and id in points
+    ]
+    return sorted(neighbours, key=lambda each: (-each.weight, -each.similarity, each.product_id))
+
+
+def _words(index: Index, query: Query, winner: int, vote: VoteSettings) -> list[Word]:
+    """The words that matter most for the winner: by the share lost, then by similarity, then by position.
+
+    The title is compared with the title without the word, as a stored product's text is not known. All titles are
+    encoded and searched together.
+    """
+    tokens = query.title.split()
+    spelled: dict[str, str] = {}
+    for token in tokens:
+        spelled.setdefault(_stripped(token).casefold(), _stripped(token))
+    spelled.pop("", None)
+    if not spelled:
+        return []
+    without = [" ".join(token for token in tokens if _stripped(token).casefold() != word) for word in spelled]
+    hits = query.hits(index.store, query.with_titles(index, [query.title, *without]), vote)
+    votes = vote_over(with_unseen_bonus(hits, vote, index.seen), vote)
+    shares = np.where(votes.categories == winner, votes.shares, 0).sum(axis=1)
+    nearest = {name: np.where(found.categories == winner, found.scores, 0).max(axis=1) for name, found in hits.items()}
+    similarities = np.sum([row * vote.weights[name] for name, row in nearest.items()], axis=0)
+    share, similarity = (each[0] - each[1:] for each in (shares, similarities))
+    order = np.lexsort((-similarity, -np.round(share, 3)))[:MAX_WORDS]
+    words = list(spelled.values())
+    return [Word(words[place], float(share[place]), float(similarity[place])) for place in order.tolist()]
+
+
+def _stripped(token: str) -> str:
+    """A word without the punctuation around it; nothing is left of a dash."""
+    marks = "".join(mark for mark in set(token) if unicodedata.category(mark)[0] not in "LNM")
+    return token.strip(marks)

@@ -1,13 +1,13 @@
-"""Predictions: in memory, as result and details files, and decided anew at another bound."""
+"""Predictions: in memory, in the files result.parquet and details.parquet, and decided again at another error rate."""
 
 import json
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,162 +16,160 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rubrika.errors import InputError, RubrikaError
-from rubrika.files import Target, parquet
-from rubrika.index.manifest import Calibration, VoteSettings, min_confidence
+from rubrika.files import parquet
+from rubrika.index.folder import Index
+from rubrika.index.manifest import MAX_ERROR, Calibration, VoteSettings, min_confidence
+from rubrika.products.images import PictureFolder
 from rubrika.products.product import Reject
-from rubrika.retrieve.classify import Classified
-from rubrika.retrieve.confidence import NEW, REVIEW, rethreshold
+from rubrika.products.reader import Reader
+from rubrika.products.row import MAX_SIGNED
+from rubrika.progress import Progress, Silent
+from rubrika.retrieve.classify import Classified, classify
+from rubrika.retrieve.confidence import NEW, REVIEW, Decisions, rethreshold
 from rubrika.retrieve.tree import NO_NODE
 from rubrika.store.base import FloatArray, Hits
-from rubrika.vote import NO_CATEGORY, Votes
+from rubrika.vote import NO_CATEGORY, Votes, vote_over
 
 if TYPE_CHECKING:
     import pandas as pd
 
+LEVEL = pa.struct([("path", pa.string()), ("share", pa.float32()), ("confidence", pa.float32())])
+ALTERNATIVE = pa.struct([("category_id", pa.int64()), ("share", pa.float32())])
 NEIGHBOUR = pa.struct(
     [("product_id", pa.uint64()), ("category_id", pa.int64()), ("score", pa.float32()), ("vector", pa.string())]
 )
-
-
-def neighbour_array(hits: Mapping[str, Hits]) -> pa.Array:
-    """The hits of all vectors that voted, a list of `NEIGHBOUR` for each product, the main vector's first."""
-    ids, categories, scores = (
-        np.concatenate([getattr(found, name) for found in hits.values()], axis=1)
-        for name in ("ids", "categories", "scores")
-    )
-    vectors = np.concatenate([np.full(found.ids.shape, name) for name, found in hits.items()], axis=1)
-    found = np.isfinite(scores)
-    return list_array(found, [pa.array(each[found]) for each in (ids, categories, scores, vectors)], NEIGHBOUR.names)
-
-
-def list_array(filled: NDArray[np.bool_], values: list[pa.Array], names: list[str]) -> pa.Array:
-    """Ragged rows of structs.
-
-    Args:
-        filled: where there is something, (n, k).
-        values: what stands there, row after row, an array for each field.
-        names: of the fields.
-    """
-    offsets = np.concatenate([[0], np.cumsum(filled.sum(axis=1))]).astype(np.int32)
-    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(values, names))
-
-
+RESULT = ("product_id", "predicted_category_id")
 # In the metadata of details.parquet: how often predictions of each confidence are wrong.
 RISK = "rubrika.risk"
 
 
-class Output:
-    """result.parquet and, when asked for, details.parquet; they appear under their names only when complete.
+def details_schema(id_type: pa.DataType, calibration: Calibration) -> pa.Schema:
+    """The columns of details.parquet, with the input's type of product_id; the risk is kept for `redecide`."""
+    columns = [
+        ("product_id", id_type),
+        ("predicted_category_id", pa.int64()),
+        ("predicted_category_name", pa.string()),
+        ("confidence", pa.float32()),
+        ("decision", pa.string()),
+        ("levels", pa.list_(LEVEL)),
+        ("alternatives", pa.list_(ALTERNATIVE)),
+        ("neighbours", pa.list_(NEIGHBOUR)),
+    ]
+    return pa.schema(columns, {RISK: json.dumps(calibration.risk)})
 
-    A row that could not be read has no prediction: its predicted_category_id is null and its decision `review`.
 
-    Args:
-        result: where the two columns product_id and predicted_category_id go.
-        details: where the rest goes, if anywhere.
-        id_type: the type of product_id in the input, which the output keeps.
-        calibration: of the index, which the details keep for `redecide`.
+def struct_lists(kind: pa.StructType, present: NDArray[np.bool_], *values: NDArray[Any]) -> pa.Array:
+    """Lists of structs, one list a row, of the entries marked in `present`, (n, k), as are the values of each field."""
+    offsets = np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int32)
+    fields = [pa.array(each[present], kind.field(place).type) for place, each in enumerate(values)]
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(fields, fields=list(kind)))
+
+
+def neighbour_lists(hits: Mapping[str, Hits]) -> pa.Array:
+    """The hits of all vectors that voted, a list of `NEIGHBOUR` for each product, the main vector's first."""
+    columns = [(each.ids, each.categories, each.scores, np.full(each.ids.shape, name)) for name, each in hits.items()]
+    ids, categories, scores, vectors = (np.concatenate(column, axis=1) for column in zip(*columns, strict=True))
+    return struct_lists(NEIGHBOUR, np.isfinite(scores), ids, categories, scores, vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyReport:
+    """How many rows were classified, good and bad, which could not be read, and where the predictions are.
+
+    `unusable_pictures` counts those that could not be used, by reason; None when there was no folder of pictures.
     """
 
-    def __init__(
-        self,
-        result: Path,
-        details: Path | None,
-        id_type: pa.DataType,
-        calibration: Calibration,
-    ) -> None:
-        self._id_type, self._calibration = id_type, calibration
-        self._paths = [path for path in (result, details) if path is not None]
-        self._targets: list[Target] = []
-        self._stack = ExitStack()
+    rows: int
+    rejects: tuple[Reject, ...]
+    seconds: float
+    output: Path
+    unusable_pictures: Mapping[str, int] | None = None
 
-    def __enter__(self) -> "Output":
-        """Open the files under passing names.
-
-        Raises:
-            RubrikaError: one cannot be written there, or both are the same.
-        """
-        with ExitStack() as stack:
-            for path, schema in zip(self._paths, self._schemas(), strict=False):
-                self._targets.append(stack.enter_context(parquet(path, schema)))
-            self._stack = stack.pop_all()
-        return self
-
-    def write(self, classified: Classified) -> None:
-        """Append one batch."""
-        rejects = classified.batch.rejects
-        readable, unreadable = self._readable(classified), self._unreadable(rejects)
-        rows = [product.row for product in classified.batch.products] + [reject.row for reject in rejects]
-        table = pa.concat_tables([readable, unreadable]).take(np.argsort(rows))
-        for target in self._targets:
-            target.write_table(table.select(target.schema.names))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the files their names, or remove what an error left."""
-        self._stack.__exit__(kind, error, trace)
-
-    def _schemas(self) -> tuple[pa.Schema, pa.Schema]:
-        level = pa.struct([("path", pa.string()), ("share", pa.float32()), ("confidence", pa.float32())])
-        alternative = pa.struct([("category_id", pa.int64()), ("share", pa.float32())])
-        result = pa.schema([("product_id", self._id_type), ("predicted_category_id", pa.int64())])
-        details = [
-            *result,
-            pa.field("predicted_category_name", pa.string()),
-            pa.field("confidence", pa.float32()),
-            pa.field("decision", pa.string()),
-            pa.field("levels", pa.list_(level)),
-            pa.field("alternatives", pa.list_(alternative)),
-            pa.field("neighbours", pa.list_(NEIGHBOUR)),
-        ]
-        return result, pa.schema(details, {RISK: json.dumps(self._calibration.risk)})
-
-    def _readable(self, classified: Classified) -> pa.Table:
-        votes, decided, tree, levels = classified.votes, classified.decided, classified.tree, classified.levels
-        reached = levels.nodes != NO_NODE
-        names = tree.names(levels.nodes[reached])
-        along = [
-            pa.array(names, pa.string()),
-            *(pa.array(each[reached]) for each in (levels.shares, levels.confidences)),
-        ]
-        winners = pa.array(votes.winners, mask=votes.shares[:, 0] <= 0)
-        voted = votes.shares > 0
-        alternatives = [pa.array(votes.categories[voted]), pa.array(votes.shares[voted])]
-        return pa.table(
-            [
-                pa.array([product.id for product in classified.batch.products], self._id_type),
-                winners,
-                pa.array([tree.path(id) for id in votes.winners.tolist()], pa.string()),
-                pa.array(decided.confidences),
-                pa.array(decided.decisions.tolist(), pa.string()),
-                list_array(reached, along, ["path", "share", "confidence"]),
-                list_array(voted, alternatives, ["category_id", "share"]),
-                neighbour_array(classified.hits),
-            ],
-            schema=self._schemas()[1],
-        )
-
-    def _unreadable(self, rejects: list[Reject]) -> pa.Table:
-        empty: list[None] = [None] * len(rejects)
-        columns = {name: empty for name in self._schemas()[1].names}
-        ids = [_id(reject.product_id, self._id_type) for reject in rejects]
-        return pa.table(columns | {"product_id": ids, "decision": [REVIEW] * len(rejects)}, schema=self._schemas()[1])
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `classify --json` prints them."""
+        counts = {"rows": self.rows, "rejected": len(self.rejects), "seconds": self.seconds, "output": str(self.output)}
+        unusable = self.unusable_pictures
+        return counts if unusable is None else counts | {"unusable_pictures": dict(unusable)}
 
 
-def _id(text: str, kind: pa.DataType) -> int | None:
-    """The id of an unreadable row, where it has one that the column can hold."""
+def classify_to_files(
+    index: Index,
+    products: Reader,
+    output: Path,
+    details: Path | None = None,
+    *,
+    pictures: PictureFolder | None = None,
+    top_k: int | None = None,
+    max_error: float = MAX_ERROR,
+    level: int | None = None,
+    progress: Progress | None = None,
+) -> ClassifyReport:
+    """Write result.parquet and, if wanted, details.parquet, a row an input row; they appear only when complete.
+
+    A row that could not be read has no prediction: its predicted_category_id is null and its decision `review`. The
+    other arguments are those of `classify`.
+
+    Raises:
+        RubrikaError: the products cannot be read, a file cannot be written there, or both are the same.
+    """
+    started, rows, rejects, unusable = time.monotonic(), 0, list[Reject](), Counter[str]()
+    schema = details_schema(products.id_type(), index.manifest.calibration)
+    short = pa.schema([schema.field(name) for name in RESULT])
+    with ExitStack() as stack:
+        targets = [stack.enter_context(parquet(output, short))]
+        if details:
+            targets.append(stack.enter_context(parquet(details, schema)))
+        advance = stack.enter_context((progress or Silent()).stage("classifying", len(products)))
+        for one in classify(index, products, pictures, top_k, max_error, level):
+            table = _table(one, targets[-1].schema)
+            for target in targets:
+                target.write_table(table.select(target.schema.names))
+            rejects += one.batch.rejects
+            unusable.update(one.failures)
+            rows += one.batch.rows
+            advance(one.batch.rows)
+    seconds = round(time.monotonic() - started, 3)
+    return ClassifyReport(rows, tuple(rejects), seconds, output, None if pictures is None else unusable)
+
+
+def _table(one: Classified, schema: pa.Schema) -> pa.Table:
+    """The rows of a batch, in their order."""
+    products, rejects, winners = one.batch.products, one.batch.rejects, one.votes.winners
+    id_type = schema.field("product_id").type
+    columns: dict[str, Any] = {
+        "product_id": pa.array([product.id for product in products], id_type),
+        "predicted_category_id": pa.array(winners, mask=winners == NO_CATEGORY),
+    }
+    if "levels" in schema.names:
+        levels, votes = one.levels(), one.votes
+        paths = one.tree.names(levels.nodes)
+        columns |= {
+            "predicted_category_name": [one.tree.path(id) for id in winners.tolist()],
+            "confidence": one.decided.confidences,
+            "decision": one.decided.decisions.tolist(),
+            "levels": struct_lists(LEVEL, levels.nodes != NO_NODE, paths, levels.shares, levels.confidences),
+            "alternatives": struct_lists(ALTERNATIVE, votes.shares > 0, votes.categories, votes.shares),
+            "neighbours": neighbour_lists(one.hits),
+        }
+    unread = {name: [None] * len(rejects) for name in schema.names} | {
+        "product_id": [_reject_id(reject, id_type) for reject in rejects],
+        "decision": [REVIEW] * len(rejects),
+    }
+    rows = [product.row for product in products] + [reject.row for reject in rejects]
+    return pa.concat_tables([pa.table(part, schema) for part in (columns, unread)]).take(np.argsort(rows))
+
+
+def _reject_id(reject: Reject, kind: pa.DataType) -> int | None:
+    """The id of a row that could not be read, if it has one that a column of this type can hold."""
     try:
-        return int(pa.scalar(int(text), kind).as_py())
+        return int(pa.scalar(int(reject.product_id), kind).as_py())
     except (ValueError, OverflowError, pa.ArrowException):
         return None
 
 
-MAX_SIGNED = 2**63 - 1
-
-
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What was found for n products that could be read, in their order; rows that could not are in `rejects`.
+    """Predictions for n products that could be read, in their order; rows that could not are in `rejects`.
 
     Args:
         product_ids: uint64 (n,).
@@ -180,7 +178,7 @@ class Predictions:
         confidences: how likely each prediction is right, float32 (n,).
         decisions: `auto`, `review` or `new`, str (n,).
         rejects: rows that are no products, with their reasons.
-        places: where each product stands among all rows, good and bad, from 0, int64 (n,).
+        places: the position of each product among all rows, good and bad, from 0, int64 (n,).
         votes: every category that was voted for, and its share, (n, k).
         hits: the neighbours that voted, (n, top_k), by named vector.
         unusable: how many pictures could not be used, by reason.
@@ -200,21 +198,14 @@ class Predictions:
     calibration: Calibration = field(repr=False)
 
     def decide(self, max_error: float) -> "Predictions":
-        """The same predictions, decided anew; nothing is searched again.
-
-        Args:
-            max_error: the part of automatic answers that may be wrong, 0 … 1.
-
-        Raises:
-            RubrikaError: it is no such part.
-        """
+        """The same predictions, decided again without a search; `max_error` is as for `classify`."""
         auto_from = self.calibration.auto_from(checked(max_error))
         return replace(self, decisions=rethreshold(self.confidences, self.decisions == NEW, auto_from))
 
     def to_frame(self) -> "pd.DataFrame":
         """A row an input row, in its order; one that could not be read has no prediction and is for `review`.
 
-        Its columns are those of details.parquet that hold one value: product_id, predicted_category_id,
+        The columns are those of details.parquet that hold one value: product_id, predicted_category_id,
         predicted_category_name, confidence, decision.
         """
         import pandas as pd
@@ -222,12 +213,11 @@ class Predictions:
         count = len(self.product_ids) + len(self.rejects)
         ids, categories, names = (np.full(count, None, object) for _ in range(3))
         confidences, decisions = np.full(count, np.nan, np.float32), np.full(count, REVIEW, object)
+        ids[np.setdiff1d(np.arange(count), self.places)] = [_reject_id(reject, pa.uint64()) for reject in self.rejects]
+        ids[self.places], names[self.places] = self.product_ids, self.names
+        confidences[self.places], decisions[self.places] = self.confidences, self.decisions
         known = self.categories != NO_CATEGORY
-        ids[self.places] = self.product_ids
-        ids[np.setdiff1d(np.arange(count), self.places)] = [_reject_id(reject) for reject in self.rejects]
         categories[self.places[known]] = self.categories[known]
-        names[self.places], confidences[self.places] = self.names, self.confidences
-        decisions[self.places] = self.decisions
         large = any(id is not None and id > MAX_SIGNED for id in ids)
         return pd.DataFrame(
             {
@@ -239,107 +229,68 @@ class Predictions:
             }
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: the rows of `to_frame`, with None for what is missing, and what could not be used."""
+        frame = self.to_frame().astype(object)
+        rows = frame.where(frame.notna(), None).to_dict("records")
+        return {"predictions": rows, "rejected": len(self.rejects), "unusable_pictures": dict(self.unusable)}
+
 
 def checked(max_error: float) -> float:
-    """A part of errors that can be asked for.
-
-    Raises:
-        RubrikaError: it is none.
-    """
+    """An error rate; a RubrikaError refuses what is none."""
     if not isinstance(max_error, Real) or not 0 <= max_error <= 1:
-        raise RubrikaError(f"max_error is a part of the answers, from 0 to 1, not {max_error}")
+        raise RubrikaError(f"max_error is an error rate from 0 to 1, not {max_error}")
     return max_error
 
 
-def _reject_id(reject: Reject) -> int | None:
-    """The id of an unreadable row, where it has one."""
-    said = reject.product_id
-    # A longer one is no id, and might be too long to read.
-    return int(said) if said.isdecimal() and len(said) <= 20 and int(said) < 2**64 else None
-
-
 def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteSettings) -> Predictions:
-    """All batches of a run as one.
-
-    Args:
-        batches: as `classify` yields them.
-        calibration: of the index.
-        vote: what they were voted by.
-    """
-    parts, rows = list[Predictions](), 0
+    """All batches of a run as one, with the calibration of the index and the settings of its vote."""
+    hits = {name: [Hits.none(0, vote.top_k)] for name in vote.weights}
+    votes = [vote_over({name: parts[0] for name, parts in hits.items()}, vote)]
+    ids, places, names = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], [np.zeros(0, object)]
+    decided = [Decisions(np.zeros(0, np.float32), np.zeros(0, "U6"))]
+    rejects, rows, unusable = list[Reject](), 0, Counter[str]()
     for one in batches:
-        parts.append(_part(one, rows, calibration))
+        numbers = [product.row for product in one.batch.products]
+        order = np.sort(numbers + [reject.row for reject in one.batch.rejects])
+        ids.append(np.array([product.id for product in one.batch.products], np.uint64))
+        places.append(rows + np.searchsorted(order, numbers))
+        names.append(np.array([one.tree.path(id) for id in one.votes.winners.tolist()], object))
+        decided.append(one.decided)
+        votes.append(one.votes)
+        for name, parts in hits.items():
+            parts.append(one.hits[name])
+        rejects += one.batch.rejects
+        unusable.update(one.failures)
         rows += one.batch.rows
-    return _joined(parts) if parts else _none(calibration, vote)
-
-
-def _part(one: Classified, start: int, calibration: Calibration) -> Predictions:
-    """One batch, `start` rows having come before it."""
-    products, rejects, votes = one.batch.products, one.batch.rejects, one.votes
-    numbers = [product.row for product in products]
-    winners = np.where(votes.shares[:, 0] > 0, votes.winners, NO_CATEGORY)
+    every = Votes(np.concatenate([each.categories for each in votes]), np.concatenate([each.shares for each in votes]))
     return Predictions(
-        product_ids=np.array([product.id for product in products], np.uint64),
-        categories=winners,
-        names=np.array([one.tree.path(id) for id in winners.tolist()], object),
-        confidences=one.decided.confidences,
-        decisions=one.decided.decisions,
+        product_ids=np.concatenate(ids),
+        categories=every.winners.copy(),
+        names=np.concatenate(names),
+        confidences=np.concatenate([each.confidences for each in decided]),
+        decisions=np.concatenate([each.decisions for each in decided]),
         rejects=tuple(rejects),
-        places=start + np.searchsorted(np.sort(numbers + [reject.row for reject in rejects]), numbers),
-        votes=votes,
-        hits=one.hits,
-        unusable=one.failures,
+        places=np.concatenate(places),
+        votes=every,
+        hits={name: Hits.joined(parts) for name, parts in hits.items()},
+        unusable=unusable,
         calibration=calibration,
     )
-
-
-def _joined(parts: Sequence[Predictions]) -> Predictions:
-    def joined(name: str) -> NDArray[Any]:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    return Predictions(
-        product_ids=joined("product_ids"),
-        categories=joined("categories"),
-        names=joined("names"),
-        confidences=joined("confidences"),
-        decisions=joined("decisions"),
-        rejects=tuple(reject for part in parts for reject in part.rejects),
-        places=joined("places"),
-        votes=Votes(
-            np.concatenate([part.votes.categories for part in parts]),
-            np.concatenate([part.votes.shares for part in parts]),
-        ),
-        hits={name: Hits.joined([part.hits[name] for part in parts]) for name in parts[0].hits},
-        unusable=sum((Counter(part.unusable) for part in parts), Counter[str]()),
-        calibration=parts[0].calibration,
-    )
-
-
-def _none(calibration: Calibration, vote: VoteSettings) -> Predictions:
-    """Of no rows at all."""
-    whole, real = np.zeros(0, np.int64), np.zeros(0, np.float32)
-    votes = Votes(np.zeros((0, 1), np.int64), np.zeros((0, 1), np.float32))
-    ids, names, decisions = whole.astype(np.uint64), whole.astype(object), whole.astype("U6")
-    hits = {name: Hits.none(0, vote.top_k) for name in vote.weights}
-    return Predictions(ids, whole, names, real, decisions, (), whole, votes, hits, {}, calibration)
 
 
 def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:
     """Write the same table with other decisions; return how many there are of each.
 
-    What looks like no known category stays `new`, and a row without a prediction stays for `review`.
-
-    Args:
-        details: what `classify --details` wrote.
-        output: where it goes; may be the same file.
-        max_error: the part of automatic answers that may be wrong.
+    What is flagged as a possible new category stays `new`, and a row without a prediction stays for `review`. The
+    output may take the place of the details.
 
     Raises:
-        InputError: it is no such file.
+        InputError: the details are no file that `classify --details` wrote.
         RubrikaError: the output cannot be written.
     """
     counts = Counter[str]()
-    # Asked first, because opening a pipe would wait for ever.
+    # Checked first, because opening a pipe would wait for ever.
     if details.exists() and not details.is_file():
         raise InputError(f"{details}: not a file; name one that `rubrika classify --details` wrote")
     try:
@@ -350,7 +301,10 @@ def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:
         with parquet(output, schema) as target, pq.ParquetFile(details) as source:
             for group in range(source.num_row_groups):
                 table = source.read_row_group(group)
-                decisions = _decide(table, auto_from)
+                # A row that could not be read has no confidence.
+                confidences = np.nan_to_num(table.column("confidence").to_numpy().astype(np.float32), nan=0.0)
+                unlike = np.asarray(table.column("decision").to_pylist()) == NEW
+                decisions = rethreshold(confidences, unlike, auto_from).tolist()
                 counts.update(decisions)
                 target.write_table(table.set_column(place, schema.field(place), pa.array(decisions)))
     except FileNotFoundError:
@@ -358,11 +312,3 @@ def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:
     except (pa.ArrowException, OSError, KeyError, ValueError):
         raise InputError(f"{details}: not written by `rubrika classify --details`; make it again") from None
     return counts
-
-
-def _decide(table: pa.Table, auto_from: float) -> list[str]:
-    # Rows that could not be read have no confidence.
-    confidences = np.nan_to_num(table.column("confidence").to_numpy(zero_copy_only=False), nan=0.0)
-    unlike = np.asarray(table.column("decision").to_pylist()) == NEW
-    decisions: list[str] = rethreshold(confidences.astype(np.float32), unlike, auto_from).tolist()
-    return decisions

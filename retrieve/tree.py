@@ -1,4 +1,4 @@
-"""The tree of categories, and how sure a prediction is at each level of it."""
+"""The tree of categories, and the confidence of a prediction at each of its levels."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,11 +18,7 @@ Ids = NDArray[np.int64]
 
 
 class Tree:
-    """The categories that are known so far, and their nodes.
-
-    Args:
-        categories: what is known from the start; of two that have the same id, the first counts.
-    """
+    """The categories that are known so far, and their nodes; of two with the same id, the first counts."""
 
     def __init__(self, categories: Iterable[Category] = ()) -> None:
         self._categories: dict[int, Category] = {}
@@ -31,7 +27,7 @@ class Tree:
         self.add(categories)
 
     def add(self, categories: Iterable[Category]) -> None:
-        """Learn categories; those whose id is known stay as they are."""
+        """Add categories; those whose id is known stay as they are."""
         known = len(self._categories)
         for category in categories:
             self._categories.setdefault(category.id, category)
@@ -39,14 +35,14 @@ class Tree:
             self._number()
 
     def learn(self, store: Store, hits: Mapping[str, Hits]) -> None:
-        """Ask the store for the paths of the hits' categories, those not known yet, by one product of each."""
+        """Add the hits' categories that are not known yet, each with the path of one of its products in the store."""
         ids = np.concatenate([found.ids.ravel() for found in hits.values()])
-        categories, witnesses = np.unique(
+        categories, examples = np.unique(
             np.concatenate([found.categories.ravel() for found in hits.values()]), return_index=True
         )
         new = (categories >= 0) & (self.depths(categories) == 0)
         if new.any():
-            points = store.fetch(ids[witnesses[new]].tolist()).values()
+            points = store.fetch(ids[examples[new]].tolist()).values()
             self.add(Category(point.category_id, point.shown("category_path")) for point in points)
 
     @property
@@ -56,21 +52,18 @@ class Tree:
 
     def depths(self, categories: Ids) -> Ids:
         """How many levels the path of each category has, 0 for one that is not known."""
-        depths: Ids = self._depths[self._rows(categories)]
-        return depths
+        return np.asarray(self._depths[self._rows(categories)])
 
     def nodes(self, categories: Ids, level: int) -> Ids:
-        """The nodes of categories at a level, counted from 1; a category that ends above is at its own last node.
+        """The nodes of categories at a level, counted from 1: the last node of a path that ends above it.
 
         The node of a category that is not known is NO_NODE.
         """
-        nodes: Ids = self._table[self._rows(categories), min(level, self.depth) - 1]
-        return nodes
+        return np.asarray(self._table[self._rows(categories), min(level, self.depth) - 1])
 
     def names(self, nodes: Ids) -> NDArray[np.object_]:
         """The prefixes of nodes, such as `Обувь->Женская обувь`, in an array of the same shape; None for NO_NODE."""
-        names: NDArray[np.object_] = np.array([*self._numbers, None], object)[nodes]
-        return names
+        return np.asarray(np.array([*self._numbers, None], object)[nodes])
 
     def path(self, category: int) -> str | None:
         """The path of a category as its products have it, None when it is not known."""
@@ -80,8 +73,7 @@ class Tree:
     def paths(self, categories: Ids) -> Ids:
         """The nodes of categories (n,) at every level from the top, (n, depth), NO_NODE below a category's last."""
         rows = self._rows(categories)
-        below = np.arange(self.depth) >= self._depths[rows][:, None]
-        return np.where(below, NO_NODE, self._table[rows])
+        return np.where(np.arange(self.depth) < self._depths[rows][:, None], self._table[rows], NO_NODE)
 
     def shares(self, votes: Votes) -> FloatArray:
         """What part of each vote is under the winner's node at every level, float32 (n, depth), 0 below its last."""
@@ -91,30 +83,30 @@ class Tree:
             nodes = self._table[rows, level]
             under = (nodes == nodes[:, :1]) & (self._depths[rows[:, :1]] > level)
             shares[:, level] = np.where(under, votes.shares, 0).sum(axis=1)
-        # Many parts of a whole, added up, may come to a hair more than it.
+        # By rounding, many parts of a whole may add up to slightly more than it.
         return np.minimum(shares, 1)
 
     def at(self, votes: Votes, level: int) -> Votes:
-        """The votes at a level, counted from 1: each node has the shares of all categories under it.
+        """The votes at a level, counted from 1: each node gets the shares of all categories under it.
 
-        Only leaves have ids, so a node goes by the id of the category under it that has the largest share.
+        Only leaves have ids, so a node takes the id of the category under it that has the largest share.
         """
         nodes = self.nodes(votes.categories, level)
-        # Categories come best first, so the first one of a node in its row speaks for it.
+        # Categories come best first, so the first one of a node in its row represents it.
         order = np.argsort(nodes, axis=1, kind="stable")
         ordered = np.take_along_axis(nodes, order, axis=1)
         starts = np.diff(ordered, axis=1, prepend=NO_NODE - 1) != 0
         first = np.maximum.accumulate(np.where(starts, np.arange(nodes.shape[1]), 0), axis=1)
         leading = np.empty_like(nodes)
-        speakers = np.take_along_axis(order, first, axis=1)
-        np.put_along_axis(leading, order, np.take_along_axis(votes.categories, speakers, axis=1), axis=1)
+        leaders = np.take_along_axis(order, first, axis=1)
+        np.put_along_axis(leading, order, np.take_along_axis(votes.categories, leaders, axis=1), axis=1)
         leading = np.where(nodes == NO_NODE, votes.categories, leading)
         return fused_vote([(Votes(leading, votes.shares), 1.0)])
 
     def map_to_level(self, hits: Mapping[str, Hits], votes: Votes, level: int) -> tuple[dict[str, Hits], Votes]:
-        """Hits and votes with nodes at a level in place of categories, to ask of a node what is asked of a category."""
-        raised = {name: replace(found, categories=self.nodes(found.categories, level)) for name, found in hits.items()}
-        return raised, replace(votes, categories=self.nodes(votes.categories, level))
+        """Hits and votes with nodes at a level in place of categories, so that a node is judged as a category is."""
+        mapped = {name: replace(found, categories=self.nodes(found.categories, level)) for name, found in hits.items()}
+        return mapped, replace(votes, categories=self.nodes(votes.categories, level))
 
     def _number(self) -> None:
         """Lay out the nodes of all categories as a table: a row a category, in the order of ids, a column a level."""
@@ -152,24 +144,19 @@ class Levels:
     confidences: FloatArray
 
     def sure(self, threshold: float = SURE_FROM) -> NDArray[np.int64]:
-        """How many levels of each path, from the top, have at least this confidence, int64 (n,); 0: not even one."""
-        count: NDArray[np.int64] = np.logical_and.accumulate(self.confidences >= threshold, axis=1).sum(axis=1)
-        return count
+        """How many levels of each path, from the top, have at least this confidence, int64 (n,)."""
+        return np.asarray(np.logical_and.accumulate(self.confidences >= threshold, axis=1).sum(axis=1))
 
 
 def path_confidence(
     tree: Tree, hits: Mapping[str, Hits], votes: Votes, weights: Mapping[str, float], calibration: Calibration
 ) -> Levels:
-    """Judge winners at every level as `decide` judges them as leaves: all hits under a node speak for it.
+    """Judge winners at every level as `decide` judges them as leaves: all hits under a node count for it.
 
-    Args:
-        tree: that knows the categories of the hits.
-        hits: by named vector.
-        votes: their outcome.
-        weights: of the named vectors.
-        calibration: of the index; fitted on leaves, it says of a parent rather too little than too much.
+    The tree must know the categories of the hits. The calibration is fitted on leaves: for a parent its confidence is
+    rather too low than too high.
     """
     nodes = tree.paths(votes.winners)
-    raised = [tree.map_to_level(hits, votes, level) for level in range(1, tree.depth + 1)]
-    confidences = np.stack([decide(*one, weights, calibration).confidences for one in raised], axis=1)
+    mapped = [tree.map_to_level(hits, votes, level) for level in range(1, tree.depth + 1)]
+    confidences = np.stack([decide(*one, weights, calibration).confidences for one in mapped], axis=1)
     return Levels(nodes, tree.shares(votes), np.where(nodes == NO_NODE, np.float32(0), confidences))

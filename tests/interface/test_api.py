@@ -122,9 +122,9 @@ def test_another_bound_decides_as_if_it_had_been_asked_for(index: Path, market: 
         for bound, second in asked.items():
             assert first.decide(bound).decisions.tolist() == second.decisions.tolist()
     assert "auto" not in asked[0.0].decisions
-    with pytest.raises(RubrikaError, match="max_error is a part of the answers, from 0 to 1, not 2"):
+    with pytest.raises(RubrikaError, match="max_error is an error rate from 0 to 1, not 2"):
         first.decide(2)
-    with pytest.raises(RubrikaError, match="max_error is a part of the answers, from 0 to 1, not x"):
+    with pytest.raises(RubrikaError, match="max_error is an error rate from 0 to 1, not x"):
         first.decide("x")
 
 

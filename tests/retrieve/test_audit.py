@@ -13,7 +13,15 @@ from rows import CASES, SHOES, row
 from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from rubrika.index.manifest import Manifest, VoteSettings
-from rubrika.retrieve.audit import Confusion, Duplicates, LabelIssues, alike, balance, confusions, same_text
+from rubrika.retrieve.audit import (
+    Confusion,
+    Duplicates,
+    LabelIssues,
+    confusions,
+    near_duplicates,
+    same_text,
+    similarity_margin,
+)
 from rubrika.sample import write_sample
 from rubrika.store.base import Hits
 
@@ -190,15 +198,19 @@ def test_every_neighbour_speaks_with_its_similarity() -> None:
     found = hits([(1, 1.0, BOOTS), (2, 0.5, CATS), (3, 0.5, CATS), (4, 0.5, CATS)], [(5, 0.8, BOOTS)])
     both = {"text": found, "image": hits([(9, 1.0, BOOTS)], [])}
     boots, cats = np.array([BOOTS, BOOTS]), np.array([CATS, CATS])
-    assert balance({"text": found}, boots, cats, {"text": 1.0}).tolist() == pytest.approx([(1.5 - 1) / 4, -0.8])
+    assert similarity_margin({"text": found}, boots, cats, {"text": 1.0}).tolist() == pytest.approx(
+        [(1.5 - 1) / 4, -0.8]
+    )
     # The second product has no picture: its text alone speaks.
-    weighed = balance(both, boots, cats, {"text": 3.0, "image": 1.0})
+    weighed = similarity_margin(both, boots, cats, {"text": 3.0, "image": 1.0})
     assert weighed.tolist() == pytest.approx([(3 * 0.125 - 1) / 4, -0.8])
 
 
 def test_a_pair_of_duplicates_counts_once_the_most_alike_first() -> None:
     ids, categories = np.array([7, 8], np.uint64), np.array([BOOTS, CATS])
-    near = alike(ids, categories, hits([(8, 0.99, CATS), (5, 0.985, CATS), (9, 0.5, CATS)], [(7, 0.99, BOOTS)]))
+    near = near_duplicates(
+        ids, categories, hits([(8, 0.99, CATS), (5, 0.985, CATS), (9, 0.5, CATS)], [(7, 0.99, BOOTS)])
+    )
     texts = same_text([(ids, categories, ["", ""]), (np.array([3, 2, 1], np.uint64), np.array([1, 1, 2]), ["a"] * 3)])
     found = Duplicates.joined([near, texts])
     assert found.ids.tolist() == [[1, 3], [7, 8], [5, 7]]

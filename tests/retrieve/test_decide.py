@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from conftest import Run
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rubrika.eval.metrics import calibration_error, coverage, selective_risk_of
@@ -78,6 +78,8 @@ def test_perfect_predictions_do_not_break_the_fit() -> None:
     assert calibration.auto_from(0.0) < NEVER
 
 
+# The first fit loads scikit-learn.
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=60, max_size=200), st.floats(0, 0.5))
 def test_a_threshold_keeps_its_word_on_the_rows_it_was_made_from(
     rows: list[tuple[int, bool]], max_error: float

@@ -70,7 +70,7 @@ def by(index: Index, **weights: float) -> Index:
 
 
 def title(index: Index, text: str, picture: Path | None = None) -> Explanation:
-    return explain(index, Query.described(index, text, picture))
+    return explain(index, Query.of_content(index, text, picture))
 
 
 def test_all_parts_add_up(opened: Index) -> None:
@@ -89,7 +89,7 @@ def test_all_parts_add_up(opened: Index) -> None:
 
 def test_a_parent_may_be_sure_when_the_leaf_is_not(opened: Index) -> None:
     index = by(opened, text=1)
-    found = explain(index, Query.described(index, "обувь женская чёрная"), top_k=8)
+    found = explain(index, Query.of_content(index, "обувь женская чёрная"), top_k=8)
     assert {share.category_path for share in found.alternatives[:2]} == {BOOTS[1], SHOES[1]}
     shoes, women, boots = found.levels
     assert (shoes.path, women.path) == ("Обувь", "Обувь->Женская обувь")
@@ -108,7 +108,7 @@ def test_the_word_that_decides_is_first(opened: Index) -> None:
 
 def test_where_the_vote_is_clear_similarity_ranks_the_words(opened: Index) -> None:
     index = by(opened, text=1)
-    found = explain(index, Query.described(index, "сапоги женские зимние"), top_k=1)
+    found = explain(index, Query.of_content(index, "сапоги женские зимние"), top_k=1)
     assert found.predicted.share == 1
     ranked = [(round(word.share_lost, 3), word.similarity_lost) for word in found.words]
     assert ranked == sorted(ranked, reverse=True)
@@ -139,9 +139,9 @@ def test_a_picture_alone_has_no_words(opened: Index, shop: Path) -> None:
 @pytest.mark.parametrize(
     ("votes", "text", "picture", "said"),
     [
-        ("image", "сапоги", None, "votes by image, which a title lacks; ask with --image FILE"),
-        ("text", "", "images/10.png", "votes by text, which a picture lacks; ask with --title"),
-        ("text", " \t", None, "the title has no text; give a --title with words, or --image FILE"),
+        ("image", "сапоги", None, "a title has no image vector to search .* by; give an image"),
+        ("text", "", "images/10.png", "an image has no text vector to search .* by; give a title"),
+        ("text", " \t", None, "the title has no text; give a title with words, or an image"),
         ("image", "сапоги", "products.parquet", "give a JPEG, PNG or WEBP picture"),
         ("image", "сапоги", "nowhere.png", "give a JPEG, PNG or WEBP picture"),
     ],
@@ -162,7 +162,7 @@ def test_a_product_among_no_others_has_no_vote(rubrika: Rubrika, write: Callable
     assert (done.code, done.out) == (1, "")
     assert "has no other product that could vote" in done.err
     done = rubrika("explain", "--title", "кеды", "--image", "1.jpg", "--index", folder)
-    assert "has no image vector, so a picture says nothing; ask with --title" in done.err
+    assert "has no image vector, so an image cannot be used; give a title" in done.err
 
 
 def test_a_person_reads_the_vote_the_levels_the_neighbours_and_the_words(rubrika: Rubrika, index: Path) -> None:

@@ -16,6 +16,7 @@ from rubrika.index.location import Location
 from rubrika.index.manifest import BUILT_IN
 from rubrika.metrics import metrics_of
 from rubrika.products.product import Category
+from rubrika.retrieve.search import Query
 from rubrika.retrieve.tree import NO_NODE, Tree, path_confidence
 from rubrika.store.base import Hits
 from rubrika.vote import NO_CATEGORY, Votes, weighted_vote
@@ -119,7 +120,7 @@ def test_an_index_tells_the_paths_of_what_was_found(
     assert rubrika("ingest", write(rows), "--index", tmp_path / "index").code == 0
     tree = Tree()
     with Index.open(Location(tmp_path / "index", cache=tmp_path)) as index:
-        query = index.encoders.encode_title("сапоги женские", "text")[None]
+        query = Query.of_content(index, "сапоги женские").vectors["text"]
         for _ in range(2):
             tree.learn(index.store, {"text": index.store.search("text", query, 5)})
     assert (tree.path(BOOTS), tree.path(SHOES)) == (CATEGORIES[0].path, CATEGORIES[1].path)
