@@ -197,7 +197,7 @@ class Index:
     def _text(self, spec: VectorSpec) -> Encoder:
         if spec.encoder == LEARNED:
             return self._learned(TEXT)
-        encoder = text_encoder(spec.encoder, backend=spec.backend, cache=self.cache)
+        encoder = text_encoder(spec.encoder, backend=spec.backend, cache=self.cache, identity=spec.sha256)
         _check_identity(TEXT, spec, encoder.identity)
         return encoder
 

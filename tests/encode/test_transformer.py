@@ -11,10 +11,11 @@ from models import TITLES, as_downloaded, save_bert
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
-from rubrika.encode.base import FloatArray, MkldnnLinear, to_mkldnn
+from rubrika.encode.base import FloatArray
 from rubrika.encode.hub import needed_files
+from rubrika.encode.modules import MkldnnLinear, to_mkldnn
 from rubrika.encode.registry import text_encoder
-from rubrika.encode.text import Pooling, Recipe, SentenceEncoder, TransformerEncoder, TransformerSettings, batches_of
+from rubrika.encode.text import Pooling, Recipe, SentenceEncoder, TransformerEncoder, batches_of
 from rubrika.errors import EncoderError
 
 
@@ -41,7 +42,7 @@ def directly(folder: Path, text: str, pooling: Pooling) -> FloatArray:
 
 @pytest.mark.parametrize("pooling", ["pooler", "mean", "cls"])
 def test_a_vector_is_what_the_model_itself_says(bert: Path, pooling: Pooling) -> None:
-    encoder = TransformerEncoder(TransformerSettings(str(bert), Recipe(pooling)))
+    encoder = TransformerEncoder(str(bert), Recipe(pooling))
     vectors = encoder.encode(TITLES)
     assert (vectors.dtype, vectors.shape, encoder.size) == (np.float32, (len(TITLES), 32), 32)
     for title, vector in zip(TITLES, vectors, strict=True):
@@ -61,8 +62,8 @@ def test_a_packed_layer_gives_the_same_and_still_shows_its_weights() -> None:
 
 
 def test_batches_change_neither_vectors_nor_order(bert: Path) -> None:
-    alone = TransformerEncoder(TransformerSettings(str(bert), batch_tokens=1))
-    together = TransformerEncoder(TransformerSettings(str(bert), batch_tokens=10_000))
+    alone = TransformerEncoder(str(bert), batch_tokens=1)
+    together = TransformerEncoder(str(bert), batch_tokens=10_000)
     texts = [*TITLES, "", *reversed(TITLES)]
     np.testing.assert_allclose(alone.encode(texts), together.encode(texts), atol=1e-5)
     assert alone.identity == together.identity
@@ -112,16 +113,17 @@ def test_int8_stays_close_and_is_exported_once(bert: Path, tmp_path: Path) -> No
 
 
 def test_the_identity_follows_everything_that_changes_vectors(bert: Path, tmp_path: Path) -> None:
-    settings = [
-        TransformerSettings(str(bert), Recipe("mean")),
-        TransformerSettings(str(bert), Recipe("cls")),
-        TransformerSettings(str(bert), Recipe("mean", 20)),
-        TransformerSettings(str(bert), Recipe("mean", 300, "query: ")),
-        TransformerSettings(str(save_bert(tmp_path / "other", pooler=False)), Recipe("mean")),
+    other = str(save_bert(tmp_path / "other", pooler=False))
+    encoders = [
+        TransformerEncoder(str(bert), Recipe("mean")),
+        TransformerEncoder(str(bert), Recipe("cls")),
+        TransformerEncoder(str(bert), Recipe("mean", 20)),
+        TransformerEncoder(str(bert), Recipe("mean", 300, "query: ")),
+        TransformerEncoder(other, Recipe("mean")),
     ]
-    assert len({TransformerEncoder(each).identity for each in settings}) == len(settings)
-    copy = TransformerSettings(str(save_bert(tmp_path / "copy")), Recipe("mean"))
-    assert TransformerEncoder(copy).identity == TransformerEncoder(settings[0]).identity
+    assert len({encoder.identity for encoder in encoders}) == len(encoders)
+    copy = TransformerEncoder(str(save_bert(tmp_path / "copy")), Recipe("mean"))
+    assert copy.identity == encoders[0].identity
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +157,7 @@ def test_without_the_hub_one_sentence_says_what_to_do() -> None:
         text_encoder("rubert")
     assert str(caught.value) == (
         "rubert: the model hub cannot be reached and DeepPavlov/rubert-base-cased-sentence is not on this disk; "
-        "use --text-encoder learned, which needs no download, or give a local folder"
+        "use the text encoder learned, which needs no download, or give a local folder"
     )
 
 
@@ -192,7 +194,7 @@ def test_a_pooler_that_is_not_in_the_files_is_not_made_up(tmp_path: Path) -> Non
 def test_a_damaged_folder_is_one_sentence(tmp_path: Path) -> None:
     weights = save_bert(tmp_path) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1_000])
-    with pytest.raises(EncoderError, match=r"it cannot be loaded \(.*\); use --text-encoder learned"):
+    with pytest.raises(EncoderError, match=r"it cannot be loaded \(.*\); use the text encoder learned"):
         text_encoder(str(tmp_path))
 
 
