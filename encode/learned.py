@@ -14,13 +14,13 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 
-from rubrika.encode.base import FloatArray, first_problem, read_bounded, unit_or_zero, unit_rows
-from rubrika.encode.hashing import Features, features_of
+from rubrika.encode.base import FloatArray, read_settings, unit_or_zero, unit_rows
+from rubrika.encode.hashing import features_of
 from rubrika.errors import EncoderError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -79,12 +79,10 @@ class LearnedEncoder:
     def __init__(
         self, config: LearnedConfig, table: NDArray[np.float16], projections: Mapping[str, FloatArray] | None = None
     ) -> None:
-        self.config = config
-        self._table = table
-        self._projections = dict(projections or {})
-        shapes = {name: matrix.shape for name, matrix in self._projections.items()} | {TABLE: table.shape}
-        expected = {name: (width + 1, config.size) for name, width in config.inputs.items()}
-        expected |= {TABLE: (2**config.bits, config.size)}
+        self.config, self._table, self._projections = config, table, dict(projections or {})
+        shapes = {name: matrix.shape for name, matrix in [*self._projections.items(), (TABLE, table)]}
+        rows = {name: width + 1 for name, width in config.inputs.items()} | {TABLE: 2**config.bits}
+        expected = {name: (count, config.size) for name, count in rows.items()}
         if shapes != expected:
             raise EncoderError(f"the learned encoder's weights are {shapes}, not {expected}")
 
@@ -134,16 +132,13 @@ class LearnedEncoder:
             raise _unreadable(folder, error) from None
 
     def _encoded(self, texts: Sequence[str], inputs: Mapping[str, FloatArray]) -> FloatArray:
-        total = unit_or_zero(self._sum(features_of(texts)))
+        features = features_of(texts)
+        rows, columns = np.unique(feature_rows(features.hashes, self.config.bits), return_inverse=True)
+        bags = csr_array((features.weights, columns, features.offsets), (len(texts), len(rows)))
+        total = unit_or_zero(bags @ self._table[rows].astype(np.float32))
         for name, vectors in inputs.items():
             total += self.config.input_weight * unit_or_zero(projected(vectors, self._projections[name]))
         return unit_rows(total)
-
-    def _sum(self, features: Features) -> FloatArray:
-        rows, place = np.unique(feature_rows(features.hashes, self.config.bits), return_inverse=True)
-        bags = csr_array((features.weights, place, features.offsets), (len(features.offsets) - 1, len(rows)))
-        total: FloatArray = bags @ self._table[rows].astype(np.float32)
-        return total
 
 
 def cores() -> int:
@@ -158,12 +153,9 @@ def read_config(folder: Path) -> LearnedConfig:
         EncoderError: it is missing, damaged, or of another way of encoding.
     """
     try:
-        content = read_bounded(folder / CONFIG, MAX_CONFIG_BYTES)
-        if (kind := _Kind.model_validate_json(content).kind) != LearnedConfig.kind:
+        if (kind := read_settings(_Kind, folder / CONFIG, MAX_CONFIG_BYTES).kind) != LearnedConfig.kind:
             raise EncoderError(f"{folder}: made by a Rubrika that encodes differently ({kind!r:.50}); ingest anew")
-        return TypeAdapter(LearnedConfig).validate_json(content)
-    except ValidationError as error:
-        raise _unreadable(folder, first_problem(error)) from None
+        return read_settings(LearnedConfig, folder / CONFIG, MAX_CONFIG_BYTES)
     except (OSError, ValueError) as error:
         raise _unreadable(folder, error) from None
 

@@ -53,7 +53,7 @@ class MkldnnLinear(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """The weights as they were, for models that look at them beside running the layer."""
+        """The weights as they were, for models that look at them."""
         return self._weight.to_dense()
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
@@ -99,11 +99,7 @@ class Pooled(nn.Module):
 
 
 def load_pooled(folder: Path, pooling: str) -> Pooled:
-    """Load a transformers encoder from a folder.
-
-    Raises:
-        EncoderError: it is no encoder, or weights that it needs are missing, which transformers would make up.
-    """
+    """Load a transformers encoder from a folder; weights that are missing, which it would make up, are an error."""
     model, missing = _load(folder)
     if model.config.is_encoder_decoder:
         raise EncoderError(f"it writes texts ({model.config.model_type}); an encoder such as BERT is needed")
@@ -113,18 +109,13 @@ def load_pooled(folder: Path, pooling: str) -> Pooled:
     return Pooled(model, pooling).eval()
 
 
-class PooledSentence(nn.Module):
-    """A sentence-transformers model with the inputs and the output of `Pooled`."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
+class PooledSentence(Pooled):
+    """A sentence-transformers model, whose own modules pool, with the inputs and the output of `Pooled`."""
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Vectors (n, size) of texts (n, tokens)."""
-        vectors: torch.Tensor = self.model({"input_ids": input_ids, "attention_mask": attention_mask})[
-            "sentence_embedding"
-        ]
+        output = self.model({"input_ids": input_ids, "attention_mask": attention_mask})
+        vectors: torch.Tensor = output["sentence_embedding"]
         return vectors
 
 
@@ -143,13 +134,12 @@ class JointVision(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Vectors (n, size) of pixels (n, 3, height, width)."""
         vectors: torch.Tensor
-        if hasattr(self.model, "get_image_features"):
-            features = self.model.get_image_features(pixel_values=pixels)
+        projects = hasattr(self.model, "get_image_features")
+        output = (self.model.get_image_features if projects else self.model)(pixel_values=pixels)
+        if projects:
             # A tensor until transformers 5, which wraps it.
-            vectors = getattr(features, "pooler_output", features)
-            return vectors
-        output = self.model(pixel_values=pixels)
-        if self.has_token:
+            vectors = getattr(output, "pooler_output", output)
+        elif self.has_token:
             vectors = output.last_hidden_state[:, 0]
         elif getattr(output, "pooler_output", None) is not None:
             vectors = output.pooler_output.flatten(1)
@@ -161,11 +151,7 @@ class JointVision(nn.Module):
 
 
 def load_joint_vision(folder: Path) -> tuple[JointVision, Any]:
-    """Load a vision model, and the processor that makes pixels of pictures for it, from a folder.
-
-    Raises:
-        EncoderError: weights that it needs are missing, which transformers would make up.
-    """
+    """Load a vision model and its processor, pictures to pixels, from a folder; missing weights are an error."""
     from transformers import AutoImageProcessor
 
     # Pillow's processors: torchvision's give slightly other pixels, and it need not be installed.

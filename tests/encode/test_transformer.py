@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -62,8 +63,8 @@ def test_a_packed_layer_gives_the_same_and_still_shows_its_weights() -> None:
 
 
 def test_batches_change_neither_vectors_nor_order(bert: Path) -> None:
-    alone = TransformerEncoder(str(bert), batch_tokens=1)
-    together = TransformerEncoder(str(bert), batch_tokens=10_000)
+    alone, together = TransformerEncoder(str(bert)), TransformerEncoder(str(bert))
+    alone._budget, together._budget = 1, 10_000
     texts = [*TITLES, "", *reversed(TITLES)]
     np.testing.assert_allclose(alone.encode(texts), together.encode(texts), atol=1e-5)
     assert alone.identity == together.identity
@@ -98,6 +99,28 @@ def test_a_model_called_e5_is_prompted(bert: Path, tmp_path: Path) -> None:
     folder = save_bert(tmp_path / "multilingual-e5-small")
     vector = text_encoder(str(folder)).encode(["кеды"])[0]
     np.testing.assert_allclose(vector, directly(bert, "query: кеды", "mean"), atol=1e-5)
+
+
+def test_pooling_can_be_chosen_and_is_shown(bert: Path) -> None:
+    for pooling in get_args(Pooling):
+        encoder = text_encoder(str(bert), pooling=pooling)
+        assert encoder.pooling == pooling
+        np.testing.assert_allclose(encoder.encode(["кеды"])[0], directly(bert, "кеды", pooling), atol=1e-5)
+    assert text_encoder(str(bert)).pooling == "mean"
+    assert text_encoder(str(bert)).identity == text_encoder(str(bert), pooling="mean").identity
+
+
+@pytest.mark.parametrize("name", ["rubert", "rubert-base-cased-sentence"])
+def test_a_local_rubert_is_pooled_as_rubert_is(name: str, tmp_path: Path) -> None:
+    folder = save_bert(tmp_path / name)
+    encoder = text_encoder(str(folder))
+    assert encoder.pooling == "pooler"
+    np.testing.assert_allclose(encoder.encode(["кеды"])[0], directly(folder, "кеды", "pooler"), atol=1e-5)
+    # An index that was made before, or with a pooling that was chosen, keeps it.
+    mean = text_encoder(str(folder), pooling="mean")
+    again = text_encoder(str(folder), identity=mean.identity)
+    assert (again.pooling, again.identity) == ("mean", mean.identity)
+    assert text_encoder(str(folder), identity="another").identity == encoder.identity
 
 
 def test_int8_stays_close_and_is_exported_once(bert: Path, tmp_path: Path) -> None:
@@ -144,6 +167,12 @@ def test_a_sentence_transformer_pools_and_prompts_in_its_own_way(sentences: Path
     assert isinstance(encoder, SentenceEncoder)
     for title, vector in zip(TITLES, encoder.encode(TITLES), strict=True):
         np.testing.assert_allclose(vector, directly(bert, f"query: {title}", "cls"), atol=1e-5)
+
+
+def test_a_sentence_transformer_keeps_its_pooling(sentences: Path) -> None:
+    assert text_encoder(str(sentences), pooling="cls").pooling == "cls"
+    with pytest.raises(EncoderError, match=r"its pooling \(cls\) cannot be changed to mean"):
+        text_encoder(str(sentences), pooling="mean")
 
 
 def test_a_sentence_transformer_runs_in_int8(sentences: Path, tmp_path: Path) -> None:
@@ -215,7 +244,13 @@ def test_pickled_weights_are_not_executed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("recipe", "reason"),
-    [({"pooling": "max"}, "pooling is one of"), ({"pool": "cls"}, "cannot be read"), ({"max_tokens": 0}, "from 1 up")],
+    [
+        ({"pooling": "max"}, "pooling Input should be 'pooler', 'mean' or 'cls'"),
+        ({"pool": "cls"}, "cannot be read"),
+        ({"max_tokens": 0}, "max_tokens Input should be greater than or equal to 1"),
+        ({"max_tokens": True}, "max_tokens Input should be a valid integer"),
+        ({"prompt": 5}, "prompt Input should be a valid string"),
+    ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(tmp_path: Path, recipe: dict[str, object], reason: str) -> None:
     (tmp_path / "rubrika.json").write_text(json.dumps(recipe))
