@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -91,7 +92,10 @@ class VectorCache:
         """Do what can be done with the database; what cannot is logged once, and tried anew the next time."""
         try:
             if self._database is None:
-                self._database = self._connected()
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._database = sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, check_same_thread=False)
+                weakref.finalize(self, self._database.close)
+                self._database.executescript(SCHEMA)
             return work(self._database)
         except (sqlite3.Error, OSError) as error:
             if not self._warned:
@@ -103,15 +107,9 @@ class VectorCache:
             # A damaged file, unlike a full disk or a lock, would stay as it is.
             if type(error) is sqlite3.DatabaseError:
                 for suffix in ("-wal", "-shm", ""):
-                    Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+                    with suppress(OSError):
+                        Path(f"{self._path}{suffix}").unlink(missing_ok=True)
             return None
-
-    def _connected(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, check_same_thread=False)
-        weakref.finalize(self, database.close)
-        database.executescript(SCHEMA)
-        return database
 
 
 def cached_encode(

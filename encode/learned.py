@@ -80,7 +80,7 @@ class LearnedEncoder:
         self, config: LearnedConfig, table: NDArray[np.float16], projections: Mapping[str, FloatArray] | None = None
     ) -> None:
         self.config, self._table, self._projections = config, table, dict(projections or {})
-        shapes = {name: matrix.shape for name, matrix in [*self._projections.items(), (TABLE, table)]}
+        shapes = {name: matrix.shape for name, matrix in self._projections.items()} | {TABLE: table.shape}
         rows = {name: width + 1 for name, width in config.inputs.items()} | {TABLE: 2**config.bits}
         expected = {name: (count, config.size) for name, count in rows.items()}
         if shapes != expected:

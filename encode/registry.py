@@ -6,19 +6,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from rubrika.encode import text
 from rubrika.encode.base import PretrainedEncoder
 from rubrika.encode.hub import model_folder
 from rubrika.encode.image import PictureEncoder, clip, efficientnet, vision
-from rubrika.encode.text import (
-    MODULES,
-    RECIPE,
-    Backend,
-    Pooling,
-    Recipe,
-    SentenceEncoder,
-    TransformerEncoder,
-    UseEncoder,
-)
+from rubrika.encode.text import MODULES, RECIPE, Backend, Pooling, Recipe
 from rubrika.errors import EncoderError
 
 RUBERT = "DeepPavlov/rubert-base-cased-sentence"
@@ -67,16 +59,16 @@ def text_encoder(
     """
     with explained(spec, TEXT_ALTERNATIVE):
         if spec == "use":
-            encoder: PretrainedEncoder = UseEncoder()
+            encoder: PretrainedEncoder = text.UseEncoder()
         else:
             name = RUBERT if spec == "rubert" else spec
             folder = model_folder(name)
             if (folder / RECIPE).is_file() or not (folder / MODULES).is_file():
                 recipe = default_recipe(name, folder)
                 recipe = replace(recipe, pooling=pooling or recipe.pooling)
-                return TransformerEncoder(str(folder), recipe, backend=backend, cache=cache, identity=identity)
+                return text.TransformerEncoder(str(folder), recipe, backend=backend, cache=cache, identity=identity)
             prompt = default_recipe(name, folder).prompt or None
-            encoder = SentenceEncoder(str(folder), prompt=prompt, backend=backend, cache=cache)
+            encoder = text.SentenceEncoder(str(folder), prompt=prompt, backend=backend, cache=cache)
         if pooling not in (None, encoder.pooling):
             raise EncoderError(f"its pooling ({encoder.pooling or 'of its own kind'}) cannot be changed to {pooling}")
         return encoder
