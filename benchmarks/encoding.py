@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from rubrika.encode.base import unit_vectors
-from rubrika.encode.text import Recipe, TransformerEncoder, TransformerSettings
+from rubrika.encode.text import Recipe, TransformerEncoder
 from rubrika.products.reader import Reader
 
 Encode = Callable[[list[str]], np.ndarray]
@@ -63,13 +63,12 @@ def main() -> None:
     parser.add_argument("--prompt", default="query: ")
     options = parser.parse_args()
     recipe = Recipe("mean", PADDED, options.prompt)
-    torch_settings = TransformerSettings(options.base, recipe)
-    int8_settings = TransformerSettings(options.base, recipe, "onnx-int8")
-    pipeline = TransformerEncoder(torch_settings)
+    pipeline = TransformerEncoder(options.base, recipe)
+    int8 = TransformerEncoder(options.base, recipe, backend="onnx-int8", cache=options.cache)
     ways: dict[str, Encode] = {
         "plain loop, padded to 300, torch fp32": plain_loop(options.base, options.prompt),
         "Rubrika, torch fp32": pipeline.encode,
-        "Rubrika, onnx-int8": TransformerEncoder(int8_settings, options.cache).encode,
+        "Rubrika, onnx-int8": int8.encode,
     }
     for file in options.files:
         texts = texts_of(file, options.rows)

@@ -1,20 +1,21 @@
-"""What encoders have in common: the Protocol, the device, how weights are loaded, quick linear layers."""
+"""What all encoders share: their Protocols, unit vectors, identities, and settings read from files. Needs no torch."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torch import nn
 
 from rubrika.errors import EncoderError
 
 FloatArray = NDArray[np.float32]
+# Raised when the same settings begin to give other vectors, so that caches are not believed.
+VERSION = "1"
+MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 
 
 class Encoder(Protocol):
@@ -28,11 +29,33 @@ class Encoder(Protocol):
         """Encode texts into float32 (n, size), every row of length 1; the same text always gives the same row."""
 
 
-def unit_rows(vectors: FloatArray) -> FloatArray:
-    """Scale rows to length 1; a product of which nothing is known gets a direction that all such products share."""
-    empty = np.full(vectors.shape[1], vectors.shape[1] ** -0.5, np.float32)
-    rows: FloatArray = np.where(vectors.any(axis=1, keepdims=True), unit_or_zero(vectors), empty)
-    return rows
+class PretrainedEncoder(Encoder, Protocol):
+    """A text encoder whose vectors can be cached.
+
+    Args:
+        identity: a short hash of all that determines the vectors.
+        pooling: how the vectors of tokens become one, such as `mean`; empty when the model does not say.
+    """
+
+    identity: str
+    pooling: str
+
+
+Item = TypeVar("Item")
+
+
+class ModelEncoder(ABC, Generic[Item]):
+    """An encoder of texts or pictures that runs a model."""
+
+    size: int
+
+    def encode(self, items: Sequence[Item]) -> FloatArray:
+        """Encode texts or RGB pictures into float32 (n, size), every row of length 1."""
+        return unit_vectors(self._vectors(items)) if len(items) else np.empty((0, self.size), np.float32)
+
+    @abstractmethod
+    def _vectors(self, items: Sequence[Item]) -> FloatArray:
+        """Vectors (n, size) of at least one item, not scaled."""
 
 
 def unit_or_zero(vectors: FloatArray) -> FloatArray:
@@ -42,65 +65,22 @@ def unit_or_zero(vectors: FloatArray) -> FloatArray:
     return rows
 
 
-# A CPU is quickest when what a layer says of all pictures stays in its cache.
-CPU_PICTURES = 4
-
-Module = TypeVar("Module", bound=nn.Module)
-
-
-def best_device() -> torch.device:
-    """The GPU when there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def unit_rows(vectors: FloatArray) -> FloatArray:
+    """Scale rows to length 1; a product of which nothing is known gets a direction that all such products share."""
+    empty = np.full(vectors.shape[1], vectors.shape[1] ** -0.5, np.float32)
+    rows: FloatArray = np.where(vectors.any(axis=1, keepdims=True), unit_or_zero(vectors), empty)
+    return rows
 
 
-def placed(module: Module, device: torch.device) -> Module:
-    """A module made ready to run on a device, and no longer to be trained, saved or exported."""
-    module.to(device).eval()
-    if device.type == "cpu":
-        to_mkldnn(module)
-    return module
+def unit_vectors(vectors: FloatArray) -> FloatArray:
+    """Scale rows to length 1.
 
-
-@contextmanager
-def inference(device: torch.device) -> Iterator[None]:
-    """No gradients; on a GPU half precision where a layer bears it."""
-    if device.type == "cpu":
-        with torch.inference_mode():
-            yield
-        return
-    half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    with torch.inference_mode(), torch.autocast(device.type, half):
-        yield
-
-
-def run_pictures(
-    run: Callable[[Sequence[Image.Image]], torch.Tensor], pictures: Sequence[Image.Image], device: torch.device
-) -> FloatArray:
-    """Run pictures through a model, on a CPU a few at a time.
-
-    Args:
-        run: pictures to vectors (m, size).
-        pictures: at least one.
-        device: where `run` runs.
+    Raises:
+        EncoderError: a value is not a number or infinite, which a store would rank first.
     """
-    step = CPU_PICTURES if device.type == "cpu" else len(pictures)
-    with inference(device):
-        parts = [run(pictures[start : start + step]).float().cpu() for start in range(0, len(pictures), step)]
-    vectors: FloatArray = torch.cat(parts).numpy()
-    return vectors
-
-
-# Raised when the same settings begin to give other vectors, so that caches are not believed.
-VERSION = "1"
-MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
-
-
-class PretrainedEncoder(Encoder, Protocol):
-    """A text encoder whose vectors may be kept and used again."""
-
-    @property
-    def identity(self) -> str:
-        """A short hash of all that determines the vectors."""
+    if not np.isfinite(vectors).all():
+        raise EncoderError("the encoder gave a vector that is not finite; its weights may be damaged")
+    return unit_rows(vectors)
 
 
 def identity_of(*parts: object) -> str:
@@ -127,44 +107,31 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def unit_vectors(vectors: FloatArray) -> FloatArray:
-    """Scale rows to length 1.
+Settings = TypeVar("Settings")
+
+
+def read_settings(kind: type[Settings], path: Path, max_bytes: int) -> Settings:
+    """Read settings from a JSON file; pydantic checks them, strictly when their class says so.
 
     Raises:
-        EncoderError: a value is not a number or infinite, which a store would rank first.
+        OSError: it cannot be read.
+        ValueError: it is larger than `max_bytes`, or something else is in it; in one line.
     """
-    if not np.isfinite(vectors).all():
-        raise EncoderError("the encoder gave a vector that is not finite; its weights may be damaged")
-    return unit_rows(vectors)
+    from pydantic import TypeAdapter, ValidationError
+
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"more than {max_bytes // 10**6} MB")
+    try:
+        return TypeAdapter(kind).validate_json(content)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise ValueError(" ".join([*map(str, problem["loc"]), problem["msg"]])) from None
 
 
-class MkldnnLinear(nn.Module):
-    """A linear layer to be run, not trained."""
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self._weight = linear.weight.detach().to_mkldnn()
-        self.bias = None if linear.bias is None else linear.bias.detach()
-        self._bias = None if self.bias is None else self.bias.to_mkldnn()
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """The weights as they were, for models that look at them beside running the layer."""
-        return self._weight.to_dense()
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """What the linear layer gives (…, out) for values (…, in)."""
-        result: torch.Tensor = torch.ops.aten.mkldnn_linear(values.to_mkldnn(), self._weight, self._bias).to_dense()
-        return result
-
-
-def to_mkldnn(module: nn.Module) -> None:
-    """Replace the linear layers within a module that is on the CPU; where torch lacks oneDNN, leave them."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return
-    for name, part in module.named_children():
-        # Not a subclass: attention of torch's own reads the weights of one.
-        if type(part) is nn.Linear and part.weight.dtype == torch.float32:
-            setattr(module, name, MkldnnLinear(part))
-        else:
-            to_mkldnn(part)
+def max_positions(config: Any) -> int:  # noqa: ANN401 - transformers is imported where used
+    """How many tokens a transformers model takes by its config; `sys.maxsize` when it does not say."""
+    positions: int = getattr(config, "max_position_embeddings", None) or sys.maxsize
+    # RoBERTa and its kin number positions from behind the padding token's.
+    return positions - ((config.pad_token_id or 0) + 1 if "roberta" in config.model_type else 0)

@@ -1,40 +1,39 @@
 """Keeps vectors on disk by the hash of what they were made from: nothing is encoded twice, and a killed run goes on.
 
-A cache is a folder of pairs of append-only files, `NAME.vectors` and `NAME.keys`. Every process appends to a pair of
-its own, so that writers need no lock; a vector is on disk before its key is, so that a torn write is a vector without
-a key, or part of a key, and both are ignored.
+Each encoder has a SQLite database of its own with a write-ahead log, so that several processes read and write at once
+and a killed one leaves whole vectors only. A cache that is damaged or cannot be written never stops a run: its vectors
+are made again.
 """
 
-import os
+import json
+import logging
+import sqlite3
+import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.encode.base import FloatArray
 
-KEY_BYTES, FLOAT_BYTES = 8, 4
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 CHUNK = 512
-
-
-@dataclass
-class _Segment:
-    """One pair of files: its rows are numbered from `start` over all pairs of the cache."""
-
-    path: Path
-    start: int
-    count: int = 0
-
-    @property
-    def keys(self) -> Path:
-        return self.path.with_suffix(".keys")
-
-    @property
-    def vectors(self) -> Path:
-        return self.path.with_suffix(".vectors")
+# How long to wait for another process's write to end.
+PATIENCE_SECONDS = 60
+# Rows are numbered as they come, so that vectors fill pages one after another; only the small index is in random order.
+# FULL: what was put is on disk, not only on its way there.
+SCHEMA = """
+PRAGMA page_size = 16384;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+CREATE TABLE IF NOT EXISTS vectors (number INTEGER PRIMARY KEY, hash INTEGER NOT NULL UNIQUE, vector BLOB NOT NULL);
+"""
+FIND = "SELECT hash, vector FROM vectors WHERE hash IN (SELECT value FROM json_each(?))"
+KEEP = "INSERT OR REPLACE INTO vectors (hash, vector) VALUES (?, ?)"
 
 
 class VectorCache:
@@ -49,17 +48,13 @@ class VectorCache:
             size: the width of a vector.
         """
         self.size = size
-        self._folder = folder / f"{identity}-{size}"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._places: dict[int, int] = {}
-        self._segments: list[_Segment] = []
-        for path in sorted(self._folder.glob("*.keys")):
-            self._read(_Segment(path, self._end))
-        self._own: _Segment | None = None
+        self._path = folder / f"{identity}-{size}.sqlite3"
+        self._database: sqlite3.Connection | None = None
+        self._warned = False
 
     def __len__(self) -> int:
         """How many vectors are known."""
-        return len(self._places)
+        return self._try(lambda database: int(database.execute("SELECT COUNT(*) FROM vectors").fetchone()[0])) or 0
 
     def get(self, hashes: Sequence[str]) -> tuple[NDArray[np.bool_], FloatArray]:
         """Look vectors up.
@@ -67,51 +62,54 @@ class VectorCache:
         Returns:
             Which of the hashes are known, and the vectors of those alone, in the same order.
         """
-        places = np.asarray([self._places.get(int(key, 16), -1) for key in hashes], np.int64)
-        found = places >= 0
-        places = places[found]
-        vectors = np.empty((len(places), self.size), np.float32)
-        for segment in self._segments:
-            here = (places >= segment.start) & (places < segment.start + segment.count)
-            if here.any():
-                shape = (segment.count, self.size)
-                vectors[here] = np.memmap(segment.vectors, "<f4", "r", shape=shape)[places[here] - segment.start]
-        return found, vectors
+        known, vectors = np.zeros(len(hashes), bool), np.empty((len(hashes), self.size), np.float32)
+
+        def look(database: sqlite3.Connection) -> None:
+            count = 0
+            for start in range(0, len(hashes), CHUNK):
+                keys = _signed(hashes[start : start + CHUNK])
+                found = dict(database.execute(FIND, (json.dumps(keys),)))
+                for row, key in enumerate(keys, start):
+                    if len(blob := found.get(key, b"")) == vectors.itemsize * self.size:
+                        vectors[count] = np.frombuffer(blob, "<f4")
+                        known[row], count = True, count + 1
+
+        self._try(look)
+        return known, vectors[: known.sum()]
 
     def put(self, hashes: Sequence[str], vectors: FloatArray) -> None:
-        """Keep vectors; when this returns they are on disk."""
+        """Keep vectors; when this returns they are on disk, unless the cache cannot be written."""
         if vectors.shape != (len(hashes), self.size):
             raise ValueError(f"vectors are {vectors.shape}, not {(len(hashes), self.size)}")
-        if not hashes:
-            return
-        keys = np.asarray([int(key, 16) for key in hashes], "<u8")
-        if self._own is None:
-            self._own = _Segment(self._folder / uuid4().hex, self._end)
-            self._segments.append(self._own)
-        # Taken back at the end: after a write that failed, on a full disk say, the next goes to files of its own.
-        own, self._own = self._own, None
-        _append(own.vectors, np.ascontiguousarray(vectors, "<f4"))
-        _append(own.keys, keys)
-        self._remember(own, keys)
-        self._own = own
 
-    @property
-    def _end(self) -> int:
-        return self._segments[-1].start + self._segments[-1].count if self._segments else 0
+        def keep(database: sqlite3.Connection) -> None:
+            with database:
+                database.executemany(KEEP, zip(_signed(hashes), np.ascontiguousarray(vectors, "<f4"), strict=True))
 
-    def _read(self, segment: _Segment) -> None:
-        if not segment.vectors.exists():
-            return
-        # Another process may be appending: its keys are counted first, the vectors behind them are then there.
-        count = segment.keys.stat().st_size // KEY_BYTES
-        count = min(count, segment.vectors.stat().st_size // (FLOAT_BYTES * self.size))
-        self._segments.append(segment)
-        self._remember(segment, np.fromfile(segment.keys, "<u8", count))
+        self._try(keep)
 
-    def _remember(self, segment: _Segment, keys: NDArray[np.uint64]) -> None:
-        first = segment.start + segment.count
-        self._places.update(zip(keys.tolist(), range(first, first + len(keys)), strict=True))
-        segment.count += len(keys)
+    def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Do what can be done with the database; what cannot is logged once, and tried anew the next time."""
+        try:
+            if self._database is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._database = sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, check_same_thread=False)
+                weakref.finalize(self, self._database.close)
+                self._database.executescript(SCHEMA)
+            return work(self._database)
+        except (sqlite3.Error, OSError) as error:
+            if not self._warned:
+                log.warning("%s: this cache of vectors cannot be used (%s); they are made again", self._path, error)
+            self._warned = True
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+            # A damaged file, unlike a full disk or a lock, would stay as it is.
+            if type(error) is sqlite3.DatabaseError:
+                for suffix in ("-wal", "-shm", ""):
+                    with suppress(OSError):
+                        Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            return None
 
 
 def cached_encode(
@@ -125,27 +123,26 @@ def cached_encode(
     Args:
         cache: filled every `chunk` vectors, so that a killed run goes on where it was.
         hashes: of the contents, in order.
-        encode_missing: given rows of `hashes`, gives their vectors.
+        encode_missing: takes rows of `hashes`, returns their vectors.
         chunk: how many are encoded before they are kept.
     """
     found, known = cache.get(hashes)
     vectors = np.empty((len(hashes), cache.size), np.float32)
     vectors[found] = known
-    unknown: dict[str, list[int]] = {}
-    for row in np.flatnonzero(~found).tolist():
-        unknown.setdefault(hashes[row], []).append(row)
-    keys = list(unknown)
-    for start in range(0, len(keys), chunk):
-        part = keys[start : start + chunk]
-        made = encode_missing(np.asarray([unknown[key][0] for key in part], np.int64))
-        cache.put(part, made)
-        for key, vector in zip(part, made, strict=True):
-            vectors[unknown[key]] = vector
+    missing, first = np.flatnonzero(~found).tolist(), dict[str, int]()
+    for row in missing:
+        first.setdefault(hashes[row], row)
+    rows = np.array(list(first.values()), np.int64)
+    for start in range(0, len(rows), chunk):
+        part = rows[start : start + chunk]
+        vectors[part] = encode_missing(part)
+        cache.put([hashes[row] for row in part], vectors[part])
+    for row in missing:
+        vectors[row] = vectors[first[hashes[row]]]
     return vectors
 
 
-def _append(path: Path, values: NDArray[np.float32] | NDArray[np.uint64]) -> None:
-    with path.open("ab") as file:
-        file.write(values.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
+def _signed(hashes: Sequence[str]) -> list[int]:
+    """Hashes as SQLite's integers, which have a sign."""
+    keys: list[int] = np.array([int(key, 16) for key in hashes], np.uint64).view(np.int64).tolist()
+    return keys

@@ -49,9 +49,8 @@ def features_of(texts: Sequence[str]) -> Features:
     parts = [(words, word_owner, WORD_WEIGHT), (pairs, word_owner[1:][together], PAIR_WEIGHT)]
     for length in GRAM_LENGTHS:
         starts = _gram_starts(stream, length)
-        parts.append(
-            (_mixed(span(starts, starts + length) + np.uint64(length * 0x51ED270B)), owner[starts], GRAM_WEIGHT)
-        )
+        grams = _mixed(span(starts, starts + length) + np.uint64(length * 0x51ED270B))
+        parts.append((grams, owner[starts], GRAM_WEIGHT))
     return _by_text(parts, len(texts))
 
 

@@ -5,13 +5,18 @@ each for half a minute.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from rubrika.errors import EncoderError
 
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
 PATIENCE_SECONDS = 10
 UNUSED_FOLDERS = {"onnx", "openvino", "original", "coreml"}
+# How transformers reads a folder: it neither asks a hub nor runs code from there.
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 def model_folder(name: str) -> Path:
@@ -25,41 +30,33 @@ def model_folder(name: str) -> Path:
         return folder
     if name.startswith((".", "/", "~")):
         raise EncoderError(f"there is no folder {name}")
-    commit = ask_hub(name)
-    if commit is None:
+    found = ask_hub(name)
+    if found is None:
         return copy_on_disk(name)
     # Imported here: a folder needs no hub.
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(name, revision=commit.sha, allow_patterns=needed_files(commit.files)))
+    files = needed_files(file.rfilename for file in found.siblings or [])
+    return Path(snapshot_download(name, revision=found.sha or "main", allow_patterns=files))
 
 
-@dataclass(frozen=True)
-class Commit:
-    """The newest state of a model on the hub."""
-
-    sha: str
-    files: list[str]
-
-
-def ask_hub(name: str) -> Commit | None:
-    """What the hub has by that name; None when it cannot be reached.
+def ask_hub(name: str) -> "ModelInfo | None":
+    """The newest state of a model on the hub; None when the hub cannot be reached.
 
     Raises:
-        EncoderError: it has none.
+        EncoderError: it has no such model.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     try:
-        found = HfApi().model_info(name, timeout=PATIENCE_SECONDS)
+        return HfApi().model_info(name, timeout=PATIENCE_SECONDS)
     except HFValidationError:
         raise EncoderError(f"{name} is neither a folder nor a model's name") from None
     except RepositoryNotFoundError:
         raise EncoderError(f"the model hub has no {name} that is open to you") from None
     except Exception:  # A network fails in more ways than can be listed.
         return None
-    return Commit(found.sha or "main", [file.rfilename for file in found.siblings or []])
 
 
 def copy_on_disk(name: str) -> Path:

@@ -1,26 +1,26 @@
 """The encoder learned from labelled products: a product's vector is the weighted mean of its features' rows.
 
-To that, the vectors of other encoders (of its picture, say) can be added through learned projections: it is then the
-encoder of the `joint` vector. It needs numpy and scipy alone, so that classifying starts at once; `train/learn.py`
-makes it.
+The vectors of other encoders (of its picture, say) can be added through learned projections: it is then the encoder of
+the `joint` vector. It needs numpy and scipy alone, so that classifying starts at once; `train/embed.py` makes it.
 """
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 
-from rubrika.encode.base import FloatArray, unit_or_zero, unit_rows
-from rubrika.encode.hashing import Features, features_of
+from rubrika.encode.base import FloatArray, read_settings, unit_or_zero, unit_rows
+from rubrika.encode.hashing import features_of
 from rubrika.errors import EncoderError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -28,9 +28,12 @@ TABLE = "table"
 BATCH_TEXTS = 1_024
 # Each takes some 100 MB while it works.
 MAX_THREADS = 8
-# A million categories are listed in less; how wide Qdrant's vectors may be, and the bits that a table has in memory.
+# A million categories are listed in less; how wide Qdrant's vectors may be, and the bits of a table that memory holds.
 MAX_CONFIG_BYTES = 64_000_000
 MAX_SIZE, MAX_BITS = 65_536, 30
+
+Width = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,21 @@ class LearnedConfig:
         kind: names this way of encoding, so that another is not mistaken for it.
     """
 
-    size: int
-    bits: int
-    inputs: dict[str, int] = field(default_factory=dict)
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    size: Width
+    bits: Annotated[int, Field(ge=1, le=MAX_BITS)]
+    inputs: dict[str, Width] = field(default_factory=dict)
     input_weight: float = 0.67
-    products: int = 0
-    categories: tuple[int, ...] = ()
+    products: Count = 0
+    categories: tuple[Count, ...] = ()
     kind: str = "hashed-bag-1"
+
+
+class _Kind(BaseModel):
+    """What the config of every kind says."""
+
+    kind: str = LearnedConfig.kind
 
 
 class LearnedEncoder:
@@ -68,12 +79,10 @@ class LearnedEncoder:
     def __init__(
         self, config: LearnedConfig, table: NDArray[np.float16], projections: Mapping[str, FloatArray] | None = None
     ) -> None:
-        self.config = config
-        self._table = table
-        self._projections = dict(projections or {})
+        self.config, self._table, self._projections = config, table, dict(projections or {})
         shapes = {name: matrix.shape for name, matrix in self._projections.items()} | {TABLE: table.shape}
-        expected = {name: (width + 1, config.size) for name, width in config.inputs.items()}
-        expected |= {TABLE: (2**config.bits, config.size)}
+        rows = {name: width + 1 for name, width in config.inputs.items()} | {TABLE: 2**config.bits}
+        expected = {name: (count, config.size) for name, count in rows.items()}
         if shapes != expected:
             raise EncoderError(f"the learned encoder's weights are {shapes}, not {expected}")
 
@@ -94,10 +103,9 @@ class LearnedEncoder:
 
         def work(start: int) -> None:
             part = slice(start, start + BATCH_TEXTS)
-            given = {name: rows[part] for name, rows in (inputs or {}).items()}
-            vectors[part] = self._encoded(texts[part], given)
+            vectors[part] = self._encoded(texts[part], {name: rows[part] for name, rows in (inputs or {}).items()})
 
-        # Nearly all of it is numpy's and scipy's, which let go of the interpreter meanwhile.
+        # Nearly all of the work is numpy's and scipy's, which release the interpreter's lock meanwhile.
         with ThreadPoolExecutor(max_workers=min(cores(), MAX_THREADS)) as pool:
             for _ in pool.map(work, range(0, len(texts), BATCH_TEXTS)):
                 pass
@@ -124,20 +132,17 @@ class LearnedEncoder:
             raise _unreadable(folder, error) from None
 
     def _encoded(self, texts: Sequence[str], inputs: Mapping[str, FloatArray]) -> FloatArray:
-        total = unit_or_zero(self._sum(features_of(texts)))
-        for name, given in inputs.items():
-            total += self.config.input_weight * unit_or_zero(projected(given, self._projections[name]))
+        features = features_of(texts)
+        rows, columns = np.unique(feature_rows(features.hashes, self.config.bits), return_inverse=True)
+        bags = csr_array((features.weights, columns, features.offsets), (len(texts), len(rows)))
+        total = unit_or_zero(bags @ self._table[rows].astype(np.float32))
+        for name, vectors in inputs.items():
+            total += self.config.input_weight * unit_or_zero(projected(vectors, self._projections[name]))
         return unit_rows(total)
-
-    def _sum(self, features: Features) -> FloatArray:
-        rows, place = np.unique(feature_rows(features.hashes, self.config.bits), return_inverse=True)
-        bags = csr_array((features.weights, place, features.offsets), (len(features.offsets) - 1, len(rows)))
-        total: FloatArray = bags @ self._table[rows].astype(np.float32)
-        return total
 
 
 def cores() -> int:
-    """How many this process may use, where the system tells; else how many there are."""
+    """How many cores this process may use, where the system tells; else how many there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -148,49 +153,21 @@ def read_config(folder: Path) -> LearnedConfig:
         EncoderError: it is missing, damaged, or of another way of encoding.
     """
     try:
-        with (folder / CONFIG).open("rb") as file:
-            text = file.read(MAX_CONFIG_BYTES + 1)
-        if len(text) > MAX_CONFIG_BYTES:
-            raise ValueError(f"more than {MAX_CONFIG_BYTES // 10**6} MB")
-        raw = json.loads(text)
-        config = LearnedConfig(**raw | {"categories": tuple(raw.get("categories", ()))})
-        if config.kind == LearnedConfig.kind:
-            _check(config)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        if (kind := read_settings(_Kind, folder / CONFIG, MAX_CONFIG_BYTES).kind) != LearnedConfig.kind:
+            raise EncoderError(f"{folder}: made by a Rubrika that encodes differently ({kind!r:.50}); ingest anew")
+        return read_settings(LearnedConfig, folder / CONFIG, MAX_CONFIG_BYTES)
+    except (OSError, ValueError) as error:
         raise _unreadable(folder, error) from None
-    if config.kind != LearnedConfig.kind:
-        raise EncoderError(f"{folder}: made by a Rubrika that encodes differently ({config.kind!r:.50}); ingest anew")
-    return config
 
 
-def _check(config: LearnedConfig) -> None:
-    """Refuse with a ValueError what `save` never wrote."""
-    inputs, weight = config.inputs, config.input_weight
-    sound = {
-        "size": _is_whole(config.size, 1, MAX_SIZE),
-        "bits": _is_whole(config.bits, 1, MAX_BITS),
-        "inputs": isinstance(inputs, dict) and all(_is_whole(width, 1, MAX_SIZE) for width in inputs.values()),
-        "input_weight": isinstance(weight, int | float) and math.isfinite(weight),
-        "products": _is_whole(config.products, 0, 2**63 - 1),
-        "categories": all(_is_whole(category, 0, 2**63 - 1) for category in config.categories),
-    }
-    for name, good in sound.items():
-        if not good:
-            raise ValueError(f"no valid {name}")
-
-
-def _is_whole(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _unreadable(folder: Path, error: Exception) -> EncoderError:
-    return EncoderError(f"{folder}: the encoder's files cannot be read ({error}); ingest into a new folder")
+def _unreadable(folder: Path, reason: object) -> EncoderError:
+    return EncoderError(f"{folder}: the encoder's files cannot be read ({reason}); ingest into a new folder")
 
 
 def projected(vectors: FloatArray, projection: FloatArray) -> FloatArray:
     """Project (n, width) by (width + 1, size); a row of zeros stays one."""
-    there = vectors.any(axis=1, keepdims=True).astype(np.float32)
-    result: FloatArray = vectors @ projection[:-1] + there * projection[-1]
+    present = vectors.any(axis=1, keepdims=True).astype(np.float32)
+    result: FloatArray = vectors @ projection[:-1] + present * projection[-1]
     return result
 
 

@@ -1,9 +1,12 @@
-"""Exports a transformer to ONNX, quantised to 8 bits."""
+"""Exports torch modules to ONNX, in 8 bits where asked for, and opens them with onnxruntime.
+
+Imports torch and onnxruntime: import it where used.
+"""
 
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +14,7 @@ from typing import Any
 
 import onnxruntime
 import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 
 OUTPUT = "vectors"
@@ -18,48 +22,59 @@ OUTPUT = "vectors"
 SLOWER = ["SkipLayerNormFusion"]
 
 
-def open_graph(path: Path, make: Callable[[Path], Path]) -> onnxruntime.InferenceSession:
+def open_graph(
+    path: Path,
+    load: Callable[[], nn.Module],
+    inputs: Mapping[str, torch.Tensor],
+    dynamic: Sequence[int],
+    *,
+    int8: bool = False,
+) -> onnxruntime.InferenceSession:
     """Open an ONNX file, which is made when there is none.
 
     Args:
         path: where it is kept.
-        make: given an empty folder, writes the file there and says where.
+        load: the module to export, which gives one tensor, called `vectors` in the file.
+        inputs: an example of each by name; a dimension of 1 would be taken for a constant.
+        dynamic: which of their dimensions may change.
+        int8: quantise the weights of a transformer.
     """
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Made aside and moved, so that a killed export leaves no half a model.
+        # Made in a folder of its own and moved, so that a killed export leaves no half a model.
         with TemporaryDirectory(dir=path.parent) as folder, _quiet():
-            os.replace(make(Path(folder)), path)
+            made = Path(folder) / path.name
+            _export(load().eval(), inputs, dynamic, made, int8)
+            os.replace(made, path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER)
 
 
-def export(
-    module: nn.Module, inputs: Mapping[str, torch.Tensor], free: Mapping[int, Any], path: Path, *, whole: bool
-) -> Path:
-    """Write a module to an ONNX file.
-
-    Args:
-        module: gives one tensor, the output called `vectors`.
-        inputs: an example of each by name; a dimension of 1 would be taken for a constant.
-        free: which of their dimensions may change.
-        path: the file.
-        whole: keep the weights in that file, up to 2 GB, rather than in another beside it.
-    """
+def _export(
+    module: nn.Module, inputs: Mapping[str, torch.Tensor], dynamic: Sequence[int], path: Path, int8: bool
+) -> None:
+    for part in module.modules():
+        switch: Any = getattr(part, "set_attn_implementation", None)
+        if switch is not None:
+            # Written out, attention becomes fewer and faster ONNX nodes than torch's own operator does.
+            switch("eager")
+    exported = path.with_suffix(".fp32") if int8 else path
     torch.onnx.export(
-        module.eval(),
+        module,
         tuple(inputs.values()),
-        path,
+        exported,
         dynamo=True,
         verbose=False,
-        external_data=not whole,
+        # One file holds up to 2 GB; what will be quantised may be more.
+        external_data=int8,
         input_names=list(inputs),
         output_names=[OUTPUT],
-        dynamic_shapes=(dict(free),) * len(inputs),
+        dynamic_shapes=({dimension: torch.export.Dim.DYNAMIC for dimension in dynamic},) * len(inputs),
     )
-    return path
+    if int8:
+        quantize_dynamic(exported, path, weight_type=QuantType.QInt8, per_channel=True)
 
 
 @contextmanager

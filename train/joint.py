@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rubrika.encode.base import best_device, identity_of
+from rubrika.encode.base import identity_of
+from rubrika.encode.modules import best_device
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Products
 from rubrika.progress import Progress

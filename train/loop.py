@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rubrika.encode.base import best_device
+from rubrika.encode.modules import best_device
 from rubrika.errors import EncoderError
 from rubrika.progress import Progress
 from rubrika.train.checkpoint import State, load_checkpoint, save_checkpoint, trained_weights

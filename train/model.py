@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from rubrika.encode.base import fingerprint, inference
+from rubrika.encode.base import fingerprint, max_positions
 from rubrika.encode.hub import model_folder, quiet_transformers
-from rubrika.encode.image import MAX_SIDE, THREADS, JointVision, load_joint_vision
+from rubrika.encode.image import MAX_SIDE, THREADS
+from rubrika.encode.modules import JointVision, Pooled, inference_mode, load_joint_vision, load_pooled
 from rubrika.encode.registry import RUBERT, VIT
-from rubrika.encode.text import RECIPE, Pooled, Recipe, load_pooled
+from rubrika.encode.text import RECIPE, Recipe
 from rubrika.errors import EncoderError
 from rubrika.products.images import PictureError, open_picture
 from rubrika.train.settings import FinetuneSettings
@@ -79,7 +80,7 @@ class TextBase:
         self.module.to(device).eval()
         parts = []
         for start in range(0, len(tokens), BATCH):
-            with inference(device):
+            with inference_mode(device):
                 ids, mask = self.padded(tokens[start : start + BATCH])
                 parts.append(self.module(ids.to(device), mask.to(device)).float().cpu())
         return torch.cat(parts).clone()
@@ -116,7 +117,8 @@ def load_text_base(base: str, settings: FinetuneSettings) -> TextBase:
             # It would be saved as it is, beside layers that it no longer fits.
             module.model.pooler = None  # type: ignore[assignment]
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        recipe = Recipe(recipe.pooling, _limit(recipe, tokenizer, module.model.config), recipe.prompt)
+        limit = min(recipe.max_tokens, tokenizer.model_max_length, max_positions(module.model.config))
+        recipe = Recipe(recipe.pooling, int(limit), recipe.prompt)
     freeze(module.model, settings.freeze_layers)
     return TextBase(module, tokenizer, recipe, fingerprint(folder))
 
@@ -170,14 +172,6 @@ def _recipe(base: str, folder: Path, settings: FinetuneSettings) -> Recipe:
     )
 
 
-def _limit(recipe: Recipe, tokenizer: Any, config: Any) -> int:  # noqa: ANN401 - transformers' own
-    limits = [recipe.max_tokens, tokenizer.model_max_length]
-    if positions := getattr(config, "max_position_embeddings", 0):
-        # RoBERTa and its kin number positions from behind the padding token's.
-        limits.append(positions - (tokenizer.pad_token_id + 1 if "roberta" in config.model_type else 0))
-    return int(min(limits))
-
-
 PICTURE_BATCH = 32
 
 
@@ -219,7 +213,7 @@ class PictureBase:
         for start in range(0, len(paths), PICTURE_BATCH):
             pixels, _ = self.pixels(paths[start : start + PICTURE_BATCH])
             if pixels is not None:
-                with inference(device):
+                with inference_mode(device):
                     parts.append(self.module(pixels.to(device)).float().cpu())
         if not parts:
             raise EncoderError("none of the products has a picture that can be used; give the folder of their pictures")

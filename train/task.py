@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rubrika.encode.base import FloatArray, best_device, inference, unit_rows
+from rubrika.encode.base import FloatArray, unit_rows
+from rubrika.encode.modules import best_device, inference_mode
 from rubrika.encode.text import CPU_TOKENS, batches_of
 from rubrika.metrics import metrics_of
 from rubrika.train.schedule import IntArray
@@ -60,7 +61,7 @@ class Task:
         self.module.eval()
         parts = list(batches_of(self.lengths[rows].tolist(), CPU_TOKENS))
         vectors, categories = list[FloatArray](), list[IntArray]()
-        with inference(best_device()):
+        with inference_mode(best_device()):
             for part in parts:
                 found, scores = self.forward(rows[part])
                 vectors.append(found.float().cpu().numpy())

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from models import TITLES, as_downloaded, save_bert
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
-from rubrika.encode.base import FloatArray, MkldnnLinear, to_mkldnn
+from rubrika.encode.base import FloatArray
 from rubrika.encode.hub import needed_files
+from rubrika.encode.modules import MkldnnLinear, to_mkldnn
 from rubrika.encode.registry import text_encoder
-from rubrika.encode.text import Pooling, Recipe, SentenceEncoder, TransformerEncoder, TransformerSettings, batches_of
+from rubrika.encode.text import Pooling, Recipe, SentenceEncoder, TransformerEncoder, batches_of
 from rubrika.errors import EncoderError
 
 
@@ -41,7 +43,7 @@ def directly(folder: Path, text: str, pooling: Pooling) -> FloatArray:
 
 @pytest.mark.parametrize("pooling", ["pooler", "mean", "cls"])
 def test_a_vector_is_what_the_model_itself_says(bert: Path, pooling: Pooling) -> None:
-    encoder = TransformerEncoder(TransformerSettings(str(bert), Recipe(pooling)))
+    encoder = TransformerEncoder(str(bert), Recipe(pooling))
     vectors = encoder.encode(TITLES)
     assert (vectors.dtype, vectors.shape, encoder.size) == (np.float32, (len(TITLES), 32), 32)
     for title, vector in zip(TITLES, vectors, strict=True):
@@ -61,8 +63,8 @@ def test_a_packed_layer_gives_the_same_and_still_shows_its_weights() -> None:
 
 
 def test_batches_change_neither_vectors_nor_order(bert: Path) -> None:
-    alone = TransformerEncoder(TransformerSettings(str(bert), batch_tokens=1))
-    together = TransformerEncoder(TransformerSettings(str(bert), batch_tokens=10_000))
+    alone, together = TransformerEncoder(str(bert)), TransformerEncoder(str(bert))
+    alone._budget, together._budget = 1, 10_000
     texts = [*TITLES, "", *reversed(TITLES)]
     np.testing.assert_allclose(alone.encode(texts), together.encode(texts), atol=1e-5)
     assert alone.identity == together.identity
@@ -99,6 +101,28 @@ def test_a_model_called_e5_is_prompted(bert: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(vector, directly(bert, "query: кеды", "mean"), atol=1e-5)
 
 
+def test_pooling_can_be_chosen_and_is_shown(bert: Path) -> None:
+    for pooling in get_args(Pooling):
+        encoder = text_encoder(str(bert), pooling=pooling)
+        assert encoder.pooling == pooling
+        np.testing.assert_allclose(encoder.encode(["кеды"])[0], directly(bert, "кеды", pooling), atol=1e-5)
+    assert text_encoder(str(bert)).pooling == "mean"
+    assert text_encoder(str(bert)).identity == text_encoder(str(bert), pooling="mean").identity
+
+
+@pytest.mark.parametrize("name", ["rubert", "rubert-base-cased-sentence"])
+def test_a_local_rubert_is_pooled_as_rubert_is(name: str, tmp_path: Path) -> None:
+    folder = save_bert(tmp_path / name)
+    encoder = text_encoder(str(folder))
+    assert encoder.pooling == "pooler"
+    np.testing.assert_allclose(encoder.encode(["кеды"])[0], directly(folder, "кеды", "pooler"), atol=1e-5)
+    # An index that was made before, or with a pooling that was chosen, keeps it.
+    mean = text_encoder(str(folder), pooling="mean")
+    again = text_encoder(str(folder), identity=mean.identity)
+    assert (again.pooling, again.identity) == ("mean", mean.identity)
+    assert text_encoder(str(folder), identity="another").identity == encoder.identity
+
+
 def test_int8_stays_close_and_is_exported_once(bert: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     plain = text_encoder(str(bert)).encode(TITLES)
@@ -112,16 +136,17 @@ def test_int8_stays_close_and_is_exported_once(bert: Path, tmp_path: Path) -> No
 
 
 def test_the_identity_follows_everything_that_changes_vectors(bert: Path, tmp_path: Path) -> None:
-    settings = [
-        TransformerSettings(str(bert), Recipe("mean")),
-        TransformerSettings(str(bert), Recipe("cls")),
-        TransformerSettings(str(bert), Recipe("mean", 20)),
-        TransformerSettings(str(bert), Recipe("mean", 300, "query: ")),
-        TransformerSettings(str(save_bert(tmp_path / "other", pooler=False)), Recipe("mean")),
+    other = str(save_bert(tmp_path / "other", pooler=False))
+    encoders = [
+        TransformerEncoder(str(bert), Recipe("mean")),
+        TransformerEncoder(str(bert), Recipe("cls")),
+        TransformerEncoder(str(bert), Recipe("mean", 20)),
+        TransformerEncoder(str(bert), Recipe("mean", 300, "query: ")),
+        TransformerEncoder(other, Recipe("mean")),
     ]
-    assert len({TransformerEncoder(each).identity for each in settings}) == len(settings)
-    copy = TransformerSettings(str(save_bert(tmp_path / "copy")), Recipe("mean"))
-    assert TransformerEncoder(copy).identity == TransformerEncoder(settings[0]).identity
+    assert len({encoder.identity for encoder in encoders}) == len(encoders)
+    copy = TransformerEncoder(str(save_bert(tmp_path / "copy")), Recipe("mean"))
+    assert copy.identity == encoders[0].identity
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +169,12 @@ def test_a_sentence_transformer_pools_and_prompts_in_its_own_way(sentences: Path
         np.testing.assert_allclose(vector, directly(bert, f"query: {title}", "cls"), atol=1e-5)
 
 
+def test_a_sentence_transformer_keeps_its_pooling(sentences: Path) -> None:
+    assert text_encoder(str(sentences), pooling="cls").pooling == "cls"
+    with pytest.raises(EncoderError, match=r"its pooling \(cls\) cannot be changed to mean"):
+        text_encoder(str(sentences), pooling="mean")
+
+
 def test_a_sentence_transformer_runs_in_int8(sentences: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     quantised = text_encoder(str(sentences), backend="onnx-int8", cache=tmp_path)
@@ -155,7 +186,7 @@ def test_without_the_hub_one_sentence_says_what_to_do() -> None:
         text_encoder("rubert")
     assert str(caught.value) == (
         "rubert: the model hub cannot be reached and DeepPavlov/rubert-base-cased-sentence is not on this disk; "
-        "use --text-encoder learned, which needs no download, or give a local folder"
+        "use the text encoder learned, which needs no download, or give a local folder"
     )
 
 
@@ -192,7 +223,7 @@ def test_a_pooler_that_is_not_in_the_files_is_not_made_up(tmp_path: Path) -> Non
 def test_a_damaged_folder_is_one_sentence(tmp_path: Path) -> None:
     weights = save_bert(tmp_path) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1_000])
-    with pytest.raises(EncoderError, match=r"it cannot be loaded \(.*\); use --text-encoder learned"):
+    with pytest.raises(EncoderError, match=r"it cannot be loaded \(.*\); use the text encoder learned"):
         text_encoder(str(tmp_path))
 
 
@@ -213,7 +244,13 @@ def test_pickled_weights_are_not_executed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("recipe", "reason"),
-    [({"pooling": "max"}, "pooling is one of"), ({"pool": "cls"}, "cannot be read"), ({"max_tokens": 0}, "from 1 up")],
+    [
+        ({"pooling": "max"}, "pooling Input should be 'pooler', 'mean' or 'cls'"),
+        ({"pool": "cls"}, "cannot be read"),
+        ({"max_tokens": 0}, "max_tokens Input should be greater than or equal to 1"),
+        ({"max_tokens": True}, "max_tokens Input should be a valid integer"),
+        ({"prompt": 5}, "prompt Input should be a valid string"),
+    ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(tmp_path: Path, recipe: dict[str, object], reason: str) -> None:
     (tmp_path / "rubrika.json").write_text(json.dumps(recipe))

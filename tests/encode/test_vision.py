@@ -169,7 +169,7 @@ def test_what_cannot_be_loaded_is_one_sentence_with_a_way_out(spec: str, reason:
         picture_encoder(spec)
     assert str(caught.value).startswith(f"{spec}: ")
     assert str(caught.value).endswith(
-        "use --image-encoder efficientnet-lite0, which needs no model hub, or give a local folder"
+        "use the image encoder efficientnet-lite0, which needs no model hub, or give a local folder"
     )
     assert "\n" not in str(caught.value)
 

@@ -231,7 +231,7 @@ def test_an_encoder_that_cannot_be_had_is_one_sentence(rubrika: Rubrika, picture
     arguments = ("ingest", pictured / "train.parquet", "--index", tmp_path / "index", "--text-encoder", "rubert")
     done = rubrika(*arguments, **environment)
     assert (done.code, done.out) == (1, "")
-    assert "use --text-encoder learned, which needs no download" in done.err
+    assert "use the text encoder learned, which needs no download" in done.err
     assert not (tmp_path / "index" / "index.json").exists()
 
 

@@ -1,0 +1,80 @@
+"""What works where torch is not installed, and what is said where it is needed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from models import save_bert
+
+from rubrika.encode.registry import picture_encoder, text_encoder
+from rubrika.errors import EncoderError
+
+# Importing torch raises ImportError, also where somebody would swallow it and go on.
+PROGRAM = """
+import sys
+sys.modules["torch"] = None
+from rubrika.cli import main
+try:
+    main()
+finally:
+    assert sys.modules["torch"] is None
+"""
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROGRAM, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def grown(market: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of products that no index has."""
+    products = pd.read_parquet(market / "train.parquet").head(20)
+    path = tmp_path_factory.mktemp("grown") / "new.parquet"
+    products.assign(product_id=range(10**9, 10**9 + len(products))).to_parquet(path)
+    return path
+
+
+def test_an_index_with_a_learned_encoder_classifies_and_grows(
+    index: Path, market: Path, grown: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(index, tmp_path / "index")
+    done = run("classify", market / "test.parquet", "--index", copy, "-o", tmp_path / "result.parquet", "--json")
+    assert done.returncode == 0, done.stderr
+    assert pd.read_parquet(tmp_path / "result.parquet")["predicted_category_id"].notna().all()
+    done = run("ingest", grown, "--index", copy, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["added"] == 20
+
+
+@pytest.mark.parametrize("command", ["ingest", "learn"])
+def test_learning_says_what_to_install(command: str, index: Path, market: Path, tmp_path: Path) -> None:
+    words = (market / "train.parquet", "--index", tmp_path / "new") if command == "ingest" else ("--index", index)
+    done = run(command, *words)
+    assert done.returncode == 1
+    assert "torch, which is not installed; pip install 'rubrika[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_pretrained_encoder_says_what_to_install(grown: Path, tmp_path: Path) -> None:
+    bert = save_bert(tmp_path / "bert")
+    done = run("ingest", grown, "--index", tmp_path / "new", "--text-encoder", bert)
+    assert done.returncode == 1
+    assert "torch" in done.stderr
+    assert "pip install 'rubrika[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["text", "picture"])
+def test_an_encoder_that_is_asked_for_names_the_package(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bert = str(save_bert(tmp_path))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "rubrika.encode.modules", raising=False)
+    with pytest.raises(EncoderError, match=r"a package is not installed \(torch; pip install 'rubrika\[train\]'\)"):
+        (text_encoder if kind == "text" else picture_encoder)(bert)
