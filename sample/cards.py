@@ -19,17 +19,16 @@ PICTURE_HOST = "https://pictures.example/description"
 
 def make_cards(rng: Generator, family: Family, leaf: Leaf, count: int) -> Iterator[tuple[str, dict[str, object]]]:
     """Invent a product in the words of the leaf; give the colour and the text fields of each near duplicate."""
-    words = vocabulary()
     vague = rng.random() < VAGUE
     named_leaf = None if vague and rng.random() < SILENT else leaf
-    latin, russian = pick(rng, words.brands)
+    latin, russian = pick(rng, vocabulary().brands)
     brand = pick(rng, (latin, latin, russian, "", ""))
     name = pick_early(rng, family.names if vague else leaf.names)
     facts = {key: [pick(rng, values)] for key, values in family.attributes.items() if rng.random() < 0.5}
     if named_leaf and rng.random() < 0.5:
         facts[family.leaf_attribute] = [leaf.value]
     if vague and rng.random() < NAMELESS:
-        name = pick(rng, words.generic_names)
+        name = pick(rng, vocabulary().generic_names)
     title = _title(rng, family, name, brand)
     description = _description(rng, family, named_leaf)
     attributes = [] if rng.random() < 0.3 else _attributes(rng, family, named_leaf)
@@ -86,24 +85,22 @@ def _retype(rng: Generator, word: str) -> str:
 
 
 def _description(rng: Generator, family: Family, leaf: Leaf | None) -> str:
-    words = vocabulary()
     if rng.random() < 0.05:
         return ""
     sentences = pick_some(rng, family.sentences, pick(rng, (1, 2, 3)))
     if leaf:
         sentences += pick_some(rng, leaf.sentences, pick(rng, (0, 1, 2, 2)))
     if leaf and rng.random() < REPEATED:
-        sentences.append(f"{pick(rng, words.openings)} {pick_early(rng, leaf.names)}")
+        sentences.append(f"{pick(rng, vocabulary().openings)} {pick_early(rng, leaf.names)}")
     if rng.random() < 0.08:
         # Sellers name neighbouring goods to catch more searches, which misleads a classifier that reads only words.
         sentences.append(f"Смотрите также: {pick_early(rng, pick(rng, family.leaves).names)}")
-    return _html(rng, pick_some(rng, sentences) + pick_some(rng, words.closings, pick(rng, (0, 1, 2))))
+    return _html(rng, pick_some(rng, sentences) + pick_some(rng, vocabulary().closings, pick(rng, (0, 1, 2))))
 
 
 def _html(rng: Generator, sentences: Sequence[str]) -> str:
     """Lay the sentences out as paragraphs, line breaks, a list or plain text, as real cards do."""
-    texts = [escape(sentence) for sentence in sentences]
-    texts = [text.replace(" ", "&nbsp;", 1) if rng.random() < 0.15 else text for text in texts]
+    texts = [text.replace(" ", "&nbsp;", 1) if rng.random() < 0.15 else text for text in map(escape, sentences)]
     items = "".join(f"<li>{text};</li>" for text in texts[1:])
     layouts = (
         "".join(f"<p>{text}.</p>" for text in texts),

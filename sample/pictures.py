@@ -16,6 +16,7 @@ from rubrika.sample.market import Product
 
 SIDE = 96
 OVERSAMPLING = 2  # How many times larger a picture is drawn than saved, to smooth its edges.
+CANVAS_SIDE = SIDE * OVERSAMPLING
 BANNER = 0.08  # Pictures that show an advertisement or a size chart instead of the product.
 LEAF_HUE = 0.06  # How far apart on the colour wheel the siblings of a family are.
 LEAF_WIDTH = 0.25  # How much wider each next sibling of a family is.
@@ -25,13 +26,12 @@ Numbers = NDArray[np.float64]
 
 def draw_picture(rng: Generator, product: Product) -> bytes:
     """Draw the product and encode it as JPEG."""
-    size = SIDE * OVERSAMPLING
-    image = Image.new("RGB", (size, size), _rgb(rng.uniform(205, 255, 3)))
+    image = Image.new("RGB", (CANVAS_SIDE, CANVAS_SIDE), _rgb(rng.uniform(205, 255, 3)))
     canvas = ImageDraw.Draw(image)
     if rng.random() < BANNER:
-        _draw_banner(rng, canvas, size)
+        _draw_banner(rng, canvas)
     else:
-        _draw_product(rng, canvas, size, product)
+        _draw_product(rng, canvas, product)
     grain = rng.standard_normal((SIDE, SIDE, 3), dtype=np.float32) * rng.uniform(2, 14)
     pixels = np.clip(np.asarray(image.reduce(OVERSAMPLING)) + grain, 0, 255).astype(np.uint8)
     stream = BytesIO()
@@ -39,35 +39,36 @@ def draw_picture(rng: Generator, product: Product) -> bytes:
     return stream.getvalue()
 
 
-def _draw_banner(rng: Generator, canvas: ImageDraw.ImageDraw, size: int) -> None:
+def _draw_banner(rng: Generator, canvas: ImageDraw.ImageDraw) -> None:
     colours = vocabulary().colours
     ink = tuple(colours[pick(rng, list(colours))])
     for line in range(6):
-        top = size * (0.12 + 0.13 * line)
-        canvas.rectangle((size * 0.1, top, size * rng.uniform(0.4, 0.9), top + size * 0.06), fill=ink)
+        top = CANVAS_SIDE * (0.12 + 0.13 * line)
+        right = CANVAS_SIDE * rng.uniform(0.4, 0.9)
+        canvas.rectangle((CANVAS_SIDE * 0.1, top, right, top + CANVAS_SIDE * 0.06), fill=ink)
 
 
-def _draw_product(rng: Generator, canvas: ImageDraw.ImageDraw, size: int, product: Product) -> None:
+def _draw_product(rng: Generator, canvas: ImageDraw.ImageDraw, product: Product) -> None:
     family = product.family
     offset = family.leaves.index(product.leaf) - (len(family.leaves) - 1) / 2
     hue = rng.normal(family.hue + LEAF_HUE * offset, 0.05) % 1
     usual = np.array(hls_to_rgb(hue, rng.uniform(0.35, 0.6), rng.uniform(0.3, 0.8))) * 255
     share = rng.uniform(0.2, 0.7)
     colour = share * usual + (1 - share) * np.array(vocabulary().colours[product.colour])
-    placement = _placement(rng, size, 1 + LEAF_WIDTH * offset)
+    placement = _placement(rng, 1 + LEAF_WIDTH * offset)
     for patch in family.silhouette:
         corners = _corners(patch)
         points = np.column_stack([corners, np.ones(len(corners))]) @ placement.T
         canvas.polygon([(x, y) for x, y in points.tolist()], fill=_rgb(colour * patch.get("tone", 1.0)))
 
 
-def _placement(rng: Generator, size: int, width: float) -> Numbers:
+def _placement(rng: Generator, width: float) -> Numbers:
     # One matrix stretches, mirrors, turns, scales and shifts; homogeneous points take it in one product.
     turn = rng.normal(0, 0.25)
     stretch = np.diag([rng.normal(width, 0.1) * pick(rng, (-1, 1)), 1.0])
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    scale = size * rng.uniform(0.24, 0.42)
-    shift = size * rng.normal(0.5, 0.04, (2, 1))
+    scale = CANVAS_SIDE * rng.uniform(0.24, 0.42)
+    shift = CANVAS_SIDE * rng.normal(0.5, 0.04, (2, 1))
     return np.hstack([scale * rotation @ stretch, shift])
 
 

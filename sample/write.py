@@ -67,10 +67,9 @@ def _write_pictures(folder: Path, products: list[Product], seed: int) -> int:
     written = 0
     for product in products:
         rng = default_rng((seed, PICTURE_STREAM, product.number))
-        if rng.random() < MISSING:
-            continue
-        (folder / f"{product.number}.jpg").write_bytes(draw_picture(rng, product))
-        written += 1
+        if rng.random() >= MISSING:
+            (folder / f"{product.number}.jpg").write_bytes(draw_picture(rng, product))
+            written += 1
     return written
 
 
