@@ -1,133 +1,122 @@
-"""The cards of products: the title, description and characteristics that a seller fills in."""
+"""The cards of products: the title, description and characteristics that a seller in a hurry fills in."""
 
-from __future__ import annotations
+from collections.abc import Iterator, Sequence
+from html import escape
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from numpy.random import Generator
 
-from rubrika.sample.descriptions import describe
-from rubrika.sample.noise import roughen
-from rubrika.sample.words import BRANDS, CLOSINGS, COLOURS, COUNTRIES, GENERIC, OPENINGS
+from rubrika.sample.families import Family, Leaf, pick, pick_early, pick_some, vocabulary
 
-if TYPE_CHECKING:
-    from rubrika.sample.dice import Dice
-    from rubrika.sample.kinds import Family, Leaf
-
-VAGUE = 0.08
-"""How often the title names only the family, not the leaf."""
-
-SILENT = 0.3
-"""How often, under a vague title, no other words name the leaf either: then only the picture can tell."""
-
-REPEATED = 0.5
-"""How often a description that may name the leaf does so outright."""
-
-EMPTY_TITLE = 0.12
-"""How often a vague title does not even name the family."""
-
-Characteristics = dict[str, list[str]]
+# How often a card, a title or a word is so.
+VAGUE = 0.08  # Titles that name only the family, not the leaf.
+NAMELESS = 0.12  # Vague titles that do not even name the family.
+SILENT = 0.3  # Products under a vague title whose other words do not name the leaf either: only the picture can tell.
+REPEATED = 0.5  # Descriptions that name the leaf outright, among those that may.
+TYPO = 0.03  # Misspelt words of titles.
+ABBREVIATED = 0.15  # Abbreviated words of titles, among those that have a usual abbreviation.
+PICTURE_HOST = "https://pictures.example/description"
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
-    """Everything that goes into the column ``text_fields``."""
-
-    title: str
-    description: str
-    attributes: list[str]
-    custom_characteristics: Characteristics
-    defined_characteristics: Characteristics
-    filters: Characteristics
-
-    def fields(self) -> dict[str, object]:
-        """Give the card as the dictionary that the column spells out."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """What the cards of near duplicates share: one product model, sold in several colours and sizes."""
-
-    family: Family
-    stem: str
-    brand: str
-    description: str
-    attributes: list[str]
-    traits: Characteristics
-    colour_shown: bool
-    size_shown: bool
-    repeated: bool
-
-    def card(self, colour: str, size: str) -> Card:
-        """Fill in the card of one variant."""
-        shown = [word for word, visible in ((colour, self.colour_shown), (size, self.size_shown)) if visible]
-        defined = {"Цвет": [colour], self.family.measure: [size], **self.traits}
-        return Card(
-            title=", ".join([self.stem, *shown]),
-            description=self.description,
-            attributes=self.attributes,
-            custom_characteristics={"Бренд": [self.brand]} if self.brand else {},
-            defined_characteristics=defined if self.repeated or not self.attributes else {},
-            filters=defined if self.repeated else {"Цвет": [colour]},
-        )
+def make_cards(rng: Generator, family: Family, leaf: Leaf, count: int) -> Iterator[tuple[str, dict[str, object]]]:
+    """Invent a product in the words of the leaf; give the colour and the text fields of each near duplicate."""
+    vague = rng.random() < VAGUE
+    named_leaf = None if vague and rng.random() < SILENT else leaf
+    latin, russian = pick(rng, vocabulary().brands)
+    brand = pick(rng, (latin, latin, russian, "", ""))
+    name = pick_early(rng, family.names if vague else leaf.names)
+    facts = {key: [pick(rng, values)] for key, values in family.attributes.items() if rng.random() < 0.5}
+    if named_leaf and rng.random() < 0.5:
+        facts[family.leaf_attribute] = [leaf.value]
+    if vague and rng.random() < NAMELESS:
+        name = pick(rng, vocabulary().generic_names)
+    title = _title(rng, family, name, brand)
+    description = _description(rng, family, named_leaf)
+    attributes = [] if rng.random() < 0.3 else _attributes(rng, family, named_leaf)
+    colour_in_title, size_in_title, complete = rng.random() < 0.5, rng.random() < 0.4, rng.random() < 0.4
+    for colour, size in _variants(rng, family, count):
+        shown = [word for word, visible in ((colour, colour_in_title), (size, size_in_title)) if visible]
+        defined = {"Цвет": [colour], family.size_name: [size], **facts}
+        text_fields: dict[str, object] = {
+            "title": ", ".join([title, *shown]),
+            "description": description,
+            "attributes": attributes,
+            "custom_characteristics": {"Бренд": [brand]} if brand else {},
+            "defined_characteristics": defined if complete or not attributes else {},
+            "filters": defined if complete else {"Цвет": [colour]},
+        }
+        yield colour, text_fields
 
 
-def design(dice: Dice, family: Family, leaf: Leaf) -> Model:
-    """Invent a product model of the family, in the words of the leaf."""
-    vague = dice.chance(VAGUE)
-    silent = vague and dice.chance(SILENT)
-    latin, russian = dice.one(BRANDS)
-    brand = dice.one((latin, latin, russian, "", ""))
-    name = dice.early(family.names if vague else leaf.names)
-    traits = {facet: [dice.one(values)] for facet, values in family.facets.items() if dice.chance(0.5)}
-    if not silent and dice.chance(0.5):
-        traits[family.axis] = [leaf.mark]
-    return Model(
-        family=family,
-        stem=_stem(dice, family, dice.one(GENERIC) if vague and dice.chance(EMPTY_TITLE) else name, brand),
-        brand=brand,
-        description=_description(dice, family, None if silent else leaf),
-        attributes=[] if dice.chance(0.3) else _attributes(dice, family, None if silent else leaf),
-        traits=traits,
-        colour_shown=dice.chance(0.5),
-        size_shown=dice.chance(0.4),
-        repeated=dice.chance(0.4),
-    )
-
-
-def variants(dice: Dice, family: Family, count: int) -> list[tuple[str, str]]:
-    """Choose the colour and size of each near duplicate: one of the two changes, the other stays."""
-    colours = dice.some(tuple(COLOURS), count)
-    sizes = dice.some(family.sizes, count)
-    if dice.chance(0.6) or len(sizes) < count:
+def _variants(rng: Generator, family: Family, count: int) -> list[tuple[str, str]]:
+    """Choose the colour and size of each near duplicate: one of the two varies, the other stays."""
+    colours = pick_some(rng, list(vocabulary().colours), count)
+    sizes = pick_some(rng, family.sizes, count)
+    if rng.random() < 0.6 or len(sizes) < count:
         return [(colour, sizes[0]) for colour in colours]
     return [(colours[0], size) for size in sizes]
 
 
-def _stem(dice: Dice, family: Family, name: str, brand: str) -> str:
-    words = [name]
-    if brand and dice.chance(0.7):
-        words.append(brand)
-    words += dice.some(family.traits, dice.below(3))
-    return roughen(dice, " ".join(words))
+def _title(rng: Generator, family: Family, name: str, brand: str) -> str:
+    parts = [name]
+    if brand and rng.random() < 0.7:
+        parts.append(brand)
+    title = " ".join(parts + pick_some(rng, family.modifiers, pick(rng, (0, 1, 2))))
+    if rng.random() < 0.4:
+        title = title.replace("ё", "е")
+    title = " ".join(_retype(rng, word) for word in title.split())
+    if rng.random() < 0.2:
+        shout = pick(rng, vocabulary().shouts)
+        title = f"{shout} {title}" if rng.random() < 0.4 else f"{title} {shout}"
+    if rng.random() < 0.04:
+        return title.upper()
+    return title[:1].upper() + title[1:] if rng.random() < 0.85 else title
 
 
-def _description(dice: Dice, family: Family, leaf: Leaf | None) -> str:
-    if dice.chance(0.05):
+def _retype(rng: Generator, word: str) -> str:
+    """Abbreviate a word, or swap, drop or double a letter of it; most words stay as they are."""
+    abbreviations = vocabulary().abbreviations
+    if word in abbreviations and rng.random() < ABBREVIATED:
+        return abbreviations[word]
+    if not rng.random() < TYPO or len(word) < 4:
+        return word
+    place = 1 + rng.integers(len(word) - 2)
+    before, letter, after = word[:place], word[place], word[place + 1 :]
+    return pick(rng, (before[:-1] + letter + before[-1] + after, before + after, before + letter + letter + after))
+
+
+def _description(rng: Generator, family: Family, leaf: Leaf | None) -> str:
+    if rng.random() < 0.05:
         return ""
-    sentences = dice.some(family.lines, 1 + dice.below(3))
+    sentences = pick_some(rng, family.sentences, pick(rng, (1, 2, 3)))
     if leaf:
-        sentences += dice.some(leaf.hints, dice.one((0, 1, 2, 2)))
-    if leaf and dice.chance(REPEATED):
-        sentences.append(f"{dice.one(OPENINGS)} {dice.early(leaf.names)}")
-    if dice.chance(0.08):
-        # Sellers name neighbouring goods to catch more searches, which misleads whoever reads only words.
-        sentences.append(f"Смотрите также: {dice.early(dice.one(family.leaves).names)}")
-    return describe(dice, dice.shuffled(sentences) + dice.some(CLOSINGS, dice.below(3)))
+        sentences += pick_some(rng, leaf.sentences, pick(rng, (0, 1, 2, 2)))
+    if leaf and rng.random() < REPEATED:
+        sentences.append(f"{pick(rng, vocabulary().openings)} {pick_early(rng, leaf.names)}")
+    if rng.random() < 0.08:
+        # Sellers name neighbouring goods to catch more searches, which misleads a classifier that reads only words.
+        sentences.append(f"Смотрите также: {pick_early(rng, pick(rng, family.leaves).names)}")
+    return _html(rng, pick_some(rng, sentences) + pick_some(rng, vocabulary().closings, pick(rng, (0, 1, 2))))
 
 
-def _attributes(dice: Dice, family: Family, leaf: Leaf | None) -> list[str]:
-    facts = [f"{facet}: {dice.one(values)}" for facet, values in family.facets.items()]
+def _html(rng: Generator, sentences: Sequence[str]) -> str:
+    """Lay the sentences out as paragraphs, line breaks, a list or plain text, as real cards do."""
+    texts = [text.replace(" ", "&nbsp;", 1) if rng.random() < 0.15 else text for text in map(escape, sentences)]
+    items = "".join(f"<li>{text};</li>" for text in texts[1:])
+    layouts = (
+        "".join(f"<p>{text}.</p>" for text in texts),
+        f"<p>{'.<br>'.join(texts)}.</p>",
+        f"<p>{texts[0]}:</p><ul>{items}</ul>" if items else f"<p>{texts[0]}</p>",
+        ". ".join(texts),
+    )
+    html = pick(rng, layouts)
+    if rng.random() < 0.08:
+        html += f'<img src="{PICTURE_HOST}/{rng.integers(10**9):09d}.jpg">'
+    return html
+
+
+def _attributes(rng: Generator, family: Family, leaf: Leaf | None) -> list[str]:
+    facts = [f"{key}: {pick(rng, values)}" for key, values in family.attributes.items()]
     if leaf:
-        facts.append(f"{family.axis}: {leaf.mark.lower()}")
-    return dice.some([*facts, f"Страна производства: {dice.one(COUNTRIES)}", *family.traits[:3]], 1 + dice.below(3))
+        facts.append(f"{family.leaf_attribute}: {leaf.value.lower()}")
+    facts.append(f"Страна производства: {pick(rng, vocabulary().countries)}")
+    return pick_some(rng, [*facts, *family.modifiers[:3]], pick(rng, (1, 2, 3)))

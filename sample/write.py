@@ -1,41 +1,27 @@
-"""Writing the invented marketplace to a folder in the layout of the real data."""
-
-from __future__ import annotations
+"""Writes the made-up marketplace to a folder in the layout of the real data."""
 
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+from numpy.random import Generator, default_rng
+from pyarrow import Table, parquet
 
 from rubrika.errors import RubrikaError
-from rubrika.sample.dice import Dice
 from rubrika.sample.market import Product, stock_market
-from rubrika.sample.tree import category_numbers
+from rubrika.sample.pictures import draw_picture
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from rubrika.sample.cards import Card
-
-MISSING = 0.05
-"""How often a product has no picture."""
-
-# Streams of chance besides the one that stocks the market, so that pictures and notation never disturb it.
+MISSING = 0.05  # Products without a picture.
+# Random streams besides the one that stocks the market, so that pictures and notation never disturb it.
 NOTATION_STREAM = 1
 PICTURE_STREAM = 2
 
 
 @dataclass(frozen=True, slots=True)
 class SampleSummary:
-    """What was written.
-
-    Attributes:
-        train: Rows of train.parquet.
-        test: Rows of test.parquet.
-        categories: Different categories among the rows of train.parquet.
-        pictures: Pictures of both parts; a few products have none.
-    """
+    """What was written: rows of both tables, different categories of train.parquet, and pictures of both parts."""
 
     train: int
     test: int
@@ -56,20 +42,16 @@ def write_sample(folder: Path, seed: int = 0, products: int = 3000) -> SampleSum
         RubrikaError: The folder is a file, or cannot be written.
     """
     with _writable(folder):
-        # Known before any product is invented.
+        # A folder that cannot be written is reported before any product is invented.
         folder.mkdir(parents=True, exist_ok=True)
-    stock = stock_market(seed, products)
+    train, test = stock_market(seed, products)
     pictures = 0
     with _writable(folder):
-        for part, goods in (("train", stock.train), ("test", stock.test)):
+        for part, goods in (("train", train), ("test", test)):
             pictures += _write_pictures(folder / "images" / part, goods, seed)
-            _write_table(folder / f"{part}.parquet", goods, Dice(seed, NOTATION_STREAM), labelled=part == "train")
-    return SampleSummary(
-        train=len(stock.train),
-        test=len(stock.test),
-        categories=len({product.leaf.path for product in stock.train}),
-        pictures=pictures,
-    )
+            _write_table(folder / f"{part}.parquet", goods, seed, labelled=part == "train")
+    categories = len({product.leaf.category_id for product in train})
+    return SampleSummary(len(train), len(test), categories, pictures)
 
 
 @contextmanager
@@ -80,41 +62,36 @@ def _writable(folder: Path) -> Iterator[None]:
         raise RubrikaError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from None
 
 
-def _write_table(path: Path, products: list[Product], dice: Dice, *, labelled: bool) -> None:
-    # Importing rubrika.sample must stay quick, and pyarrow is anything but.
-    from pyarrow import Table, parquet
-
-    columns: dict[str, list[object]] = {"product_id": [product.number for product in products]}
-    if labelled:
-        numbers = category_numbers()
-        columns["category_id"] = [numbers[product.leaf.name] for product in products]
-        columns["category_name"] = [product.leaf.name for product in products]
-    columns["sale"] = [product.sale for product in products]
-    columns["shop_id"] = [product.shop.number for product in products]
-    columns["shop_title"] = [product.shop.title for product in products]
-    columns["rating"] = [product.rating for product in products]
-    columns["text_fields"] = [_spell(dice, product.card) for product in products]
-    if labelled:
-        columns["group_key"] = [f"g{product.group}" for product in products]
-    parquet.write_table(Table.from_pydict(columns), path)
-
-
-def _spell(dice: Dice, card: Card) -> str:
-    # The real data holds both notations, JSON and Python literals, and so must the sample.
-    fields = card.fields()
-    return json.dumps(fields, ensure_ascii=False) if dice.chance(0.5) else repr(fields)
-
-
 def _write_pictures(folder: Path, products: list[Product], seed: int) -> int:
-    # Like pyarrow, Pillow is only loaded once there is something to draw.
-    from rubrika.sample.pictures import draw_picture
-
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
     for product in products:
-        dice = Dice(seed, PICTURE_STREAM, product.number)
-        if dice.chance(MISSING):
-            continue
-        (folder / f"{product.number}.jpg").write_bytes(draw_picture(dice, product))
-        written += 1
+        rng = default_rng((seed, PICTURE_STREAM, product.number))
+        if rng.random() >= MISSING:
+            (folder / f"{product.number}.jpg").write_bytes(draw_picture(rng, product))
+            written += 1
     return written
+
+
+def _write_table(path: Path, products: list[Product], seed: int, *, labelled: bool) -> None:
+    rng = default_rng((seed, NOTATION_STREAM))
+    table = Table.from_pydict(
+        {
+            "product_id": [product.number for product in products],
+            "category_id": [product.leaf.category_id for product in products],
+            "category_name": [product.leaf.category_name for product in products],
+            "sale": [product.sale for product in products],
+            "shop_id": [product.shop.number for product in products],
+            "shop_title": [product.shop.title for product in products],
+            "rating": [product.rating for product in products],
+            "text_fields": [_notate(rng, product.text_fields) for product in products],
+            "group_key": [f"g{product.group}" for product in products],
+        }
+    )
+    labels = [] if labelled else ["category_id", "category_name", "group_key"]
+    parquet.write_table(table.drop_columns(labels), path)
+
+
+def _notate(rng: Generator, fields: dict[str, object]) -> str:
+    # The real data holds both notations, JSON and Python literals, and so must the sample.
+    return json.dumps(fields, ensure_ascii=False) if rng.random() < 0.5 else repr(fields)

@@ -70,7 +70,7 @@ def test_too_few_products_are_refused(tmp_path: Path) -> None:
         write_sample(tmp_path, products=50)
 
 
-def test_a_folder_that_is_a_file_is_said(rubrika: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_is_refused(rubrika: Callable[..., Run], tmp_path: Path) -> None:
     (tmp_path / "market").write_text("мой список")
     for folder in (tmp_path / "market", tmp_path / "market" / "new"):
         done = rubrika("sample", folder)
