@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -183,8 +184,11 @@ def report_folder(folder: Path) -> Path:
     """The folder of a report, made if it is not there.
 
     Raises:
-        InputError: nothing can be written there.
+        InputError: nothing can be written there, or what draws reports is not installed.
     """
+    missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"a report needs {' and '.join(missing)}; install `rubrika[report]`")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=folder):

@@ -39,21 +39,13 @@ _TAG, _GROUP, _COLOUR = re.compile("<[^>]*>"), re.compile('<g id="[^"]*"'), re.c
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart, drawn anew for each format.
+    """A chart, drawn anew for each format."""
 
-    Args:
-        name: of its file, without the suffix, and of its place in a page.
-        title: what it shows.
-        plot: draws it.
-        height: in inches.
-        hover: what the first markers say on hover, in the order in which they are drawn.
-    """
-
-    name: str
+    name: str  # of its file, without the suffix, and of its place in a page
     title: str
     plot: Callable[["Axes"], None]
-    height: float = HEIGHT
-    hover: Sequence[str] = ()
+    height: float = HEIGHT  # in inches
+    hover: Sequence[str] = ()  # what the first markers say on hover, in the order in which they are drawn
 
     def png(self) -> bytes:
         """The chart on a light page."""
@@ -94,20 +86,29 @@ class Chart:
 
 
 def plot_lines(
-    axes: "Axes", lines: Mapping[str, Points], x: str, y: str, x_form: str = "{x:,g}", y_form: str = "{x:,g}"
+    axes: "Axes",
+    lines: Mapping[str, Points],
+    x: str,
+    y: str,
+    x_form: str = "{x:,g}",
+    y_form: str = "{x:,g}",
+    dashed: str = "",
 ) -> None:
-    """Lines through points by their names; the points of short lines are marked."""
+    """Lines through points by their names, `dashed` that of a reference; the points of short lines are marked."""
     for (name, points), colour in zip(lines.items(), SERIES, strict=False):
-        marker = "o" if len(points[0]) <= MAX_MARKED else None
-        axes.plot(*points, color=colour, marker=marker, markersize=3.5, label=fitted(name))
+        style: dict[str, Any] = {"color": colour, "marker": "o" if len(points[0]) <= MAX_MARKED else None}
+        if name == dashed:
+            style = {"color": LIGHT["quiet"], "linestyle": (0, (4, 4)), "linewidth": 1}
+        axes.plot(*points, markersize=3.5, label=fitted(name), **style)
     _label(axes, x, y, x_form, y_form)
+    axes.locator_params(axis="x", integer="%" not in x_form)
     if len(lines) > 1:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
 
 
 def plot_scatter(axes: "Axes", groups: Mapping[str, Points], colours: Iterable[str]) -> None:
     """Points of which only the nearness counts, so that there are no axes."""
-    edge = {"markeredgecolor": LIGHT["surface"], "markeredgewidth": 0.3}
+    edge: dict[str, Any] = {"markeredgecolor": LIGHT["surface"], "markeredgewidth": 0.3}
     for (name, points), colour in zip(groups.items(), colours, strict=True):
         axes.plot(*points, "o", color=colour, markersize=4, label=fitted(name, 28), **edge)
     axes.set_axis_off()
@@ -193,8 +194,8 @@ def render(template: str, svgs: Mapping[str, str], **values: object) -> str:
     """A page from a template of this room, of charts by their names, and of values, which are all escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    pages = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, **options)
+    loader = FileSystemLoader(TEMPLATES)
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     # `{{ 0.5|form(".1%") }}`, as in an f-string.
     pages.filters["form"] = format
     return _FORBIDDEN.sub("", pages.get_template(template).render(values, svgs=svgs))

@@ -142,7 +142,9 @@ def _reliability(data: ReportData) -> Chart:
     return Chart(
         "reliability",
         "Accuracy by confidence",
-        lambda axes: plot_lines(axes, lines, "confidence", "share that is right", "{x:.0%}", "{x:.0%}"),
+        lambda axes: plot_lines(
+            axes, lines, "confidence", "share that is right", "{x:.0%}", "{x:.0%}", "perfectly calibrated"
+        ),
     )
 
 
@@ -153,7 +155,7 @@ def _risk(data: ReportData) -> Chart:
     }
     x, y = "coverage: the surest share of the predictions", "share that is wrong"
     title = "Errors among the surest predictions"
-    return Chart("risk", title, lambda axes: plot_lines(axes, lines, x, y, "{x:.0%}", "{x:.1%}"))
+    return Chart("risk", title, lambda axes: plot_lines(axes, lines, x, y, "{x:.0%}", "{x:.1%}", "allowed"))
 
 
 def _sizes(data: ReportData) -> Chart:

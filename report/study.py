@@ -97,35 +97,20 @@ class Map:
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report says.
-
-    Args:
-        evaluation: the figures.
-        macro_interval: 95 % interval of macro F1.
-        hierarchical_interval: 95 % interval of hierarchical F1.
-        reliability: how often predictions are right, by their confidence.
-        risk: how many errors the surest predictions hold.
-        sizes: F1 by how many products a category was learned from.
-        scores: of every category with a held-out product, by id.
-        pairs: the most frequent mistakes.
-        confusion: among the categories of these.
-        map: of the embedding.
-        paths: of every category that is named here, by its id.
-        stages: time and memory, which are all that differs from run to run.
-    """
+    """What a report says."""
 
     evaluation: Evaluation
-    macro_interval: Interval
+    macro_interval: Interval  # 95 %, as is the next
     hierarchical_interval: Interval
     reliability: list[Bin]
     risk: list[Risk]
     sizes: list[Size]
-    scores: list[Score]
-    pairs: list[Pair]
-    confusion: Confusion
+    scores: list[Score]  # of every category with a held-out product, by id
+    pairs: list[Pair]  # the most frequent mistakes
+    confusion: Confusion  # among the categories of these
     map: Map
-    paths: dict[int, str]
-    stages: tuple[Stage, ...] = ()
+    paths: dict[int, str]  # of every category that is named here
+    stages: tuple[Stage, ...] = ()  # all that differs from run to run
 
     def levels(self, category: int) -> list[str]:
         """The names of a category from the top of the tree, without the root; its id where it has no path."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from html import unescape
 from io import BytesIO
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -12,6 +13,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
+from rubrika.errors import InputError
+from rubrika.files import report_folder
 from rubrika.report.charts import (
     LIGHT,
     TEMPLATES,
@@ -144,3 +147,11 @@ def test_a_page_loads_nothing_and_escapes_its_values() -> None:
     assert "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\"" in page
     assert "<script" not in page
     assert f"<h1>Отчёт {SLY}</h1>" in unescape(page)
+
+
+def test_a_report_without_its_libraries_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("rubrika.files.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs matplotlib and jinja2; install `rubrika\[report\]`"):
+        report_folder(tmp_path / "report")

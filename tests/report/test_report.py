@@ -211,7 +211,7 @@ def test_charts_draw_the_numbers_of_the_report() -> None:
     assert points(charts["sweep"]) == [[(k, 0.85) for k in range(1, 21)], [(k, 0.8) for k in range(1, 21)]]
     curve, allowed = points(charts["risk"])
     assert curve == [(point.coverage, point.error) for point in data.risk]
-    assert allowed == [(0, 0.05), (1, 0.05)]
+    assert allowed == [(0, 0.02), (1, 0.02)]
     # The bin of 4 predictions is too small to be drawn.
     assert points(charts["reliability"])[0] == [(pytest.approx(0.9), 1.0)]
     map_points = {point for group in points(charts["map"]) for point in group}
