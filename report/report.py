@@ -18,6 +18,7 @@ from rubrika.report.charts import (
     SERIES,
     WIDTH,
     Chart,
+    Points,
     plot_cells,
     plot_columns,
     plot_lines,
@@ -135,7 +136,7 @@ def _sweep(data: ReportData) -> Chart:
 
 def _reliability(data: ReportData) -> Chart:
     bins = [each for each in data.reliability if each.products >= MIN_BIN] or data.reliability
-    lines = {
+    lines: dict[str, Points] = {
         "predictions": ([each.confidence for each in bins], [each.accuracy for each in bins]),
         "perfectly calibrated": ([0, 1], [0, 1]),
     }
@@ -149,7 +150,7 @@ def _reliability(data: ReportData) -> Chart:
 
 
 def _risk(data: ReportData) -> Chart:
-    lines = {
+    lines: dict[str, Points] = {
         "errors": ([point.coverage for point in data.risk], [point.error for point in data.risk]),
         "allowed": ([0, 1], [data.evaluation.selective_risk.max_error] * 2),
     }
@@ -178,8 +179,11 @@ def _map(data: ReportData) -> Chart:
     # The others come first, so that they are drawn below.
     names = sorted(sizes, key=lambda name: (name != OTHERS, -sizes[name], name))
     spots = sorted(data.map.spots, key=lambda spot: names.index(spot.group))
-    groups = {
-        name.replace("->", " › "): tuple(zip(*((spot.x, spot.y) for spot in spots if spot.group == name), strict=True))
+    groups: dict[str, Points] = {
+        name.replace("->", " › "): (
+            [spot.x for spot in spots if spot.group == name],
+            [spot.y for spot in spots if spot.group == name],
+        )
         for name in names
     }
     colours = [LIGHT["line"], *SERIES] if OTHERS in sizes else SERIES

@@ -72,8 +72,8 @@ def padding_of(tokens: Numbers, limit: int) -> Padding:
     # A text without a token still takes a place.
     cut = np.clip(tokens, 1, limit)
     shuffled, ordered = _places(np.random.default_rng(0).permutation(cut)), _places(np.sort(cut))
-    densities = [round(int(cut.sum()) / places, 4) for places in (len(cut) * limit, shuffled, ordered)]
-    return Padding(BATCH_ROWS, limit, *densities, round(1 - ordered / shuffled, 4))
+    fixed, mixed, best = (round(int(cut.sum()) / places, 4) for places in (len(cut) * limit, shuffled, ordered))
+    return Padding(BATCH_ROWS, limit, fixed, mixed, best, round(1 - ordered / shuffled, 4))
 
 
 def _places(lengths: Numbers) -> int:

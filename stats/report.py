@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rubrika.products.product import Category
 from rubrika.report.charts import Chart, plot_bars, plot_histogram, render
-from rubrika.stats.stats import TAIL_BELOW, Categories, Stats, Summary
+from rubrika.stats.lengths import Summary
+from rubrika.stats.stats import TAIL_BELOW, Categories, Stats
 
 PAGE, FIGURES = "stats.html", "stats.json"
 
