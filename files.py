@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -158,7 +159,14 @@ def _named_twice(path: Path) -> RubrikaError:
 
 
 def report_folder(folder: Path) -> Path:
-    """The folder of a report, made if it is not there; InputError when nothing can be written in it."""
+    """The folder of a report, made if it is not there.
+
+    Raises:
+        InputError: nothing can be written there, or what draws reports is not installed.
+    """
+    missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"a report needs {' and '.join(missing)}; install `rubrika[report]`")
     with writable(folder, "choose another `report`", InputError):
         folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=folder):

@@ -77,9 +77,8 @@ def evaluate(
     from rubrika.eval.methods import chosen_methods
     from rubrika.files import report_folder
     from rubrika.products.reader import Reader
-    from rubrika.report.map import MAPPED
-    from rubrika.report.study import study
-    from rubrika.report.write import write_report
+    from rubrika.report.report import write_report
+    from rubrika.report.study import MAPPED, study
     from rubrika.terminal import Terminal
 
     if protocol:
@@ -112,7 +111,7 @@ def evaluate(
         note=terminal.note,
     )
     if folder and found.answers:
-        page = write_report(folder, study(found, found.answers, timer), shown, timer, terminal.note)
+        page = write_report(folder, study(found, found.answers, timer), shown, timer)
         terminal.note(f"report: {page}")
     answer(found.to_dict(), as_json, evaluation_table(found))
 

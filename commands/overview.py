@@ -8,7 +8,7 @@ from rich.text import Text
 
 from rubrika.products.product import Category
 from rubrika.stats.duplicates import Groups
-from rubrika.stats.lengths import Histogram, Padding, Spread
+from rubrika.stats.lengths import Histogram, Padding, Summary
 from rubrika.stats.stats import TAIL_BELOW, Categories, Stats
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -99,7 +99,7 @@ def _counts(title: str, counts: dict[str, int], total: int) -> Table:
     return table
 
 
-def _quantiles(spread: Spread) -> list[str]:
+def _quantiles(spread: Summary) -> list[str]:
     return [f"{number:,}" for number in (spread.min, spread.median, spread.p90, spread.p95, spread.max)]
 
 

@@ -140,7 +140,9 @@ class Index:
             _check_identity(IMAGE, specs[IMAGE], image.identity)
         if specs[TEXT].encoder == LEARNED:
             return Encoders(LearnedEncoder.load(self._files(TEXT)), image, joint, self.cache)
-        text = text_encoder(specs[TEXT].encoder, backend=specs[TEXT].backend, cache=self.cache)
+        text = text_encoder(
+            specs[TEXT].encoder, backend=specs[TEXT].backend, cache=self.cache, identity=specs[TEXT].sha256
+        )
         _check_identity(TEXT, specs[TEXT], text.identity)
         return Encoders(text, image, joint, self.cache)
 

@@ -1,180 +1,201 @@
-"""The charts of an evaluation: each takes the findings and gives a figure."""
+"""Draws charts with matplotlib and renders pages with Jinja2, in one palette that has a light and a dark side."""
 
-from collections import Counter
-from collections.abc import Callable
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rubrika.products.product import Category
-from rubrika.products.text import shortened
-from rubrika.report.axes import Axis, axis_over
-from rubrika.report.findings import Findings
-from rubrika.report.page import Figure
-from rubrika.report.study import REST
-from rubrika.report.svg import Series, columns, heat, lines, scatter
+from rubrika.products.text import one_line, shortened
 
-LONGEST_PATH = 60
-# Of fewer products the part that is right is mostly chance.
-FEWEST = 10
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
+TEMPLATES = Path(__file__).with_name("templates")
+# Inches, and pixels an inch of a PNG.
+WIDTH, HEIGHT, DPI = 6.4, 3.2, 200
+MAX_MARKED = 60
+MAX_NAME = 40
 
-def charts(found: Findings) -> dict[str, Figure]:
-    """All figures that the findings have something for, by name."""
-    return {figure.name: figure for chart in _CHARTS if (figure := chart(found))}
-
-
-def said_path(found: Findings, category: int) -> str:
-    """A category for a person: its levels, without the root."""
-    return " › ".join(Category(category, found.path(category)).levels)
+Points = tuple[Sequence[float], Sequence[float]]
 
 
-def _loss(found: Findings) -> Figure | None:
-    return _learning(found, "loss", "Loss of the MLPs", "mean loss", ".3g")
+def palette(dark: bool = False) -> dict[str, str]:
+    """The colours of the stylesheet by name: `c1` … `c8` for series, `surface`, `ink` and others for the rest."""
+    light, _, night = (TEMPLATES / "style.css").read_text(encoding="utf-8").partition("prefers-color-scheme: dark")
+    return dict(re.findall(r"--(\w+): (#\w+);", night if dark else light))
 
 
-def _f1(found: Findings) -> Figure | None:
-    return _learning(found, "learning", "Weighted F1 of the MLPs", "weighted F1", ".3f")
+LIGHT = palette()
+SERIES = [LIGHT[f"c{number}"] for number in range(1, 9)]
+
+_VARIABLES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
+_TAG, _GROUP, _COLOUR = re.compile("<[^>]*>"), re.compile('<g id="[^"]*"'), re.compile(r"#[0-9a-f]{6}\b")
 
 
-def _learning(found: Findings, name: str, title: str, said: str, form: str) -> Figure | None:
-    """A line for each MLP, epoch by epoch."""
-    curves = [method for method in found.evaluation.methods if method.curve]
-    if not curves:
-        return None
-    series = [
-        Series(
-            method.name,
-            list(range(1, len(method.curve) + 1)),
-            [epoch.loss if name == "loss" else epoch.weighted_f1 for epoch in method.curve],
-            colour=colour,
-        )
-        for colour, method in enumerate(curves, start=1)
-    ]
-    x = Axis("epoch", 1, max(len(one.x) for one in series))
-    y = axis_over(said, [value for one in series for value in one.y], form)
-    return Figure(
-        name,
-        title,
-        lines(series, x, y, title),
-        "While the number of epochs was being chosen, within the training part: the loss of products learned from, the "
-        "F1 of products kept apart. The epoch with the best F1 was taken, and the whole training part then learned "
-        "from for as many epochs.",
-    )
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart, drawn anew for each format."""
+
+    name: str  # of its file, without the suffix, and of its place in a page
+    title: str
+    plot: Callable[["Axes"], None]
+    height: float = HEIGHT  # in inches
+    hover: Sequence[str] = ()  # what the first markers say on hover, in the order in which they are drawn
+
+    def png(self) -> bytes:
+        """The chart on a light page."""
+        return self._saved(format="png", dpi=DPI, metadata={"Software": None})
+
+    def svg(self) -> str:
+        """The chart as an element of a page, whose stylesheet says what its colours are, light or dark."""
+        hover = iter(self.hover)
+
+        def converted(match: re.Match[str]) -> str:
+            tag = _COLOUR.sub(lambda colour: _VARIABLES.get(colour[0], colour[0]), match[0])
+            if tag.startswith("<use"):
+                title = next(hover, None)
+                end = "/>" if title is None else f"><title>{escape(title)}</title></use>"
+                return tag.replace("xlink:", "").removesuffix("/>") + end
+            # The ids of groups would be there once a chart, and nothing refers to them.
+            return _GROUP.sub("<g", tag)
+
+        text = self._saved(format="svg", metadata={"Date": None}).decode()
+        # Before it stand a prologue and metadata; its style is in the page's own stylesheet.
+        drawing = text.partition("</style>")[2].partition("</defs>")[2]
+        box, label = f"0 0 {WIDTH * 72:g} {self.height * 72:g}", escape(self.title)
+        start = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" role="img" aria-label="{label}">'
+        return start + _TAG.sub(converted, drawing).strip()
+
+    def _saved(self, **options: Any) -> bytes:  # noqa: ANN401 - whatever `savefig` takes
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+
+        stream = BytesIO()
+        # The file replaces all settings of the user, and the salt makes ids unique among the charts of a page.
+        with rc_context({"svg.hashsalt": self.name}, TEMPLATES / "chart.mplstyle"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            figure = Figure((WIDTH, self.height), layout="constrained")
+            self.plot(figure.add_subplot())
+            figure.savefig(stream, **options)
+        return stream.getvalue()
 
 
-def _sweep(found: Findings) -> Figure:
-    points = found.evaluation.sweep
-    top_k = [float(point.top_k) for point in points]
-    series = [
-        Series("weighted vote", top_k, [point.weighted for point in points], colour=1),
-        Series("plain mode", top_k, [point.mode for point in points], colour=2),
-    ]
-    y = axis_over("weighted F1", [value for one in series for value in one.y], ".3f")
-    svg = lines(series, Axis("top_k, how many neighbours vote", 1, top_k[-1]), y, "Weighted F1 by top_k")
-    return Figure(
-        "sweep",
-        "Weighted F1 by top_k",
-        svg,
-        f"Weighted F1 when the best 1 … {len(points)} neighbours vote. The plain mode counts every neighbour as one "
-        f"vote; the weighted vote counts near ones for more. In use: {found.evaluation.top_k}.",
-    )
+def plot_lines(
+    axes: "Axes",
+    lines: Mapping[str, Points],
+    x: str,
+    y: str,
+    x_form: str = "{x:,g}",
+    y_form: str = "{x:,g}",
+    dashed: str = "",
+) -> None:
+    """Lines through points by their names, `dashed` that of a reference; the points of short lines are marked."""
+    for (name, points), colour in zip(lines.items(), SERIES, strict=False):
+        style: dict[str, Any] = {"color": colour, "marker": "o" if len(points[0]) <= MAX_MARKED else None}
+        if name == dashed:
+            style = {"color": LIGHT["quiet"], "linestyle": (0, (4, 4)), "linewidth": 1}
+        axes.plot(*points, markersize=3.5, label=fitted(name), **style)
+    _label(axes, x, y, x_form, y_form)
+    axes.locator_params(axis="x", integer="%" not in x_form)
+    if len(lines) > 1:
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
 
 
-def _reliability(found: Findings) -> Figure:
-    bins = [each for each in found.reliability if each.products >= FEWEST] or found.reliability
-    titles = [f"{each.products:,} products: {each.confidence:.1%} sure, {each.accuracy:.1%} right" for each in bins]
-    series = Series("", [each.confidence for each in bins], [each.accuracy for each in bins], titles)
-    x, y = Axis("confidence", 0, 1, ".0%"), Axis("part that is right", 0, 1, ".0%")
-    error = found.evaluation.selective_risk.calibration_error
-    return Figure(
-        "reliability",
-        "Reliability",
-        lines([series], x, y, "Accuracy by confidence", diagonal=True),
-        f"How often answers are right, by how sure they say they are; on the dashed line they would say it exactly. "
-        f"They are off by {error:.4f} on average (expected calibration error). Where fewer than {FEWEST} "
-        f"answers are that sure, nothing is drawn.",
-    )
+def plot_scatter(axes: "Axes", groups: Mapping[str, Points], colours: Iterable[str]) -> None:
+    """Points of which only the nearness counts, so that there are no axes."""
+    edge: dict[str, Any] = {"markeredgecolor": LIGHT["surface"], "markeredgewidth": 0.3}
+    for (name, points), colour in zip(groups.items(), colours, strict=True):
+        axes.plot(*points, "o", color=colour, markersize=4, label=fitted(name, 28), **edge)
+    axes.set_axis_off()
+    axes.margins(0.02)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
-def _risk(found: Findings) -> Figure:
-    points, decided = found.risk, found.evaluation.selective_risk
-    most = max(decided.max_error, *(point.error for point in points))
-    series = [
-        Series("errors", [point.coverage for point in points], [point.error for point in points]),
-        Series("asked for", [0, 1], [decided.max_error] * 2, colour=2),
-    ]
-    x, y = (
-        Axis("coverage: the surest part of the answers", 0, 1, ".0%"),
-        axis_over("part that is wrong", [0, most], ".1%"),
-    )
-    return Figure(
-        "risk",
-        "Risk and coverage",
-        lines(series, x, y, "Errors among the surest answers"),
-        f"When only the surest answers are taken, this part of them is wrong. With at most {decided.max_error:.1%} "
-        f"wrong, {decided.coverage:.1%} of the answers could be taken without a look.",
-    )
+def plot_columns(axes: "Axes", names: Sequence[str], values: Sequence[float], x: str, y: str) -> None:
+    """A column for each name, with its value, 0 … 1, above it."""
+    axes.bar_label(axes.bar(names, values, 0.7, color=SERIES[0]), fmt="{:.2f}", padding=2)
+    _label(axes, x, y, y_form="{x:.1f}")
+    axes.set_ylim(0, 1)
 
 
-def _sizes(found: Findings) -> Figure:
-    sizes = found.sizes
-    titles = [f"{each.categories:,} categories, {each.products:,} held-out products: {each.f1:.4f}" for each in sizes]
-    names, label = [each.name for each in sizes], "products that a category was learned from"
-    svg = columns(names, [each.f1 for each in sizes], label, Axis("mean F1", 0, 1, ".2f"), titles)
-    counts = ", ".join(f"{each.name}: {each.categories:,}" for each in sizes)
-    return Figure(
-        "sizes", "F1 by category size", svg, f"The mean F1 of categories of like size. Categories in each: {counts}."
-    )
+def plot_cells(axes: "Axes", names: Sequence[str], counts: Sequence[Sequence[int]]) -> None:
+    """A square table of counts, the fuller the larger; columns go by the numbers of the rows."""
+    size, largest = len(names), max(map(max, counts)) or 1
+    for row in range(size):
+        strengths = [0.06 + 0.74 * count / largest if count else 0.03 for count in counts[row]]
+        axes.bar(range(size), 0.92, 0.92, row - 0.46, color=[(SERIES[0], strength) for strength in strengths])
+        for column, count in enumerate(counts[row]):
+            if count:
+                axes.text(column, row, f"{count:,}", ha="center", va="center_baseline")
+    axes.set_yticks(range(size), [f"{fitted(name)}  {number}" for number, name in enumerate(names, 1)])
+    axes.set_xticks(range(size), [str(number) for number in range(1, size + 1)])
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.margins(0)
+    axes.invert_yaxis()
 
 
-def _confusion(found: Findings) -> Figure | None:
-    known = found.confusion
-    if not known.categories:
-        return None
-    names = _leaves([said_path(found, category).split(" › ") for category in known.categories])
-    return Figure(
-        "confusion",
-        "Confusion",
-        heat(names, names, known.counts, "Confusion of the worst pairs"),
-        "How many products of a category (row) are taken for another (column, by the number of its row). Right answers "
-        "are left out.",
-    )
+def plot_histogram(
+    axes: "Axes",
+    edges: Sequence[float],
+    counts: Sequence[float],
+    x: str,
+    marks: Mapping[str, float],
+    y: str = "products",
+    doubling: bool = False,
+) -> None:
+    """How many lie between each two edges, with values to point out, such as a median."""
+    widths = [high - low for low, high in pairwise(edges)]
+    axes.bar(edges[:-1], counts, widths, align="edge", color=SERIES[0], edgecolor=LIGHT["surface"], linewidth=0.5)
+    if doubling:
+        axes.set_xscale("log", base=2)
+    _label(axes, x, y)
+    axes.set_xlim(edges[0], edges[-1])
+    for number, (name, value) in enumerate(marks.items()):
+        axes.axvline(value, color=LIGHT["quiet"], linestyle=(0, (4, 4)), linewidth=1)
+        place = axes.get_xaxis_transform()
+        axes.annotate(f"{name} {value:,g}", (value, 1), (4, -6 - 10 * number), place, "offset points")
 
 
-def _leaves(paths: list[list[str]]) -> list[str]:
-    """The last names of paths, with the one above where several are alike."""
-    alike = Counter(path[-1] for path in paths)
-    return [shortened(" · ".join(path[-2:] if alike[path[-1]] > 1 else path[-1:]), LONGEST_PATH) for path in paths]
+def plot_bars(axes: "Axes", names: Sequence[str], values: Sequence[float]) -> None:
+    """A bar for each name, from the top, with its value behind it."""
+    axes.bar_label(axes.barh(range(len(names)), values, 0.7, color=SERIES[0]), fmt="{:,g}", padding=3)
+    axes.set_yticks(range(len(names)), [fitted(name) for name in names])
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    axes.margins(x=0.12)
+    axes.invert_yaxis()
 
 
-def _map(found: Findings) -> Figure | None:
-    spots = found.map.spots
-    if not spots:
-        return None
-    sizes: dict[str, int] = {}
-    for spot in spots:
-        sizes[spot.group] = sizes.get(spot.group, 0) + 1
-    named = sorted((name for name in sizes if name != REST), key=lambda name: (-sizes[name], name))
-    groups = []
-    for colour, name in [*([(0, REST)] if REST in sizes else []), *enumerate(named, start=1)]:
-        inside = [spot for spot in spots if spot.group == name]
-        titles = [f"{spot.title}\n{said_path(found, spot.category_id)}" for spot in inside]
-        said = name.replace("->", " › ")
-        groups.append(Series(said, [spot.x for spot in inside], [spot.y for spot in inside], titles, colour))
-    return Figure(
-        "map",
-        "Map of the embedding",
-        scatter(groups, "Map of the embedding"),
-        f"{len(spots):,} held-out products, near where their vectors are ({found.map.how}); coloured by the largest "
-        f"branches of the tree. A product shows its title and category on hover.",
-    )
+def _label(axes: "Axes", x: str, y: str, x_form: str = "", y_form: str = "{x:,g}") -> None:
+    axes.set_xlabel(x)
+    axes.set_title(y)
+    axes.grid(axis="y")
+    axes.yaxis.set_major_formatter(y_form)
+    if x_form:
+        axes.xaxis.set_major_formatter(x_form)
 
 
-_CHARTS: tuple[Callable[[Findings], Figure | None], ...] = (
-    _loss,
-    _f1,
-    _sweep,
-    _reliability,
-    _risk,
-    _sizes,
-    _confusion,
-    _map,
-)
+def fitted(name: str, length: int = MAX_NAME) -> str:
+    """A name as it fits into a chart."""
+    return shortened(one_line(name), length)
+
+
+# What XML 1.0 does not allow in any form, and UTF-8 cannot write.
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render(template: str, svgs: Mapping[str, str], **values: object) -> str:
+    """A page from a template of this room, of charts by their names, and of values, which are all escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(TEMPLATES)
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    # `{{ 0.5|form(".1%") }}`, as in an f-string.
+    pages.filters["form"] = format
+    return _FORBIDDEN.sub("", pages.get_template(template).render(values, svgs=svgs))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from browser import colours, needs_browser, opened
 from conftest import Run
+from matplotlib.figure import Figure
 from PIL import Image
 
 from rubrika.baselines.network import Epoch
@@ -33,12 +34,9 @@ from rubrika.eval.split import Split
 from rubrika.metrics import metrics_of
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Category
-from rubrika.report.charts import charts
-from rubrika.report.findings import Findings
-from rubrika.report.map import lay_out
-from rubrika.report.study import study
-from rubrika.report.theme import DARK, LIGHT
-from rubrika.report.write import write_report
+from rubrika.report.charts import Chart, palette
+from rubrika.report.report import charts_of, write_report
+from rubrika.report.study import ReportData, lay_out, study
 from rubrika.retrieve.tree import Tree
 
 PLOTS = ("sweep", "reliability", "risk", "sizes", "confusion", "map")
@@ -65,13 +63,13 @@ def report(market: Path, rubrika: Callable[..., Run], tmp_path_factory: pytest.T
     return folder
 
 
-def found(title: str = "кроссовки", methods: tuple[Method, ...] = ()) -> Findings:
+def found(title: str = "кроссовки", methods: tuple[Method, ...] = (), tree: Tree = TREE) -> ReportData:
     vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float16)
     samples = Samples(np.arange(100, 130, dtype=np.uint64), [title] * 30, np.full(30, 7), np.arange(30), vectors)
     evaluation = Evaluation(
         metrics=metrics_of(TRUTH, PREDICTED),
         interval=(0.7, 0.95),
-        hierarchy=hierarchy_of(TRUTH, PREDICTED, TREE),
+        hierarchy=hierarchy_of(TRUTH, PREDICTED, tree),
         selective_risk=SelectiveRisk(0.05, 0.02, 0.8, 0.15, 0.05, 0.01, 0.7),
         rows=30,
         classes=3,
@@ -81,13 +79,20 @@ def found(title: str = "кроссовки", methods: tuple[Method, ...] = ()) -
         seconds={},
         methods=methods,
     )
-    answers = Answers(TRUTH, PREDICTED, SURE, GROUPS, TREE, samples)
+    answers = Answers(TRUTH, PREDICTED, SURE, GROUPS, tree, samples)
     return study(evaluation, answers, Timer())
 
 
-def written(folder: Path, findings: Findings, pictures: PictureFolder | None = None) -> str:
+def points(chart: Chart) -> list[list[tuple[float, float]]]:
+    """What a chart hands to matplotlib: the points of each line."""
+    axes = Figure().add_subplot()
+    chart.plot(axes)
+    return [[tuple(point) for point in line.get_xydata().tolist()] for line in axes.lines]
+
+
+def written(folder: Path, data: ReportData, pictures: PictureFolder | None = None) -> str:
     folder.mkdir(exist_ok=True)
-    return write_report(folder, findings, pictures, Timer(), lambda text: None).read_text(encoding="utf-8")
+    return write_report(folder, data, pictures, Timer()).read_text(encoding="utf-8")
 
 
 def test_numbers_of_the_report_are_those_of_the_command(report: Path) -> None:
@@ -120,21 +125,22 @@ def test_the_page_says_the_split_and_needs_nothing_else(report: Path) -> None:
     split = json.loads((report / "stdout.json").read_text(encoding="utf-8"))["split"]
     assert split["hash"] in page
     assert len(page) < 5_000_000
-    assert {link for link in re.findall(r'(?:src|href)="([^"]*)', page) if not link.startswith("data:")} == set()
+    links = set(re.findall(r'(?:src|href)="([^"]*)', page))
+    # What begins with # is in the page itself.
+    assert {link for link in links if not link.startswith(("data:", "#"))} == set()
     assert set(re.findall(r"https?://[^\"' ]+", page)) == {"http://www.w3.org/2000/svg"}
     assert "<script" not in page
 
 
 @needs_browser
-@pytest.mark.parametrize(("dark", "palette"), [(False, LIGHT), (True, DARK)], ids=["light", "dark"])
-def test_a_browser_shows_every_plot_and_complains_of_nothing(
-    report: Path, tmp_path: Path, dark: bool, palette: dict[str, str]
-) -> None:
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_browser_shows_every_plot_and_complains_of_nothing(report: Path, tmp_path: Path, dark: bool) -> None:
+    shown = palette(dark)
     seen = opened(report / "report.html", tmp_path, dark)
     assert seen.console == []
     assert re.findall(r'<figure id="(\w+)"><svg', seen.document) == list(PLOTS)
-    assert "#{:02x}{:02x}{:02x}".format(*seen.screen.getpixel((1, 1))) == palette["surface"]
-    assert {palette[name] for name in ("ink", "c1", "c2", "c3")} <= colours(seen.screen)
+    assert "#{:02x}{:02x}{:02x}".format(*seen.screen.getpixel((1, 1))) == shown["surface"]
+    assert {shown[name] for name in ("ink", "c1", "c2", "c3")} <= colours(seen.screen)
 
 
 @needs_browser
@@ -177,9 +183,9 @@ def test_other_methods_are_compared_when_there_are_any(tmp_path: Path) -> None:
 def test_an_mlp_shows_how_it_learned(tmp_path: Path) -> None:
     curve = (Epoch(2.0, 0.5), Epoch(1.0, 0.75), Epoch(0.5, 0.7))
     method = Method("MLP on text", 0.81, (0.7, 0.9), 0.78, curve=curve)
-    drawn = charts(found(methods=(method,)))
-    assert "epoch" in drawn["loss"].svg
-    assert "MLP on text: 2, 0.750" in unescape(drawn["learning"].svg)
+    charts = {chart.name: chart for chart in charts_of(found(methods=(method,)))}
+    assert ">epoch<" in charts["loss"].svg()
+    assert points(charts["learning"]) == [[(1, 0.5), (2, 0.75), (3, 0.7)]]
 
 
 def test_titles_cannot_do_harm(tmp_path: Path) -> None:
@@ -188,10 +194,45 @@ def test_titles_cannot_do_harm(tmp_path: Path) -> None:
     assert '<img src="x" onerror="alert(1)">' in unescape(page)
 
 
+def test_categories_cannot_do_harm(tmp_path: Path) -> None:
+    sly = "<script>alert(1)</script>", "\"&'", "$x$\x00"
+    names = ["Обувь->" + sly[0], "Обувь->" + sly[1], sly[2] + "->Чехлы"]
+    tree = Tree([Category(number, f"Все категории->{name}") for number, name in enumerate(names, 1)])
+    page = written(tmp_path / "report", found(tree=tree))
+    assert not re.search("<script|\x00", page)
+    texts = [unescape(text) for text in re.findall("<text[^>]*>([^<]*)</text>", page)]
+    assert {f"{sly[0]}  1", f"{sly[1]}  2"} <= set(texts)
+    assert "$x$" in texts
+
+
+def test_charts_draw_the_numbers_of_the_report() -> None:
+    data = found()
+    charts = {chart.name: chart for chart in charts_of(data)}
+    assert points(charts["sweep"]) == [[(k, 0.85) for k in range(1, 21)], [(k, 0.8) for k in range(1, 21)]]
+    curve, allowed = points(charts["risk"])
+    assert curve == [(point.coverage, point.error) for point in data.risk]
+    assert allowed == [(0, 0.02), (1, 0.02)]
+    # The bin of 4 predictions is too small to be drawn.
+    assert points(charts["reliability"])[0] == [(pytest.approx(0.9), 1.0)]
+    map_points = {point for group in points(charts["map"]) for point in group}
+    assert map_points == {(spot.x, spot.y) for spot in data.map.spots}
+
+
+def test_a_product_on_the_map_has_its_own_title() -> None:
+    data = found()
+    spots = [replace(spot, title=f"товар <{spot.product_id}>") for spot in data.map.spots]
+    chart = charts_of(replace(data, map=replace(data.map, spots=spots)))[-1]
+    shown = re.findall(r'<use [^>]* x="([^"]*)"[^>]*><title>([^<]*)</title></use>', chart.svg())
+    across = {unescape(title).split("\n")[0]: float(x) for x, title in shown}
+    assert len(across) == len(spots)
+    ordered = sorted(spots, key=lambda spot: spot.x)
+    assert sorted(across, key=lambda title: across[title]) == [spot.title for spot in ordered]
+
+
 def test_a_report_without_mistakes_leaves_those_sections_out(tmp_path: Path) -> None:
-    findings = found()
-    perfect = [replace(score, f1=1.0) for score in findings.scores]
-    page = written(tmp_path / "report", replace(findings, pairs=[], scores=perfect))
+    data = found()
+    perfect = [replace(score, f1=1.0) for score in data.scores]
+    page = written(tmp_path / "report", replace(data, pairs=[], scores=perfect))
     assert "The worst categories" not in page
 
 
@@ -255,15 +296,15 @@ def test_a_map_keeps_kinds_together_and_is_the_same_each_time() -> None:
     random = np.random.default_rng(0)
     kinds = np.repeat([0, 1], 40)
     vectors = (np.eye(16)[kinds] + random.normal(0, 0.05, (80, 16))).astype(np.float16)
-    layout = lay_out(vectors, 0)
-    assert layout.how.startswith("t-SNE")
-    assert np.array_equal(layout.places, lay_out(vectors, 0).places)
-    nearest = np.linalg.norm(layout.places[:, None] - layout.places, axis=2) + np.diag(np.full(80, np.inf))
+    how, places = lay_out(vectors, 0)
+    assert how.startswith("t-SNE")
+    assert np.array_equal(places, lay_out(vectors, 0)[1])
+    nearest = np.linalg.norm(places[:, None] - places, axis=2) + np.diag(np.full(80, np.inf))
     assert (kinds[nearest.argmin(axis=1)] == kinds).all()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 19])
 def test_few_products_are_mapped_by_their_principal_components(count: int) -> None:
-    layout = lay_out(np.eye(32, dtype=np.float16)[:count], 0)
-    assert layout.how == "principal components"
-    assert layout.places.shape == (count, 2)
+    how, places = lay_out(np.eye(32, dtype=np.float16)[:count], 0)
+    assert how == "principal components"
+    assert places.shape == (count, 2)

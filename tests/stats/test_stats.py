@@ -16,8 +16,8 @@ from scipy.sparse.csgraph import connected_components
 from rubrika.encode.hashing import features_of
 from rubrika.errors import EncoderError
 from rubrika.products.reader import Reader
-from rubrika.stats.duplicates import near_duplicates
-from rubrika.stats.lengths import Spread, alike, near_pairs, padding_of, sketches_of, tokens_of
+from rubrika.stats.duplicates import alike, near_duplicates, near_pairs, sketches_of
+from rubrika.stats.lengths import Summary, padding_of, tokens_of
 from rubrika.stats.stats import SCRIPTS, Stats, measure, scripts_of
 
 Write = Callable[..., Path]
@@ -53,7 +53,7 @@ def test_lengths_are_counted_in_characters_and_words(write: Write) -> None:
 
 def test_quantiles_are_lengths_that_occur_and_a_histogram_loses_none() -> None:
     lengths = np.random.default_rng(0).lognormal(4, 1, 5_000).astype(np.int64)
-    found = Spread.of(lengths)
+    found = Summary.of(lengths)
     assert found.p90 == np.sort(lengths)[4_499]
     assert sum(found.histogram.counts) + found.histogram.beyond == 5_000
     assert found.histogram.beyond <= 50
@@ -62,7 +62,7 @@ def test_quantiles_are_lengths_that_occur_and_a_histogram_loses_none() -> None:
 
 
 def test_sizes_of_a_long_tail_fall_into_doubling_bins() -> None:
-    found = Spread.doubling(np.array([1, 1, 2, 3, 4, 100])).histogram
+    found = Summary.of(np.array([1, 1, 2, 3, 4, 100]), doubling=True).histogram
     assert found.edges == [1, 2, 4, 8, 16, 32, 64, 128]
     assert found.counts == [2, 2, 1, 0, 0, 0, 1]
 

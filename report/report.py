@@ -1,0 +1,192 @@
+"""Writes the report of an evaluation: report.html, report.json, and every chart as a PNG."""
+
+import json
+from base64 import b64encode
+from collections import Counter
+from dataclasses import replace
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+
+from rubrika.errors import InputError
+from rubrika.eval.heldout import Timer
+from rubrika.eval.methods import SECONDS
+from rubrika.eval.metrics import Score
+from rubrika.products.images import PictureError, PictureFolder, open_picture
+from rubrika.report.charts import (
+    LIGHT,
+    SERIES,
+    WIDTH,
+    Chart,
+    Points,
+    plot_cells,
+    plot_columns,
+    plot_lines,
+    plot_scatter,
+    render,
+)
+from rubrika.report.study import OTHERS, ReportData
+
+PAGE, NUMBERS = "report.html", "report.json"
+# Of fewer predictions the share that is right is mostly chance.
+MIN_BIN = 10
+# Of fewer products F1 says little.
+MIN_PRODUCTS = 5
+WORST = 20
+THUMBNAIL, QUALITY = 96, 70
+
+
+def write_report(folder: Path, data: ReportData, pictures: PictureFolder | None, timer: Timer) -> Path:
+    """Write a report; files of an earlier one are replaced.
+
+    Args:
+        folder: as `report_folder` returns it.
+        data: what it says, but for the stages.
+        pictures: of the products, for the examples.
+        timer: knows the stages.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    with timer.stage("draw the report"):
+        charts = charts_of(data)
+        svgs = {chart.name: chart.svg() for chart in charts}
+        files = {f"{chart.name}.png": chart.png() for chart in charts}
+    data, evaluation = replace(data, stages=tuple(timer.stages)), data.evaluation
+    page = render(
+        "report.html",
+        svgs,
+        title="Evaluation",
+        data=data,
+        evaluation=evaluation,
+        method_notes=[evaluation.rehearsed.said(), SECONDS] if evaluation.rehearsed else [SECONDS],
+        worst=worst(data.scores),
+        thumbnails={
+            example.product_id: thumbnail(pictures, example.product_id)
+            for example in chain.from_iterable(pair.examples for pair in data.pairs)
+        },
+        min_bin=MIN_BIN,
+        min_products=MIN_PRODUCTS,
+    )
+    files[NUMBERS] = (json.dumps(data.to_dict(), ensure_ascii=False, indent=1) + "\n").encode()
+    files[PAGE] = page.encode()
+    try:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise InputError(f"{folder}: the report cannot be written ({error.strerror}); choose another folder") from None
+    return folder / PAGE
+
+
+def worst(scores: list[Score]) -> list[Score]:
+    """The categories with the lowest F1, of those with enough products where there are any."""
+    enough = [score for score in scores if score.products >= MIN_PRODUCTS] or scores
+    wrong = [score for score in enough if score.f1 < 1]
+    return sorted(wrong, key=lambda score: (score.f1, -score.products, score.category_id))[:WORST]
+
+
+def thumbnail(pictures: PictureFolder | None, product_id: int) -> dict[str, str | int] | None:
+    """The picture of a product as a part of the page; None where there is none that can be used."""
+    path = pictures.find(product_id) if pictures else None
+    if path is None:
+        return None
+    try:
+        picture = open_picture(path, THUMBNAIL)
+    except PictureError:
+        return None
+    stream = BytesIO()
+    picture.save(stream, "WEBP", quality=QUALITY)
+    source = f"data:image/webp;base64,{b64encode(stream.getvalue()).decode()}"
+    return {"source": source, "width": picture.width, "height": picture.height}
+
+
+def charts_of(data: ReportData) -> list[Chart]:
+    """All charts that there is something for."""
+    charts = [*_learning(data), _sweep(data), _reliability(data), _risk(data), _sizes(data)]
+    if data.confusion.categories:
+        charts.append(_confusion(data))
+    return [*charts, _map(data)] if data.map.spots else charts
+
+
+def _learning(data: ReportData) -> list[Chart]:
+    curves = {method.name: method.curve for method in data.evaluation.methods if method.curve}
+    epochs = {name: range(1, len(curve) + 1) for name, curve in curves.items()}
+    loss = {name: (epochs[name], [epoch.loss for epoch in curve]) for name, curve in curves.items()}
+    f1 = {name: (epochs[name], [epoch.weighted_f1 for epoch in curve]) for name, curve in curves.items()}
+    charts = [
+        Chart("loss", "Loss of the MLPs", lambda axes: plot_lines(axes, loss, "epoch", "mean loss")),
+        Chart("learning", "Weighted F1 of the MLPs", lambda axes: plot_lines(axes, f1, "epoch", "weighted F1")),
+    ]
+    return charts if curves else []
+
+
+def _sweep(data: ReportData) -> Chart:
+    sweep = data.evaluation.sweep
+    top_k = [point.top_k for point in sweep]
+    lines = {
+        "weighted vote": (top_k, [point.weighted for point in sweep]),
+        "plain mode": (top_k, [point.mode for point in sweep]),
+    }
+    x = "top_k, how many neighbours vote"
+    return Chart("sweep", "Weighted F1 by top_k", lambda axes: plot_lines(axes, lines, x, "weighted F1"))
+
+
+def _reliability(data: ReportData) -> Chart:
+    bins = [each for each in data.reliability if each.products >= MIN_BIN] or data.reliability
+    lines: dict[str, Points] = {
+        "predictions": ([each.confidence for each in bins], [each.accuracy for each in bins]),
+        "perfectly calibrated": ([0, 1], [0, 1]),
+    }
+    return Chart(
+        "reliability",
+        "Accuracy by confidence",
+        lambda axes: plot_lines(
+            axes, lines, "confidence", "share that is right", "{x:.0%}", "{x:.0%}", "perfectly calibrated"
+        ),
+    )
+
+
+def _risk(data: ReportData) -> Chart:
+    lines: dict[str, Points] = {
+        "errors": ([point.coverage for point in data.risk], [point.error for point in data.risk]),
+        "allowed": ([0, 1], [data.evaluation.selective_risk.max_error] * 2),
+    }
+    x, y = "coverage: the surest share of the predictions", "share that is wrong"
+    title = "Errors among the surest predictions"
+    return Chart("risk", title, lambda axes: plot_lines(axes, lines, x, y, "{x:.0%}", "{x:.1%}", "allowed"))
+
+
+def _sizes(data: ReportData) -> Chart:
+    names, values = [size.name for size in data.sizes], [size.f1 for size in data.sizes]
+    x = "products that a category was learned from"
+    return Chart("sizes", "F1 by category size", lambda axes: plot_columns(axes, names, values, x, "mean F1"))
+
+
+def _confusion(data: ReportData) -> Chart:
+    paths = [data.levels(category) for category in data.confusion.categories]
+    # Leaves, with the name above where several are alike.
+    alike = Counter(path[-1] for path in paths)
+    names = [" · ".join(path[-2:] if alike[path[-1]] > 1 else path[-1:]) for path in paths]
+    title, height = "Confusion of the worst pairs", 0.5 + 0.26 * len(names)
+    return Chart("confusion", title, lambda axes: plot_cells(axes, names, data.confusion.counts), height)
+
+
+def _map(data: ReportData) -> Chart:
+    sizes = Counter(spot.group for spot in data.map.spots)
+    # The others come first, so that they are drawn below.
+    names = sorted(sizes, key=lambda name: (name != OTHERS, -sizes[name], name))
+    spots = sorted(data.map.spots, key=lambda spot: names.index(spot.group))
+    groups: dict[str, Points] = {
+        name.replace("->", " › "): (
+            [spot.x for spot in spots if spot.group == name],
+            [spot.y for spot in spots if spot.group == name],
+        )
+        for name in names
+    }
+    colours = [LIGHT["line"], *SERIES] if OTHERS in sizes else SERIES
+    hover = [f"{spot.title}\n{data.label(spot.category_id)}" for spot in spots]
+    title = "Map of the embedding"
+    return Chart("map", title, lambda axes: plot_scatter(axes, groups, colours[: len(names)]), WIDTH, hover)
