@@ -71,7 +71,7 @@ class Index:
     """An index folder, or one whose points are on a Qdrant server.
 
     Open it with `Index.open`, best in a `with` block: while it is open, no other process can read or change points that
-    are in the folder. After `close`, the next call opens it again. Whatever goes wrong is a RubrikaError of one sentence.
+    are in the folder. After `close`, the next call opens it again. What goes wrong is a RubrikaError of one sentence.
     """
 
     def __init__(self, at: Location, progress: Progress | None = None) -> None:
