@@ -1,4 +1,4 @@
-"""Rubrika tells a marketplace which category a product belongs to, by the labelled products most like it."""
+"""Rubrika predicts a product's category from its most similar labelled products."""
 
 from typing import TYPE_CHECKING
 

@@ -1,156 +1,81 @@
-"""Rubrika from Python: an index of labelled products, with every operation as a method."""
+"""Rubrika from Python: an index of labelled products, with every operation of the command line as a method."""
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
+from rubrika import __version__
 from rubrika.encode.text import Backend
-from rubrika.errors import InputError, RubrikaError
-from rubrika.index.folder import Choice, completed, has_index
+from rubrika.errors import ParameterError
+from rubrika.files import check_place, report_folder
+from rubrika.index.folder import Choice, Staleness, has_index, staleness, writing
 from rubrika.index.folder import Index as Opened
-from rubrika.index.location import Location
-from rubrika.index.manifest import MAX_ERROR
-from rubrika.ingest.ingest import ingest
+from rubrika.index.location import CACHE, Location
+from rubrika.index.manifest import IMAGE, MAX_ERROR, Manifest
+from rubrika.ingest.ingest import ingest, write_rejects
+from rubrika.ingest.maintain import Checked, Deleted, Relabelled, Relearned, check, delete, relabel, relearn
+from rubrika.ingest.move import Moved, move_index
 from rubrika.ingest.write import IngestReport
-from rubrika.products.images import PictureFolder
-from rubrika.products.product import Products
-from rubrika.products.row import MAX_ID, shown_id
-from rubrika.progress import Progress
+from rubrika.inputs import (
+    Vote,
+    choice_of,
+    count_of,
+    ids_of,
+    location_of,
+    paths_of,
+    pictures_of,
+    product_id_of,
+    products_of,
+    query_of,
+)
+from rubrika.products.reader import Reader
+from rubrika.progress import Progress, Silent
+from rubrika.retrieve.audit import AuditReport, write_audit
 from rubrika.retrieve.classify import classify
-from rubrika.retrieve.predictions import Predictions, checked, collect
-from rubrika.retrieve.search import Neighbour, neighbours
-from rubrika.store.connection import Connection
+from rubrika.retrieve.explain import Explanation, explain
+from rubrika.retrieve.predictions import ClassifyReport, Predictions, checked, classify_file, collect, redecide
+from rubrika.retrieve.search import Neighbours, Query, neighbours
+from rubrika.store.connection import ServerOptions
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-if TYPE_CHECKING:
-    Source = str | Path | Sequence[str | Path] | pd.DataFrame
-
-Vote = Literal["joint", "text", "image", "late"]
+    from rubrika.eval.evaluate import Evaluation
+    from rubrika.eval.tune import Tuned
+    from rubrika.inputs import Files, Source
 
 
-def products_of(given: "Source", labelled: bool) -> Products:
-    """Products of a parquet file, of several, or of a DataFrame.
+@dataclass(frozen=True)
+class Info:
+    """What is in an index: its manifest, how many products and categories it has, and what came since it learned."""
 
-    Args:
-        given: one of these.
-        labelled: whether every row must carry a category.
+    folder: Path
+    manifest: Manifest
+    products: int
+    categories: int
+    staleness: Staleness | None
 
-    Raises:
-        InputError: it is something else.
-    """
-    import pandas as pd
-
-    if isinstance(given, pd.DataFrame):
-        from rubrika.products.reader import Frame
-
-        return Frame(given, labelled)
-    from rubrika.products.reader import Reader
-
-    files = [given] if isinstance(given, str | os.PathLike) else given
-    if not isinstance(files, Sequence) or not files or not all(isinstance(file, str | os.PathLike) for file in files):
-        raise InputError(
-            f"products are the path of a parquet file, a list of paths, or a DataFrame, not {type(given).__name__}"
-        )
-    return Reader([Path(file) for file in files], labelled)
-
-
-def pictures_of(images: str | Path | None) -> PictureFolder | None:
-    """The pictures of a folder, if one is given."""
-    return PictureFolder.scan(Path(images)) if images else None
-
-
-def asked_of(product_id: int | None, title: str | None, image: str | Path | None) -> int | str | Path:
-    """The one thing that neighbours are asked of.
-
-    Raises:
-        RubrikaError: none or several were given, or one is not what it should be.
-    """
-    if sum(each is not None for each in (product_id, title, image)) != 1:
-        raise RubrikaError("give one of product_id, title and image")
-    if image is not None:
-        if not isinstance(image, str | os.PathLike):
-            raise RubrikaError(f"image is the path of a picture, not {type(image).__name__}")
-        return Path(image)
-    if title is not None:
-        if not isinstance(title, str):
-            raise RubrikaError(f"title is a text, not {type(title).__name__}")
-        return title
-    if not isinstance(product_id, Integral) or isinstance(product_id, bool) or not 0 <= product_id <= MAX_ID:
-        raise RubrikaError(f"product_id is a whole number from 0 to {MAX_ID}, not {shown_id(product_id)}")
-    return int(product_id)
-
-
-def whole(name: str, value: int | None) -> int | None:
-    """A number of neighbours, where one was given.
-
-    Raises:
-        RubrikaError: it is no whole number from 1.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise RubrikaError(f"{name} is a whole number, not {value}")
-    if value < 1:
-        raise RubrikaError(f"{name} is at least 1, not {value}")
-    return int(value)
-
-
-def server_of(url: str | None, collection: str | None, api_key: str | None) -> Connection | None:
-    """The server that was asked for, if any."""
-    if collection and not url:
-        raise RubrikaError(f"collection {collection} is on a server; say which with url")
-    return Connection(url, collection or "products", api_key, assumed=not collection) if url else None
-
-
-def choice_of(
-    folder: Path,
-    text: str | None,
-    image: str | None,
-    backend: Backend,
-    vote: Vote | None,
-    pictures: bool,
-) -> Choice:
-    """What was asked for of an index; with pictures and no word on their encoder, the best that can be had here.
-
-    Args:
-        folder: of the index, which may be there already.
-        text: names the text encoder.
-        image: names the picture encoder.
-        backend: of a pretrained text encoder.
-        vote: whose neighbours vote.
-        pictures: whether there is a folder of them.
-
-    Raises:
-        RubrikaError: something of it needs pictures, or there is no such vote or backend.
-    """
-    if vote not in (None, *get_args(Vote)):
-        raise RubrikaError(f"vote is one of {', '.join(get_args(Vote))}, not {vote}")
-    if backend not in get_args(Backend):
-        raise RubrikaError(f"backend is one of {', '.join(get_args(Backend))}, not {backend}")
-    if not pictures and (image or vote in ("image", "late")):
-        asked = "image_encoder" if image else f"vote={vote!r}"
-        raise RubrikaError(f"{asked} needs images, the folder of the pictures")
-    return completed(Choice(text, image, backend, vote), folder, pictures)
-
-
-CACHE = "~/.cache/rubrika"
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `rubrika info --json` prints them."""
+        return asdict(self.manifest) | {
+            "products": self.products,
+            "categories": self.categories,
+            "since_learning": asdict(self.staleness) if self.staleness else None,
+            "rubrika": __version__,
+        }
 
 
 class Index:
     """An index folder, or one whose points are on a Qdrant server.
 
-    Open it with `Index.open`, best in a `with` block: as long as its points are in the folder, no other process can
-    read or change them while it is open. After `close`, the next call opens it again.
+    Open it with `Index.open`, best in a `with` block: while it is open, no other process can read or change points that
+    are in the folder. After `close`, the next call opens it again. What goes wrong is a RubrikaError of one sentence.
     """
 
-    def __init__(self, folder: Path, cache: Path, server: Connection | None, api_key: str | None) -> None:
-        self._at = Location(folder, server, cache, api_key)
+    def __init__(self, at: Location, progress: Progress | None = None) -> None:
+        self._at, self._progress = at, progress or Silent()
         self._opened: Opened | None = None
 
     @classmethod
@@ -162,23 +87,24 @@ class Index:
         collection: str | None = None,
         api_key: str | None = None,
         cache: str | Path = CACHE,
+        progress: Progress | None = None,
     ) -> "Index":
         """Open an index; where there is none yet, the first `ingest` makes it.
 
         Args:
             folder: the index folder, with the manifest and the encoders also when a server has the points.
-            url: of a Qdrant server that has the points, or shall have those of a new index; left out: where the index
+            url: of a Qdrant server that has the points, or shall have those of a new index; default: where the index
                 says, and for a new one the folder.
-            collection: on that server, by default `products`.
-            api_key: of the server, by default the environment's QDRANT_API_KEY.
+            collection: on that server; default: `products`.
+            api_key: of the server; default: the environment's QDRANT_API_KEY.
             cache: a folder for vectors of pretrained encoders.
+            progress: shows how far an operation is.
 
         Raises:
             IndexFolderError: what is there is damaged, or was made by a newer Rubrika.
             StoreError: another process holds the points, or the server cannot be reached.
         """
-        key = api_key or os.environ.get("QDRANT_API_KEY") or None
-        index = cls(Path(folder), Path(cache).expanduser(), server_of(url, collection, key), key)
+        index = cls(location_of(folder, url, collection, api_key, cache), progress)
         if has_index(index._at.folder):
             index._index()
         return index
@@ -193,47 +119,44 @@ class Index:
         backend: Backend = "torch",
         vote: Vote | None = None,
         image_url: str | None = None,
+        rejects: str | Path | None = None,
         strict: bool = False,
         delete_missing: bool = False,
-        progress: Progress | None = None,
     ) -> IngestReport:
         """Put labelled products into the index, learning its encoder first when it is new.
 
-        The index remembers files, so that `rubrika learn` and `rubrika check` find the texts again. A DataFrame leaves
-        nothing to remember: to learn again, save it as parquet and name that file.
-
         Args:
             products: the path of a parquet file, a list of paths, or a DataFrame, with the columns of docs/data.md;
-                in a DataFrame `text_fields` may hold dictionaries.
+                in a DataFrame `text_fields` may hold dictionaries. An index remembers files, not DataFrames.
             images: the folder of their pictures, each named by its product_id.
-            text_encoder: for a new index, `learned` by default; else as `rubrika ingest --text-encoder` takes it.
-            image_encoder: for a new index with pictures; by default the best that can be had here.
+            text_encoder: of a new index: `learned` (default), `rubert`, a model's name or folder.
+            image_encoder: of a new index with pictures; default: the best that is installed.
             backend: runs a pretrained text encoder.
-            vote: for a new index, whose neighbours vote.
+            vote: of a new index: whose neighbours vote.
             image_url: where the folder of pictures is served, for Qdrant's web UI.
-            strict: fail at the first row that would be set aside.
+            rejects: a parquet file for rejected rows, which are also in the report.
+            strict: fail at the first row that would be rejected.
             delete_missing: delete products of which `products` has no row, good or bad.
-            progress: where to show how far it is.
-
-        Returns:
-            What became of every row; those set aside are in `rejects`, with their place and reason.
-
-        Raises:
-            RubrikaError: in one sentence, what cannot be read, learned, or written.
         """
-        given, pictures = products_of(products, labelled=True), pictures_of(images)
-        choice = choice_of(self._at.folder, text_encoder, image_encoder, backend, vote, pictures is not None)
+        source, pictures, note = products_of(products, labelled=True), pictures_of(images), self._progress.note
+        choice = choice_of(text_encoder, image_encoder, backend, vote, pictures is not None, self._at.folder, note)
+        if rejects:
+            # Known before the work.
+            check_place(Path(rejects))
         self.close()
-        return ingest(
+        report = ingest(
             self._at,
-            given,
+            source,
             pictures=pictures,
             choice=choice,
             image_url=image_url,
             strict=strict,
             delete_missing=delete_missing,
-            progress=progress,
+            progress=self._progress,
         )
+        if rejects and report.rejects:
+            write_rejects(report.rejects, Path(rejects))
+        return report
 
     def classify(
         self,
@@ -243,25 +166,51 @@ class Index:
         top_k: int | None = None,
         max_error: float = MAX_ERROR,
     ) -> Predictions:
-        """Predict the category of every product; they are held in memory, some 400 bytes a product.
+        """Predict the category of every product, in memory: some 400 bytes a product.
 
         Args:
-            products: as for `ingest`; labels are not looked at, and need not be there.
+            products: as for `ingest`; labels are not needed.
             images: the folder of their pictures.
-            top_k: how many neighbours vote, by default what the index says.
-            max_error: the part of automatic answers that may be wrong.
-
-        Raises:
-            RubrikaError: in one sentence, what cannot be read or searched.
+            top_k: how many hits vote; default: the index's setting.
+            max_error: the maximum error rate among automatic decisions.
         """
-        count, bound = whole("top_k", top_k), checked(max_error)
-        given = products_of(products, labelled=False)
-        given.check()
-        found = self._index()
-        vote = found.manifest.vote
-        vote = replace(vote, top_k=count or vote.top_k)
-        run = classify(found, given, pictures_of(images), count, bound)
-        return collect(run, found.manifest.calibration, vote)
+        count, bound = count_of("top_k", top_k), checked(max_error)
+        source = products_of(products, labelled=False)
+        source.check()
+        index = self._index()
+        vote = replace(index.manifest.vote, top_k=count or index.manifest.vote.top_k)
+        batches = classify(index, source, pictures_of(images), count, bound)
+        return collect(batches, index.manifest.calibration, vote)
+
+    def classify_file(
+        self,
+        file: str | Path,
+        output: str | Path = "result.parquet",
+        images: str | Path | None = None,
+        *,
+        details: str | Path | None = None,
+        rejects: str | Path | None = None,
+        top_k: int | None = None,
+        max_error: float = MAX_ERROR,
+        level: int | None = None,
+    ) -> ClassifyReport:
+        """Predict the category of every product of a file, batch by batch, into `output` and `details`.
+
+        Args:
+            file: a parquet file.
+            output: where predictions go: one row an input row, in its order.
+            images: the folder of the products' pictures.
+            details: where confidence, alternatives and neighbours go.
+            rejects: where unreadable rows go; default: beside `output`.
+            top_k: how many hits vote; default: the index's setting.
+            max_error: the maximum error rate among automatic decisions.
+            level: predict at this level of the tree, 1 being the top; default: the leaf.
+        """
+        count, bound = count_of("top_k", top_k), checked(max_error)
+        pictures = pictures_of(images)
+        paths = [Path(output), *(None if path is None else Path(path) for path in (details, rejects))]
+        opened = self._index
+        return classify_file(opened, Path(file), *paths, pictures, count, bound, level, self._progress)
 
     def neighbours(
         self,
@@ -271,7 +220,8 @@ class Index:
         image: str | Path | None = None,
         top_k: int = 10,
         vector: str | None = None,
-    ) -> list[Neighbour]:
+        page: bool = False,
+    ) -> Neighbours:
         """The labelled products most like one, best first; a stored product itself is left out.
 
         Args:
@@ -279,13 +229,266 @@ class Index:
             title: of any product.
             image: the path of a picture.
             top_k: how many.
-            vector: the named vector to go by: text, image or joint; by default image for a picture, else text.
-
-        Raises:
-            RubrikaError: not one of the three was given, or it cannot be found.
+            vector: the named vector that is compared: text, image or joint; default: image for a picture, else text.
+            page: whether to say where the server's web UI shows them.
         """
-        asked, count = asked_of(product_id, title, image), whole("top_k", top_k) or 1
-        return neighbours(self._index(), asked, vector, count)
+        query, count = query_of(product_id, title, image), count_of("top_k", top_k) or 1
+        hits = neighbours(self._index(), query, vector, count)
+        return Neighbours(hits, self._index().dashboard(product_id) if page else None)
+
+    def explain(
+        self,
+        product_id: int | None = None,
+        *,
+        title: str | None = None,
+        image: str | Path | None = None,
+        top_k: int | None = None,
+    ) -> Explanation:
+        """What a prediction rests on: the vote, the supporting neighbours, and the words that mattered.
+
+        Args:
+            product_id: of a stored product; or give a title, a picture, or both.
+            title: of any product.
+            image: the path of its picture.
+            top_k: how many hits vote; default: the index's setting.
+        """
+        if (product_id is None) == (title is None and image is None):
+            raise ParameterError("give `product_id`, or `title` and `image`, one of them or both")
+        count, index = count_of("top_k", top_k), self._index()
+        if product_id is not None:
+            return explain(index, Query.of_product(index, product_id_of(product_id)), count)
+        return explain(index, Query.described(index, title or "", None if image is None else Path(image)), count)
+
+    def audit(
+        self, output: str | Path = "audit.parquet", duplicates: str | Path | None = None, limit: int = 20
+    ) -> AuditReport:
+        """Find labelled products that their neighbours contradict, the surest first.
+
+        Args:
+            output: where these label issues go.
+            duplicates: where near duplicates with different categories go.
+            limit: how many rows of each table to keep in the report.
+        """
+        pairs = None if duplicates is None else Path(duplicates)
+        return write_audit(self._index, Path(output), pairs, limit, self._progress)
+
+    @staticmethod
+    def decide(details: str | Path, max_error: float = MAX_ERROR, output: str | Path | None = None) -> dict[str, int]:
+        """Decide anew, at another maximum error rate, which saved predictions are automatic.
+
+        Args:
+            details: a file that `classify_file` wrote.
+            max_error: the maximum error rate among automatic decisions.
+            output: where it goes; default: in place of `details`.
+
+        Returns:
+            How many products got each decision.
+        """
+        return dict(sorted(redecide(Path(details), Path(output or details), checked(max_error)).items()))
+
+    @staticmethod
+    def evaluate(
+        files: "Files",
+        images: str | Path | None = None,
+        *,
+        text_encoder: str | None = None,
+        image_encoder: str | None = None,
+        backend: Backend = "torch",
+        vote: Vote | None = None,
+        holdout: float = 0.1,
+        group_by: str | None = None,
+        stratify: bool = False,
+        top_k: int | None = None,
+        max_error: float = MAX_ERROR,
+        seed: int = 0,
+        methods: str | None = None,
+        protocol: str | None = None,
+        report: str | Path | None = None,
+        url: str | None = None,
+        collection: str | None = None,
+        api_key: str | None = None,
+        cache: str | Path = CACHE,
+        progress: Progress | None = None,
+    ) -> "Evaluation":
+        """How good predictions are: holds products out, learns from the others, and classifies those held out.
+
+        Args:
+            files: parquet files of labelled products.
+            images: the folder of their pictures.
+            text_encoder: as for `ingest`, like `image_encoder`, `backend` and `vote`.
+            image_encoder: encodes pictures.
+            backend: runs a pretrained text encoder.
+            vote: whose neighbours vote.
+            holdout: the part of the products held out.
+            group_by: hold out whole groups: rows alike in this column.
+            stratify: hold out the same part of every category.
+            top_k: how many hits vote.
+            max_error: the maximum error rate among automatic decisions.
+            seed: chooses what is drawn at random.
+            methods: other methods to compare with: `all`, or names separated by commas.
+            protocol: measure as another study did: `kazanexpress`.
+            report: a folder for a page with charts and all numbers.
+            url: of a server that has the points meanwhile, in a collection that is deleted in the end.
+            collection: what the name of that collection begins with.
+            api_key: of the server; default: the environment's QDRANT_API_KEY.
+            cache: a folder for vectors of pretrained encoders.
+            progress: shows how far it is.
+        """
+        from rubrika.eval.evaluate import PROTOCOLS, evaluate
+        from rubrika.eval.heldout import Timer
+        from rubrika.eval.methods import chosen_methods
+        from rubrika.report.report import write_report
+        from rubrika.report.study import MAPPED, study
+
+        progress = progress or Silent()
+        at = location_of("", url, collection or ("rubrika" if url else None), api_key, cache)
+        names = chosen_methods(methods) if methods is not None else ()
+        # Before the work: a folder that cannot be written is known at once.
+        folder = report_folder(Path(report)) if report else None
+        pictures, timer = pictures_of(images), Timer(memory=report is not None)
+        result = evaluate(
+            Reader(paths_of(files), labelled=True, group_by=group_by),
+            cache=at.cache,
+            pictures=pictures,
+            choice=choice_of(text_encoder, image_encoder, backend, vote, pictures is not None, None, progress.note),
+            holdout=holdout,
+            seed=seed,
+            stratify=stratify,
+            top_k=count_of("top_k", top_k),
+            max_error=checked(max_error),
+            server=at.server,
+            progress=progress,
+            sampled=MAPPED if folder else None,
+            timer=timer,
+            methods=names,
+            rules=PROTOCOLS[protocol] if protocol else None,
+            note=progress.note,
+        )
+        if folder and result.answers:
+            page = write_report(folder, study(result, result.answers, timer), pictures, timer, progress.note)
+            progress.note(f"report: {page}")
+        return result
+
+    def tune(
+        self,
+        files: "Files",
+        images: str | Path | None = None,
+        *,
+        holdout: float = 0.1,
+        group_by: str | None = None,
+        max_error: float = MAX_ERROR,
+        seed: int = 0,
+    ) -> "Tuned":
+        """Choose on held-out products how the index votes and when it is sure, and keep both in the index.
+
+        Args:
+            files: parquet files of labelled products.
+            images: the folder of their pictures, needed when the index has picture vectors.
+            holdout: the part of the products held out.
+            group_by: hold out whole groups: rows alike in this column.
+            max_error: the maximum error rate among automatic decisions.
+            seed: chooses what is drawn at random.
+        """
+        from rubrika.eval.tune import tune
+
+        folder = self._at.folder
+        manifest = Manifest.read(folder)
+        if IMAGE in manifest.vectors and images is None:
+            raise ParameterError(f"{folder} has picture vectors: say with `images` where the pictures are")
+        self.close()
+        with writing(folder, "tune"):
+            result = tune(
+                Reader(paths_of(files), labelled=True, group_by=group_by),
+                Choice.of(manifest),
+                cache=self._at.cache,
+                pictures=pictures_of(images),
+                holdout=holdout,
+                seed=seed,
+                max_error=checked(max_error),
+                progress=self._progress,
+            )
+            vote = replace(result.vote, newcomer_bonus=manifest.vote.newcomer_bonus)
+            replace(Manifest.read(folder), vote=vote, calibration=result.calibration).write(folder)
+        return result
+
+    def learn(self, files: "Files" = ()) -> Relearned:
+        """Learn the encoders again from all products in the index, and switch over when that has succeeded.
+
+        Args:
+            files: where the products' texts are; default: the files that were ingested.
+        """
+        self.close()
+        return relearn(self._at, paths_of(files) if files else (), progress=self._progress)
+
+    def delete(self, products: "int | str | Path | Sequence[int | str | Path]") -> Deleted:
+        """Delete products.
+
+        Args:
+            products: product ids, or parquet files with a column product_id.
+        """
+        several = [products] if isinstance(products, Integral | str | os.PathLike) else list(products)
+        ids = [id for each in several for id in ids_of(each)]
+        self.close()
+        return delete(self._at, list(dict.fromkeys(ids)))
+
+    def relabel(self, source: int, target: int, path: str | None = None) -> Relabelled:
+        """Move all products of a category to another one; with the same id twice, give it another name.
+
+        Args:
+            source: the id of the category that products leave.
+            target: the id of the category they get.
+            path: the full path of the target, when it is new or gets another name.
+        """
+        self.close()
+        return relabel(self._at, source, target, path)
+
+    def check(
+        self,
+        files: "Files" = (),
+        images: str | Path | None = None,
+        *,
+        repair: bool = False,
+    ) -> Checked:
+        """Read the whole index and say what is wrong with it.
+
+        Args:
+            files: files to compare with; default: those that were ingested.
+            images: the folder of the products' pictures, to repair from.
+            repair: write what is damaged anew from those files.
+        """
+        self.close()
+        return check(self._at, paths_of(files) if files else (), pictures_of(images), repair)
+
+    def push(
+        self,
+        url: str,
+        collection: str | None = None,
+        *,
+        options: ServerOptions | None = None,
+        alias: str | None = None,
+    ) -> Moved:
+        """Move the points to a Qdrant server; run it again if it was interrupted, or to search otherwise.
+
+        Args:
+            url: the server.
+            collection: on that server; default: `products`.
+            options: how a new collection is laid out, and how it is searched from now on.
+            alias: a second name, switched to the collection once all products are there.
+        """
+        self.close()
+        at = location_of(self._at.folder, url, collection, self._at.api_key, self._at.cache)
+        return move_index(at, self._progress, options or ServerOptions(), alias)
+
+    def pull(self) -> Moved:
+        """Bring the points back from the server into the folder."""
+        self.close()
+        return move_index(replace(self._at, server=None), self._progress)
+
+    def info(self) -> Info:
+        """What is in the index: products, categories, vectors and how they vote."""
+        index = self._index()
+        counts = index.store.count(), len(index.store.facet("category_id"))
+        return Info(self._at.folder, index.manifest, *counts, staleness(index))
 
     def close(self) -> None:
         """Let other processes in."""

@@ -1,66 +1,502 @@
-"""The command line: which commands there are, and what becomes of an error; each command is a file in `commands/`."""
+"""The command line: options in, one operation of `api.Index`, and a table or one JSON object out."""
 
+import json
 import os
+import re
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rubrika.commands import (
-    audit,
-    check,
-    classify,
-    decide,
-    edit,
-    evaluate,
-    explain,
-    info,
-    ingest,
-    learn,
-    move,
-    neighbours,
-    sample,
-    stats,
-    train,
-    tune,
-)
-from rubrika.errors import RubrikaError
+from rubrika import display
+from rubrika import options as opt
+from rubrika.errors import ParameterError, RubrikaError
+
+if TYPE_CHECKING:
+    from rubrika.api import Index
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Tells which category a product belongs to, by the labelled products most like it.",
+    help="Predicts a product's category from its most similar labelled products.",
 )
+training = typer.Typer(name="train", no_args_is_help=True, help="Fine-tune transformers for your categories.")
+app.add_typer(training)
 
-app.command()(sample.sample)
-app.command()(ingest.ingest)
-app.command()(classify.classify)
-app.command()(decide.decide)
-app.command()(evaluate.evaluate)
-app.command()(tune.tune)
-app.command()(neighbours.neighbours)
-app.command()(explain.explain)
-app.command()(audit.audit)
-app.command()(stats.stats)
-app.command()(info.info)
-app.command()(edit.delete)
-app.command()(edit.relabel)
-app.command()(learn.learn)
-app.command()(check.check)
-app.command()(move.push)
-app.command()(move.pull)
-app.add_typer(train.app)
+# What a protocol fixes by itself.
+FIXED = ("holdout", "group_by", "stratify", "top_k", "seed")
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
+    products: Annotated[int, typer.Option("--products", min=300, max=1_000_000, help="How many products.")] = 3_000,
+    seed: opt.Seed = 0,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Write a small made-up marketplace: train.parquet, test.parquet, and drawn pictures."""
+    from dataclasses import asdict
+
+    from rubrika.sample import write_sample
+
+    summary = write_sample(folder, seed=seed, products=products)
+    _print(asdict(summary), as_json, lambda: display.format_sample(folder, summary))
+
+
+@app.command()
+def ingest(
+    files: opt.Files,
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    images: opt.Images = None,
+    image_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where that folder is served, for the web UI.")
+    ] = None,
+    text_encoder: opt.TextEncoder = None,
+    image_encoder: opt.ImageEncoder = None,
+    backend: opt.Backend = "torch",
+    vote: opt.Vote = None,
+    cache: opt.Cache = opt.CACHE,
+    rejects: opt.Rejects = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail at the first row that would be rejected.")] = False,
+    delete_missing: Annotated[
+        bool, typer.Option("--delete-missing", help="Delete products of which these files have no row.")
+    ] = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Put labelled products into the index, learning its encoder first when it is new."""
+    report = _index(index, url, collection, cache).ingest(
+        files,
+        images,
+        text_encoder=text_encoder,
+        image_encoder=image_encoder,
+        backend=backend,
+        vote=vote,
+        image_url=image_url,
+        rejects=rejects,
+        strict=strict,
+        delete_missing=delete_missing,
+    )
+    _print(report.to_dict(), as_json, lambda: display.format_ingest(index, report))
+
+
+@app.command()
+def classify(
+    file: Annotated[Path, typer.Argument(help="A parquet file of products.", metavar="FILE")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the predictions go.")] = Path("result.parquet"),
+    details: Annotated[Path | None, typer.Option(help="Where confidence, alternatives and neighbours go.")] = None,
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    images: opt.Images = None,
+    cache: opt.Cache = opt.CACHE,
+    top_k: opt.TopK = None,
+    max_error: opt.MaxError = opt.MAX_ERROR,
+    level: Annotated[
+        int | None, typer.Option(min=1, help="Predict at this level of the tree, 1 being the top. [default: the leaf]")
+    ] = None,
+    rejects: opt.Rejects = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Predict the category of every product of a parquet file."""
+    report = _index(index, url, collection, cache).classify_file(
+        file, output, images, details=details, rejects=rejects, top_k=top_k, max_error=max_error, level=level
+    )
+    _print(report.to_dict(), as_json, lambda: display.format_classify(report))
+
+
+@app.command()
+def decide(
+    details: Annotated[Path, typer.Argument(metavar="FILE", help="What `classify --details` wrote.")],
+    max_error: opt.MaxError = opt.MAX_ERROR,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where it goes. [default: FILE]")] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Decide anew which saved predictions are automatic, without searching again."""
+    from rubrika.api import Index
+
+    counts = Index.decide(details, max_error, output)
+    _print(counts, as_json, lambda: display.format_decisions(output or details, counts))
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    file: opt.Files,
+    images: opt.Images = None,
+    text_encoder: opt.TextEncoder = None,
+    image_encoder: opt.ImageEncoder = None,
+    backend: opt.Backend = "torch",
+    vote: opt.Vote = None,
+    cache: opt.Cache = opt.CACHE,
+    holdout: opt.Holdout = 0.1,
+    group_by: opt.GroupBy = None,
+    stratify: Annotated[bool, typer.Option("--stratify", help="Hold out the same part of every category.")] = False,
+    top_k: opt.TopK = None,
+    max_error: opt.MaxError = opt.MAX_ERROR,
+    url: opt.Url = None,
+    collection: Annotated[
+        str | None, typer.Option(help="What the name of the server's temporary collection begins with.")
+    ] = None,
+    seed: opt.Seed = 0,
+    report: opt.Report = None,
+    methods: opt.Methods = None,
+    protocol: opt.Protocol = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Measure how good the predictions are, on products held out from the files."""
+    from rubrika.api import Index
+
+    if protocol and (given := [name for name in FIXED if _is_given(context, name)]):
+        options = ", ".join(f"`{name}`" for name in given)
+        raise ParameterError(f"`protocol` {protocol} fixes the split and the vote itself; leave out {options}")
+    result = Index.evaluate(
+        file,
+        images,
+        text_encoder=text_encoder,
+        image_encoder=image_encoder,
+        backend=backend,
+        vote=vote,
+        holdout=holdout,
+        group_by=group_by,
+        stratify=stratify,
+        top_k=top_k,
+        max_error=max_error,
+        seed=seed,
+        methods=methods,
+        protocol=protocol,
+        report=report,
+        url=url,
+        collection=collection,
+        cache=cache,
+        progress=display.Terminal(),
+    )
+    _print(result.to_dict(), as_json, lambda: display.format_evaluation(result))
+
+
+@app.command()
+def tune(
+    files: opt.Files,
+    index: opt.IndexFolder = opt.INDEX,
+    images: opt.Images = None,
+    cache: opt.Cache = opt.CACHE,
+    holdout: opt.Holdout = 0.1,
+    group_by: opt.GroupBy = None,
+    max_error: opt.MaxError = opt.MAX_ERROR,
+    seed: opt.Seed = 0,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Choose on held-out products how the index votes and when it is sure, and keep that in the index."""
+    result = _index(index, None, None, cache).tune(
+        files, images, holdout=holdout, group_by=group_by, max_error=max_error, seed=seed
+    )
+    _print(result.to_dict(), as_json, lambda: display.format_tuning(result))
+
+
+@app.command()
+def neighbours(
+    product_id: opt.ProductId = None,
+    title: opt.Title = None,
+    image: opt.Picture = None,
+    vector: Annotated[
+        str | None, typer.Option(metavar="NAME", help="text, image or joint. [default: image for a picture, else text]")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many to show.")] = 10,
+    show: Annotated[bool, typer.Option("--open", help="Print where the server's web UI shows this product.")] = False,
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    cache: opt.Cache = opt.CACHE,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Show the labelled products most like one, given by its id, a title, or a picture."""
+    with _index(index, url, collection, cache) as opened:
+        hits = opened.neighbours(product_id, title=title, image=image, vector=vector, top_k=k, page=show)
+    _print(hits.to_dict(), as_json, lambda: display.format_neighbours(hits))
+
+
+@app.command()
+def explain(
+    product_id: opt.ProductId = None,
+    title: opt.Title = None,
+    image: opt.Picture = None,
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    cache: opt.Cache = opt.CACHE,
+    top_k: opt.TopK = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Explain a prediction: the vote, the neighbours behind it, and the words that mattered most."""
+    with _index(index, url, collection, cache) as opened:
+        result = opened.explain(product_id, title=title, image=image, top_k=top_k)
+    _print(result.to_dict(), as_json, lambda: display.format_explanation(result))
+
+
+@app.command()
+def audit(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where label issues go.")] = Path("audit.parquet"),
+    duplicates: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where near duplicates with different categories go.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, max=10_000, help="How many rows of each table to show.")] = 20,
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    cache: opt.Cache = opt.CACHE,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Find labelled products that their neighbours contradict, the surest first."""
+    with _index(index, url, collection, cache) as opened:
+        report = opened.audit(output, duplicates, limit)
+    _print(report.to_dict(), as_json, lambda: display.format_audit(report))
+
+
+@app.command()
+def stats(
+    files: Annotated[list[Path], typer.Argument(help="Parquet files of products, labelled or not.", metavar="FILE...")],
+    images: opt.Images = None,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="Whose tokens to count: learned, rubert, a model's name or folder."),
+    ] = None,
+    group_by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Also count rows that are alike in this column.")
+    ] = None,
+    report: opt.Report = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Describe files of products: lengths, categories, duplicates, scripts, pictures, and what is missing."""
+    from rubrika.stats.stats import describe
+
+    result = describe(files, images, text_encoder, group_by, report, display.Terminal())
+    _print(result.to_dict(), as_json, lambda: display.format_stats(result, report))
+
+
+@app.command()
+def info(
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    cache: opt.Cache = opt.CACHE,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Show what is in the index: products, categories, vectors and how they vote."""
+    with _index(index, url, collection, cache) as opened:
+        result = opened.info()
+    _print(result.to_dict(), as_json, lambda: display.format_info(result))
+
+
+@app.command()
+def delete(
+    products: Annotated[
+        list[str], typer.Argument(metavar="ID...|FILE", help="Product ids, or a parquet file with product_id.")
+    ],
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    cache: opt.Cache = opt.CACHE,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Delete products from the index."""
+    result = _index(index, url, collection, cache).delete(products)
+    _print(result.to_dict(), as_json, lambda: display.format_deleted(index, result))
+
+
+@app.command()
+def relabel(
+    source: Annotated[int, typer.Option("--from", metavar="ID", help="The category that products leave.")],
+    target: Annotated[int, typer.Option("--to", metavar="ID", min=0, max=2**63 - 1, help="The category they get.")],
+    path: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The full path of --to, when it is new or gets another name.")
+    ] = None,
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    cache: opt.Cache = opt.CACHE,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Move all products of a category to another one, or rename a category (--from and --to the same)."""
+    result = _index(index, url, collection, cache).relabel(source, target, path)
+    _print(result.to_dict(), as_json, lambda: display.format_relabelled(index, result, source, target))
+
+
+@app.command()
+def learn(
+    files: opt.SomeFiles = None,
+    index: opt.IndexFolder = opt.INDEX,
+    cache: opt.Cache = opt.CACHE,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Learn the encoder again from all products in the index, and switch over when that has succeeded."""
+    result = _index(index, None, None, cache).learn(files or ())
+    _print(result.to_dict(), as_json, lambda: display.format_learned(index, result))
+
+
+@app.command()
+def check(
+    files: opt.SomeFiles = None,
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    images: opt.Images = None,
+    cache: opt.Cache = opt.CACHE,
+    repair: Annotated[bool, typer.Option("--repair", help="Write what is damaged anew from those files.")] = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Read the whole index and list its problems; exit 1 when there are any."""
+    result = _index(index, url, collection, cache).check(files or (), images, repair=repair)
+    _print(result.to_dict(), as_json, lambda: display.format_checked(index, result))
+    if result.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def push(
+    url: Annotated[str, typer.Option("--url", envvar="QDRANT_URL", help="The Qdrant server.")],
+    collection: opt.Collection = None,
+    index: opt.IndexFolder = opt.INDEX,
+    shards: opt.Shards = None,
+    replicas: Annotated[int | None, typer.Option(min=1, help="Copies of each part.")] = None,
+    write_consistency: Annotated[int | None, typer.Option(min=1, help="Copies that must have a write.")] = None,
+    on_disk: Annotated[
+        bool, typer.Option("--on-disk", help="Keep full vectors on disk, quantised ones in memory.")
+    ] = False,
+    quantisation: opt.Quantisation = "int8",
+    hnsw_m: opt.HnswM = 0,
+    ef_construct: opt.EfConstruct = 100,
+    hnsw_ef: opt.HnswEf = None,
+    oversampling: opt.Oversampling = 2.0,
+    alias: Annotated[
+        str | None, typer.Option(help="A second name, switched to the collection once all products are there.")
+    ] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Move the points of an index to a Qdrant server; run it again if it was interrupted, or to search otherwise."""
+    from rubrika.store.connection import SearchOptions, ServerOptions
+
+    options = ServerOptions(
+        shards=shards,
+        replicas=replicas,
+        write_consistency=write_consistency,
+        on_disk=on_disk,
+        quantisation=quantisation,
+        hnsw_m=hnsw_m,
+        ef_construct=ef_construct,
+        search=SearchOptions(hnsw_ef, oversampling),
+    )
+    result = _index(index, None, None, opt.CACHE).push(url, collection, options=options, alias=alias)
+    _print(result.to_dict(), as_json, lambda: display.format_moved(result))
+
+
+@app.command()
+def pull(index: opt.IndexFolder = opt.INDEX, as_json: opt.AsJson = False) -> None:
+    """Bring the points of an index back from its server into its folder."""
+    result = _index(index, None, None, opt.CACHE).pull()
+    _print(result.to_dict(), as_json, lambda: display.format_moved(result))
+
+
+@training.command()
+def text(
+    files: opt.Files,
+    base: opt.BaseText = "rubert",
+    output: Annotated[Path, typer.Option("-o", "--output", help="A new folder for the model.")] = Path("text-encoder"),
+    group_by: opt.GroupBy = None,
+    epochs: opt.Epochs = 3,
+    minutes: opt.Minutes = None,
+    max_tokens: opt.MaxTokens = None,
+    freeze_layers: opt.FreezeLayers = None,
+    contrast: Annotated[float, typer.Option(help="The weight of the supervised contrastive term.")] = 0.0,
+    seed: opt.Seed = 0,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Fine-tune a text encoder; use it with `rubrika ingest --text-encoder FOLDER`."""
+    from rubrika.products.reader import Reader
+    from rubrika.train.finetune import FinetuneSettings, finetune_text
+
+    settings = FinetuneSettings(
+        epochs=epochs,
+        minutes=minutes,
+        max_tokens=max_tokens,
+        freeze_layers=freeze_layers,
+        contrast=contrast,
+        seed=seed,
+    )
+    reader = Reader(files, labelled=True, group_by=group_by)
+    result = finetune_text(reader, base, output, settings, display.Terminal())
+    _print(result.to_dict(), as_json, lambda: display.format_training(result))
+
+
+@training.command()
+def joint(
+    files: opt.Files,
+    images: Annotated[Path, typer.Option(metavar="DIR", help="Pictures, named by product_id.")],
+    text_base: opt.BaseText = "rubert",
+    image_base: Annotated[str, typer.Option(metavar="SPEC", help="vit, or a model's name or folder.")] = "vit",
+    output: Annotated[Path, typer.Option("-o", "--output", help="A new folder for both.")] = Path("joint-encoders"),
+    group_by: opt.GroupBy = None,
+    epochs: opt.Epochs = 3,
+    minutes: opt.Minutes = None,
+    max_tokens: opt.MaxTokens = None,
+    freeze_layers: opt.FreezeLayers = None,
+    seed: opt.Seed = 0,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Fine-tune a text and a picture encoder together; use the two folders it writes with `rubrika ingest`."""
+    from rubrika.products.images import PictureFolder
+    from rubrika.products.reader import Reader
+    from rubrika.train.joint import JointSettings, finetune_joint
+
+    settings = JointSettings(
+        epochs=epochs, minutes=minutes, max_tokens=max_tokens, freeze_layers=freeze_layers, seed=seed
+    )
+    reader, pictures = Reader(files, labelled=True, group_by=group_by), PictureFolder.scan(images)
+    result = finetune_joint(reader, pictures, text_base, image_base, output, settings, display.Terminal())
+    _print(result.to_dict(), as_json, lambda: display.format_training(result))
+
+
+def _index(folder: Path, url: str | None, collection: str | None, cache: Path) -> "Index":
+    """The index, which opens when something is asked of it."""
+    from rubrika.api import Index
+    from rubrika.inputs import location_of
+
+    return Index(location_of(folder, url, collection, None, cache), display.Terminal())
+
+
+def _print(result: dict[str, Any], as_json: bool, text: Callable[[], str]) -> None:
+    """The result on stdout: one JSON object, or what a person reads."""
+    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else text())
+
+
+def _spelled(message: str) -> str:
+    """A message in which parameters, named as Python knows them, are the options of this command line."""
+    names = {"source": "--from", "target": "--to", "product_id": "PRODUCT_ID", "page": "--open"}
+    names |= {"hnsw_m": "--graph-links", "ef_construct": "--graph-effort", "hnsw_ef": "--search-effort"}
+    return re.sub(r"`([a-z]+(?:_[a-z]+)*)`", lambda found: names.get(found[1], _option(found[1])), message)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def main() -> None:
-    """Run a command; a failure that Rubrika explains is one line on stderr and exit code 1."""
+    """Run a command; a failure that Rubrika explains is one line on stderr and exit code 1, a wrong usage 2."""
     # Threads that wait for one another by spinning take a shared machine's cores from whoever has work to do.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except RubrikaError as error:
-        print(f"rubrika: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        print(f"rubrika: {_spelled(str(error))}", file=sys.stderr)  # noqa: T201
+        sys.exit(2 if isinstance(error, ParameterError) else 1)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,10 @@ class RubrikaError(Exception):
     """A failure that is explained in one sentence; the command line prints it and exits with 1."""
 
 
+class ParameterError(RubrikaError):
+    """A parameter that cannot have this value; the command line calls it a wrong usage and exits with 2."""
+
+
 class InputError(RubrikaError):
     """A file of products that cannot be read as one."""
 

@@ -16,6 +16,9 @@ class Progress(Protocol):
     def stage(self, title: str, total: int) -> AbstractContextManager[Advance]:
         """Open a stage of `total` steps; call the function it yields with the number of steps just done."""
 
+    def note(self, text: str) -> None:
+        """Say one thing."""
+
 
 class Silent:
     """Shows nothing."""
@@ -24,6 +27,9 @@ class Silent:
     def stage(self, title: str, total: int) -> Iterator[Advance]:
         """As in Progress."""
         yield lambda steps: None
+
+    def note(self, text: str) -> None:
+        """As in Progress."""
 
 
 class Interrupt:

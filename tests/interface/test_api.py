@@ -172,16 +172,16 @@ def test_neighbours_are_found_by_id_and_by_title(folder: Path) -> None:
         [nearest] = index.neighbours(title="кроссовки беговые", top_k=1)
         assert (nearest.product_id, nearest.category_path) == (1, SHOES[1])
         for asked, said in (
-            ({}, "give one of product_id, title and image"),
-            ({"product_id": 1, "title": "кеды"}, "give one of product_id, title and image"),
+            ({}, "give one of `product_id`, `title` and `image`"),
+            ({"product_id": 1, "title": "кеды"}, "give one of `product_id`, `title` and `image`"),
             ({"product_id": 9}, "product 9 is not in"),
             ({"title": "кеды", "vector": "image"}, "has no vector image; it has text"),
-            ({"title": "кеды", "top_k": 0}, "top_k is at least 1, not 0"),
-            ({"title": "кеды", "top_k": 2.5}, "top_k is a whole number, not 2.5"),
+            ({"title": "кеды", "top_k": 0}, "`top_k` is at least 1, not 0"),
+            ({"title": "кеды", "top_k": 2.5}, "`top_k` is a whole number, not 2.5"),
             ({"title": " \u200b"}, "the title has no text"),
-            ({"title": 1}, "title is a text, not int"),
-            ({"image": 1}, "image is the path of a picture, not int"),
-            *(({"product_id": wrong}, "product_id is a whole number from 0 to") for wrong in ("abc", 1.5, -1, 2**64)),
+            ({"title": 1}, "`title` is a text, not int"),
+            ({"image": 1}, "`image` is the path of a picture, not int"),
+            *(({"product_id": wrong}, "`product_id` is a whole number from 0 to") for wrong in ("abc", 1.5, -1, 2**64)),
         ):
             with pytest.raises(RubrikaError, match=said):
                 index.neighbours(**asked)
@@ -250,10 +250,10 @@ def test_what_are_no_products_is_said(tmp_path: Path, change: Callable[..., obje
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"image_encoder": "vit"}, "image_encoder needs images, the folder of the pictures"),
-        ({"vote": "late"}, "vote='late' needs images"),
-        ({"vote": "loud"}, "vote is one of joint, text, image, late, not loud"),
-        ({"backend": "zzz"}, "backend is one of torch, onnx-int8, not zzz"),
+        ({"image_encoder": "vit"}, "`image_encoder` needs `images`, the folder of the pictures"),
+        ({"vote": "late"}, "`vote` late needs `images`"),
+        ({"vote": "loud"}, "`vote` is one of joint, text, image, late, not loud"),
+        ({"backend": "zzz"}, "`backend` is one of torch, onnx-int8, not zzz"),
         ({"images": "nowhere"}, "nowhere: this folder of pictures cannot be read"),
     ],
 )
@@ -268,5 +268,5 @@ def test_where_no_index_is_nothing_can_be_asked(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("мой список")
     with pytest.raises(RubrikaError, match="file: a file, not a folder; choose another place for the index"):
         Index.open(tmp_path / "file").ingest(SHELF)
-    with pytest.raises(RubrikaError, match="collection shop is on a server; say which with url"):
+    with pytest.raises(RubrikaError, match="collection shop is on a server: say which with `url` or QDRANT_URL"):
         Index.open(tmp_path / "index", collection="shop")

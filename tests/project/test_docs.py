@@ -22,6 +22,7 @@ from rows import row
 from typer.core import TyperCommand, TyperGroup
 from typer.testing import CliRunner
 
+from rubrika.api import Index
 from rubrika.cli import app
 from rubrika.products.text import parse_fields
 
@@ -165,6 +166,14 @@ def test_the_quickstart_goes_from_somebodys_own_files_to_corrected_labels(here: 
     assert (details["neighbours"].str[0].map(lambda hit: hit["score"]) > 0.99).any()
     subprocess.run([sys.executable, "names.py"], check=True)
     assert list(pd.read_csv("categories.csv")["sku"]) == list(own["sku"][400:])
+
+
+def test_python_has_a_method_for_every_command_on_an_index() -> None:
+    rows = re.findall(r"^\| `rubrika (\w+)` \| (.+?) \|", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.M)
+    besides = {"sample", "stats", "train text", "train joint"}
+    assert sorted(command for command, _ in rows) == sorted(set(COMMANDS) - besides)
+    named_methods = {name for _, cell in rows for name in re.findall(r"[Ii]ndex\.(\w+)\(", cell)}
+    assert named_methods == {name for name in vars(Index) if not name.startswith("_")} - {"open", "close"}
 
 
 @every_page

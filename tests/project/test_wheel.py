@@ -57,7 +57,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_room_is_in_the_wheel_and_nothing_besides(wheel: Path) -> None:
     names = [name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name]
     assert {Path(name).parent.as_posix().removeprefix("rubrika").strip("/") for name in names} == {"", *rooms()}
-    assert {Path(name).suffix for name in names} == {".py", ".typed", ".toml"}
+    assert {Path(name).suffix for name in names} == {".py", ".typed", ".toml", ".html", ".css"}
     here = {path.relative_to(ROOT).as_posix() for room in rooms() for path in (ROOT / room).glob("*.py")}
     assert {f"rubrika/{file}" for file in here | {"sample/families.toml"}} - set(names) == set()
 

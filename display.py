@@ -1,0 +1,442 @@
+"""Everything that a person reads in a terminal: progress and notes on stderr, tables and sentences for stdout."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from rubrika.products.product import display_path
+
+if TYPE_CHECKING:
+    from rubrika.api import Info
+    from rubrika.eval.evaluate import Evaluation
+    from rubrika.eval.metrics import SelectiveRisk
+    from rubrika.eval.tune import Tuned
+    from rubrika.ingest.maintain import Checked, Deleted, Relabelled, Relearned
+    from rubrika.ingest.move import Moved
+    from rubrika.ingest.write import IngestReport
+    from rubrika.progress import Advance
+    from rubrika.retrieve.audit import AuditReport
+    from rubrika.retrieve.explain import Explanation
+    from rubrika.retrieve.predictions import ClassifyReport
+    from rubrika.retrieve.search import Neighbours
+    from rubrika.sample import Summary
+    from rubrika.stats.lengths import Histogram, Spread
+    from rubrika.stats.stats import Categories, Stats
+    from rubrika.train.finetune import Finetuned
+
+BAR_WIDTH = 20
+BLOCKS = " ▁▂▃▄▅▆▇█"
+QUANTILES = ("min", "median", "90 %", "95 %", "max")
+# What the table of compared methods needs, where output is no terminal.
+METHODS_WIDTH = 140
+
+
+class Terminal:
+    """Shows stages of work on stderr: bars with rates in a terminal, one line a finished stage elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+
+    def note(self, text: str) -> None:
+        """Say one thing on stderr."""
+        # As it is: in a file name, brackets and colons mean nothing to rich.
+        self._console.print(Text(text), soft_wrap=True)
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator["Advance"]:
+        """As in progress.Progress."""
+        started, done = time.monotonic(), 0
+        name = TextColumn("{task.description}", markup=False)
+        columns = (name, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        with Bars(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as bars:
+            task = bars.add_task(title, total=total)
+
+            def advance(steps: int) -> None:
+                nonlocal done
+                done += steps
+                bars.update(task, advance=steps)
+
+            yield advance
+        seconds = time.monotonic() - started
+        self._console.print(Text(f"{title}: {done:,} in {seconds:.1f} s", "dim"), soft_wrap=True)
+
+
+class _Rate(ProgressColumn):
+    """Steps a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+
+def format_sample(folder: Path, summary: "Summary") -> str:
+    """What was written."""
+    return (
+        f"{folder}: {summary.train:,} labelled products, {summary.test:,} to classify, "
+        f"{summary.categories} categories, {summary.pictures:,} pictures"
+    )
+
+
+def format_ingest(index: Path, report: "IngestReport", rejects: Path | None, pictures: bool) -> str:
+    """What became of the rows."""
+    names = ("added", "updated", "relabelled", "unchanged", "rejected", "deleted")
+    counts = [f"{report.read:,} read", *(f"{n:,} {name}" for name in names if (n := getattr(report, name)))]
+    with_picture = f"; {report.pictures:,} with a picture" if pictures else ""
+    return (
+        f"{index}: {', '.join(counts)} in {report.seconds:.1f} s{with_picture}"
+        f"{_unusable(report.unusable)}{_rejected(len(report.rejects), rejects)}"
+    )
+
+
+def format_classify(report: "ClassifyReport") -> str:
+    """How many products were classified, and where the predictions are."""
+    return (
+        f"{report.output}: {report.rows:,} products in {report.seconds:.1f} s"
+        f"{_unusable(report.unusable)}{_rejected(report.rejected, report.rejects)}"
+    )
+
+
+def _unusable(reasons: Mapping[str, int]) -> str:
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+    return f"; unusable pictures: {counts}" if counts else ""
+
+
+def _rejected(count: int, path: Path | None) -> str:
+    return f"; {count:,} rows were rejected, see {path}" if count else ""
+
+
+def format_decisions(path: Path, counts: Mapping[str, int]) -> str:
+    """How many predictions got each decision."""
+    return f"{path}: {', '.join(f'{count:,} {name}' for name, count in counts.items()) or 'no products'}"
+
+
+def format_deleted(index: Path, result: "Deleted") -> str:
+    """How many products are gone."""
+    unknown = f", {result.unknown:,} were not in the index" if result.unknown else ""
+    return f"{index}: {result.deleted:,} products deleted{unknown}"
+
+
+def format_relabelled(index: Path, result: "Relabelled", source: int, target: int) -> str:
+    """How many products moved."""
+    return f"{index}: {result.relabelled:,} products moved from category {source} to {target}"
+
+
+def format_learned(index: Path, result: "Relearned") -> str:
+    """What was learned from."""
+    return f"{index}: learned from {result.products:,} products in {result.categories:,} categories"
+
+
+def format_checked(index: Path, result: "Checked") -> str:
+    """The problems of an index, with a few of the products that have them."""
+    lines = [f"{index}: {result.products:,} products read"]
+    lines += [f"{result.repaired:,} written anew"] if result.repaired else []
+    lines += [f"{count:,} × {what}" for what, count in sorted(result.problems.items())] or ["no problems found"]
+    examples = ", ".join(map(str, result.examples))
+    return "\n".join([*lines, f"such as {examples}"] if examples else lines)
+
+
+def format_moved(result: "Moved") -> str:
+    """Where the points are now."""
+    alias = f"; {result.alias} is its alias now" if result.alias else ""
+    counts = f"{result.total:,} products, {result.copied:,} copied, {result.skipped:,} were there already"
+    return f"{result.target}: {counts}{alias}"
+
+
+def format_training(result: "Finetuned") -> str:
+    """How good a fine-tuned model is."""
+    return (
+        f"{result.folder}: {result.steps:,} steps on {result.learnt:,} products; weighted F1 on {result.held_out:,} "
+        f"held-out products: {result.f1:.4f} by the head, {result.neighbours_f1:.4f} by neighbours"
+    )
+
+
+def format_info(info: "Info") -> str:
+    """What is in an index."""
+    manifest = info.manifest
+    table = Table(show_header=False, title=Text(str(info.folder), "table.title"), title_justify="left")
+    table.add_row("products", f"{info.products:,}")
+    table.add_row("categories", f"{info.categories:,}")
+    for name, spec in manifest.vectors.items():
+        table.add_row(Text(f"vector {name}"), Text(f"{spec.encoder}, {spec.size} wide"))
+    table.add_row("vote", Text(_vote(manifest.vote)))
+    rows = manifest.calibration.rows
+    default = "default calibration, not measured on your data; run `rubrika tune`"
+    table.add_row("confidence", f"calibrated on {rows:,} held-out products" if rows else default)
+    if stale := info.staleness:
+        advice = "learning again pays: `rubrika learn`" if stale.learning_pays else "no need to learn again yet"
+        counts = f"{stale.products:+,} products; {stale.unseen:,} in {stale.categories:,} new categories"
+        table.add_row("since learning", f"{counts}; {advice}")
+    if manifest.contents.products is None:
+        table.add_row("unfinished", "the last change was interrupted: run it again")
+    return _rendered(table)
+
+
+def format_neighbours(hits: "Neighbours") -> str:
+    """Neighbours, nearest first."""
+    table = _table("", ["similarity"], ["category", "title"], ["id"])
+    for hit in hits:
+        path, title = Text(display_path(hit.category_path)), Text(hit.title)
+        table.add_row(f"{hit.similarity:.3f}", path, title, str(hit.product_id))
+    return "\n".join([_rendered(table), *([hits.page] if hits.page else [])])
+
+
+def format_evaluation(result: "Evaluation") -> str:
+    """The figures of an evaluation, the sweep over top_k, and the methods that were compared."""
+    low, high = result.interval
+    table = _table("weighted F1 by top_k", ["top_k", "plain mode", "weighted vote"])
+    for point in result.sweep:
+        table.add_row(str(point.top_k), f"{point.mode:.4f}", f"{point.weighted:.4f}")
+    lines = [
+        f"weighted F1  {result.metrics.weighted_f1:.4f}   (95 % interval {low:.4f} … {high:.4f})",
+        f"macro F1     {result.metrics.macro_f1:.4f}",
+        f"accuracy     {result.metrics.accuracy:.4f}",
+        f"hierarchical {result.hierarchy.f1:.4f}",
+        *_selective_risk(result.selective_risk),
+        f"on {result.rows:,} held-out products in {result.classes:,} categories, top_k = {result.top_k}",
+        f"split: {result.split.how}, seed {result.split.seed}, hash {result.split.hash}",
+        *([f"protocol: {result.protocol}, the plain mode votes"] if result.protocol else []),
+        "",
+        _rendered(table),
+    ]
+    return "\n".join([*lines, *(_methods(result) if result.methods else [])])
+
+
+def _methods(result: "Evaluation") -> list[str]:
+    from rubrika.eval.methods import SECONDS
+
+    columns = ["weighted F1", "95 %", "macro F1", "Rubrika minus this, 95 %", "train, s", "10,000 products, s"]
+    table = Table(title="methods on the same held-out products", title_justify="left")
+    table.add_column("method")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for each in result.methods:
+        low, high = each.interval
+        table.add_row(
+            each.name,
+            f"{each.weighted_f1:.4f}",
+            f"{low:.4f} … {high:.4f}",
+            f"{each.macro_f1:.4f}",
+            f"{each.difference[0]:+.4f} … {each.difference[1]:+.4f}" if each.difference else "",
+            f"{each.train_seconds:,.1f}",
+            f"{each.seconds_per_10k:,.1f}",
+        )
+    chosen = [result.rehearsed.said()] if result.rehearsed else []
+    return ["", _rendered(table, METHODS_WIDTH), *chosen, SECONDS]
+
+
+def format_tuning(result: "Tuned") -> str:
+    """What was chosen, and what each choice is worth."""
+    title = f"on {result.measured_on:,} held-out products that had no part in the choice"
+    table = Table(title=title, title_justify="left")
+    for name in ("", "weighted F1", "macro F1"):
+        table.add_column(name, justify="right" if name else "left")
+    for part in result.parts:
+        table.add_row(part.name, f"{part.metrics.weighted_f1:.4f}", f"{part.metrics.macro_f1:.4f}")
+    chosen = f"chosen on {result.chosen_on:,} others: {_vote(result.vote)}"
+    return "\n".join([_rendered(table), chosen, *_selective_risk(result.selective_risk)])
+
+
+def _selective_risk(risk: "SelectiveRisk") -> list[str]:
+    return [
+        f"confidence   calibration error (ECE) {risk.calibration_error:.4f}",
+        f"decided      {risk.auto:.1%} automatically, {risk.auto_error:.2%} of them wrong (maximum asked for: "
+        f"{risk.max_error:.2%}); {risk.review:.1%} to review, {risk.new:.1%} flagged as a possible new category",
+    ]
+
+
+def _vote(vote: Any) -> str:  # noqa: ANN401 - VoteSettings, whose module is not loaded for this alone
+    weights = ", ".join(f"{name} × {weight:g}" for name, weight in vote.weights.items())
+    return f"{vote.top_k} hits by {weights}, temperature {vote.temperature:g}"
+
+
+def format_explanation(result: "Explanation") -> str:
+    """A prediction, its vote as bars, the neighbours that voted, and the words that mattered."""
+    lines = [result.title or "a picture"]
+    if result.labelled is not None:
+        lines.append(f"stored as     {display_path(result.labelled)}")
+    path = display_path(result.predicted.category_path)
+    lines.append(f"predicted as  {path}, confidence {result.confidence:.2f} ({result.decision})")
+    if result.sure and result.sure != result.levels[-1].path:
+        confidence = next(level.confidence for level in result.levels if level.path == result.sure)
+        lines.append(f"surely        somewhere under {display_path(result.sure)}, confidence {confidence:.2f}")
+    shares = ((each.share, display_path(each.category_path)) for each in result.alternatives)
+    levels = ((level.confidence, display_path(level.path)) for level in result.levels)
+    table = _table("", ["weight", "similarity"], ["vector", "category", "title"], ["id"])
+    for each in result.neighbours:
+        texts = (Text(each.vector), Text(display_path(each.category_path)), Text(each.title))
+        table.add_row(f"{each.weight:.2f}", f"{each.similarity:.3f}", *texts, str(each.product_id))
+    parts: list[RenderableType] = [Text("\n".join(lines)), "", _bars("the vote", shares), ""]
+    parts += [_bars("confidence, level by level", levels), "", _heading("the neighbours that voted"), table]
+    if result.title:
+        losses = ((word.share_lost, f"{word.word} ({word.similarity_lost:z.2f})") for word in result.words)
+        title = "what the predicted category's share (and similarity) loses without a word"
+        parts += ["", _bars(title, losses)]
+    return _rendered(Group(*parts))
+
+
+def _bars(title: str, rows: Iterable[tuple[float, str]]) -> Group:
+    table = Table(show_header=False, box=None)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(width=BAR_WIDTH)
+    table.add_column()
+    for value, name in rows:
+        bar = Text("█" * round(abs(value) * BAR_WIDTH), style="green" if value > 0 else "red")
+        table.add_row(f"{value:z.2f}", bar, Text(name))
+    return Group(_heading(title), table)
+
+
+def _heading(title: str) -> Text:
+    return Text(title, style="italic")
+
+
+def format_audit(report: "AuditReport") -> str:
+    """The surest label issues, the categories confused most, and near duplicates at odds."""
+    issues = _table(
+        "labels that their neighbours contradict", ["confidence"], ["title", "labelled", "neighbours say"], ["id"]
+    )
+    for row in report.issues:
+        paths = (display_path(row["category_name"]), display_path(row["suggested_category_name"]))
+        texts = map(Text, (row["title"] or "", *paths))
+        issues.add_row(f"{row['confidence']:.2f}", *texts, str(row["product_id"]))
+    pairs = _table("pairs of categories confused most", ["label issues", "→", "←"], ["labelled", "neighbours say"])
+    for pair in report.confused:
+        counts = (f"{pair.there + pair.back:,}", f"{pair.there:,}", f"{pair.back:,}")
+        pairs.add_row(*counts, *(Text(display_path(path)) for path in (pair.category_name, pair.other_category_name)))
+    near = _table("near duplicates with different categories", ["similarity"], ["title", "labelled"], ["id"])
+    for row in report.pairs:
+        for half, similarity in (("", f"{row['similarity']:.3f}"), ("other_", "")):
+            texts = map(Text, (row[f"{half}title"] or "", display_path(row[f"{half}category_name"])))
+            near.add_row(similarity, *texts, str(row[f"{half}product_id"]))
+        near.add_section()
+    tables = [part for table in (issues, pairs, near) if table.row_count for part in (table, "")]
+    summary = (
+        f"{report.output}: {report.suspects:,} of {report.products:,} labels are contradicted, "
+        f"{report.duplicates:,} pairs of near duplicates have different categories; {report.seconds:.1f} s"
+    )
+    return f"{_rendered(Group(*tables))}\n\n{summary}" if tables else summary
+
+
+def format_stats(stats: "Stats", report: Path | None = None) -> str:
+    """What is in files of products."""
+    tables = [_lengths(stats), _padding(stats), _duplicates(stats)]
+    if stats.categories:
+        tables[2:2] = _categories(stats.categories)
+    tables.append(_counts("empty fields", {name: n for name, n in stats.empty.items() if n}, stats.rows))
+    if stats.pictures:
+        pictures = {"usable": stats.pictures.usable, "missing": stats.pictures.missing} | stats.pictures.broken
+        tables.append(_counts("pictures", pictures, stats.products))
+    tables.append(_counts("scripts", {name: count for name, count in stats.scripts.items() if count}, stats.products))
+    if stats.rejected:
+        tables.append(_counts("rejected rows", stats.rejected, stats.rows))
+    parts: list[RenderableType] = [part for table in tables for part in (table, "")]
+    text = _rendered(Group(f"{stats.products:,} products in {stats.rows:,} rows", "", *parts))
+    return f"{text}\n\n{report}: the same with charts" if report else text
+
+
+def _lengths(stats: "Stats") -> Table:
+    table = _table("length of a text", QUANTILES, label="in")
+    spreads = {"characters": stats.characters, stats.unit: stats.tokens}
+    for name, spread in spreads.items():
+        table.add_row(name, *_quantiles(spread))
+    captions = [f"{name}, {_histogram(spread.histogram)}" for name, spread in spreads.items()]
+    captions.append(f"{stats.truncated:.2%} have more than {stats.padding.limit} {stats.unit} ({stats.encoder})")
+    if stats.beyond_learned:
+        captions.append(f"of {stats.beyond_learned:.2%} the learned encoder reads the beginning only")
+    return _captioned(table, *captions)
+
+
+def _padding(stats: "Stats") -> Table:
+    padding = stats.padding
+    table = _table(f"padding of batches of {padding.batch_rows}", ["tokens among positions"], label="")
+    table.add_row(f"every text padded to {padding.limit}", f"{padding.fixed:.1%}")
+    table.add_row("padded to the longest of a random batch", f"{padding.shuffled:.1%}")
+    table.add_row("sorted by length first", f"{padding.sorted:.1%}")
+    return _captioned(table, f"sorting saves {padding.saved:.1%} of the work of random batches")
+
+
+def _categories(found: "Categories") -> list[Table]:
+    sizes = _table(f"{found.count:,} categories", QUANTILES, label="")
+    sizes.add_row("products of a category", *_quantiles(found.sizes))
+    depths = ", ".join(f"{count:,} with {depth}" for depth, count in found.depths.items())
+    _captioned(
+        sizes,
+        f"1, 2–3, 4–7 and so on, {_histogram(found.sizes.histogram)}",
+        f"{found.singletons:,} have one product",
+        f"{found.tail:,} have fewer than {found.tail_below}, together {found.tail_products:.1%} of the products",
+        f"the largest tenth has {found.head_products:.1%} of the products",
+        f"{found.top:,} at the top of the tree; by levels: {depths}",
+    )
+    largest = _table("the largest categories", ["products"], label="")
+    for each in found.largest:
+        largest.add_row(Text(display_path(each.category_name)), f"{each.products:,}")
+    return [sizes, largest]
+
+
+def _duplicates(stats: "Stats") -> Table:
+    table = _table("duplicates", ["groups", "rows", "surplus", "largest", "in conflict"], label="the same")
+    groups = {"product_id": stats.same_id, "text": stats.same_text, "text, nearly": stats.near_text}
+    for name, found in (groups | ({"group": stats.groups} if stats.groups else {})).items():
+        conflict = "–" if found.at_odds is None else f"{found.at_odds:,}"
+        counts = (found.groups, found.rows, found.surplus, found.largest)
+        table.add_row(name, *(f"{count:,}" for count in counts), conflict)
+    return _captioned(table, "surplus: all but one of each group; in conflict: rows in groups of several categories")
+
+
+def _counts(title: str, counts: Mapping[str, int], total: int) -> Table:
+    table = _table(title, ["rows", "of all"], label="")
+    for name, count in counts.items():
+        table.add_row(Text(name), f"{count:,}", f"{count / total:.1%}")
+    return table
+
+
+def _quantiles(spread: "Spread") -> list[str]:
+    return [f"{number:,}" for number in (spread.min, spread.median, spread.p90, spread.p95, spread.max)]
+
+
+def _histogram(histogram: "Histogram") -> str:
+    """A histogram as a line of blocks; any count above 0 shows."""
+    top = max(histogram.counts)
+    blocks = "".join(BLOCKS[-(-count * (len(BLOCKS) - 1) // top)] for count in histogram.counts)
+    return f"{histogram.edges[0]:,} … {histogram.edges[-1] - 1:,}: {blocks}"
+
+
+def _captioned(table: Table, *lines: str) -> Table:
+    table.caption, table.caption_justify = Text("\n".join(lines)), "left"
+    return table
+
+
+def _table(
+    title: str,
+    figures: Sequence[str],
+    texts: Sequence[str] = (),
+    ids: Sequence[str] = (),
+    label: str | None = None,
+) -> Table:
+    """A table whose figures and ids are whole and whose texts share the width that is left."""
+    table = Table(title=title or None, title_justify="left")
+    if label is not None:
+        table.add_column(label)
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in texts:
+        table.add_column(name, ratio=1)
+    for name in ids:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _rendered(part: RenderableType, min_width: int = 0) -> str:
+    """As text: coloured in a terminal only, and as wide as one; elsewhere at least `min_width` wide."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(width=max(console.width, min_width), highlight=False)
+    with console.capture() as captured:
+        console.print(part)
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
