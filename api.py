@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from rubrika import __version__
 from rubrika.encode.text import Backend
 from rubrika.errors import ParameterError
-from rubrika.files import check_place, report_folder
+from rubrika.files import check_distinct, check_place, report_folder
 from rubrika.index.folder import Choice, Staleness, has_index, staleness, writing
 from rubrika.index.folder import Index as Opened
 from rubrika.index.location import CACHE, Location
 from rubrika.index.manifest import IMAGE, MAX_ERROR, Manifest
-from rubrika.ingest.ingest import ingest, write_rejects
+from rubrika.ingest.ingest import default_reject_path, ingest, write_rejects
 from rubrika.ingest.maintain import Checked, Deleted, Relabelled, Relearned, check, delete, relabel, relearn
 from rubrika.ingest.move import Moved, move_index
 from rubrika.ingest.write import IngestReport
@@ -37,7 +37,7 @@ from rubrika.progress import Progress, Silent
 from rubrika.retrieve.audit import AuditReport, write_audit
 from rubrika.retrieve.classify import classify
 from rubrika.retrieve.explain import Explanation, explain
-from rubrika.retrieve.predictions import ClassifyReport, Predictions, checked, classify_file, collect, redecide
+from rubrika.retrieve.predictions import ClassifyReport, Predictions, checked, classify_to_files, collect, redecide
 from rubrika.retrieve.search import Neighbours, Query, neighbours
 from rubrika.store.connection import ServerOptions
 
@@ -59,7 +59,7 @@ class Info:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `rubrika info --json` prints them."""
-        return asdict(self.manifest) | {
+        return self.manifest.to_dict() | {
             "products": self.products,
             "categories": self.categories,
             "since_learning": asdict(self.staleness) if self.staleness else None,
@@ -143,6 +143,7 @@ class Index:
         if rejects:
             # Known before the work.
             check_place(Path(rejects))
+        self._note_unused(images)
         self.close()
         report = ingest(
             self._at,
@@ -207,10 +208,30 @@ class Index:
             level: predict at this level of the tree, 1 being the top; default: the leaf.
         """
         count, bound = count_of("top_k", top_k), checked(max_error)
-        pictures = pictures_of(images)
-        paths = [Path(output), *(None if path is None else Path(path) for path in (details, rejects))]
-        opened = self._index
-        return classify_file(opened, Path(file), *paths, pictures, count, bound, level, self._progress)
+        reader, output = Reader([Path(file)], labelled=False), Path(output)
+        reader.check()
+        tables = [None if path is None else Path(path) for path in (details, rejects)]
+        rejects_output = tables[1] or default_reject_path(output.parent / output.stem)
+        check_distinct(Path(file), output, tables[0], rejects_output)
+        for path in (output, *tables):
+            if path:
+                check_place(path)
+        self._note_unused(images)
+        report = classify_to_files(
+            self._index(),
+            reader,
+            output,
+            tables[0],
+            pictures=pictures_of(images),
+            top_k=count,
+            max_error=bound,
+            level=level,
+            progress=self._progress,
+        )
+        if not report.rejects:
+            return report
+        write_rejects(report.rejects, rejects_output)
+        return replace(report, rejects_output=rejects_output)
 
     def neighbours(
         self,
@@ -257,7 +278,7 @@ class Index:
         count, index = count_of("top_k", top_k), self._index()
         if product_id is not None:
             return explain(index, Query.of_product(index, product_id_of(product_id)), count)
-        return explain(index, Query.described(index, title or "", None if image is None else Path(image)), count)
+        return explain(index, Query.of_content(index, title or "", None if image is None else Path(image)), count)
 
     def audit(
         self, output: str | Path = "audit.parquet", duplicates: str | Path | None = None, limit: int = 20
@@ -270,7 +291,7 @@ class Index:
             limit: how many rows of each table to keep in the report.
         """
         pairs = None if duplicates is None else Path(duplicates)
-        return write_audit(self._index, Path(output), pairs, limit, self._progress)
+        return write_audit(self._index(), Path(output), pairs, limit, self._progress)
 
     @staticmethod
     def decide(details: str | Path, max_error: float = MAX_ERROR, output: str | Path | None = None) -> dict[str, int]:
@@ -365,7 +386,7 @@ class Index:
             note=progress.note,
         )
         if folder and result.answers:
-            page = write_report(folder, study(result, result.answers, timer), pictures, timer, progress.note)
+            page = write_report(folder, study(result, result.answers, timer), pictures, timer)
             progress.note(f"report: {page}")
         return result
 
@@ -407,7 +428,7 @@ class Index:
                 max_error=checked(max_error),
                 progress=self._progress,
             )
-            vote = replace(result.vote, newcomer_bonus=manifest.vote.newcomer_bonus)
+            vote = replace(result.vote, unseen_bonus=manifest.vote.unseen_bonus)
             replace(Manifest.read(folder), vote=vote, calibration=result.calibration).write(folder)
         return result
 
@@ -508,6 +529,13 @@ class Index:
     ) -> None:
         """Close it."""
         self.close()
+
+    def _note_unused(self, images: str | Path | None) -> None:
+        folder = self._at.folder
+        if images and has_index(folder) and IMAGE not in Manifest.read(folder).vectors:
+            self._progress.note(
+                f"{folder}: this index has no image vector, so pictures are not used; ingest into a new folder"
+            )
 
     def _index(self) -> Opened:
         if self._opened is None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from rubrika.retrieve.explain import Explanation
     from rubrika.retrieve.predictions import ClassifyReport
     from rubrika.retrieve.search import Neighbours
-    from rubrika.sample import Summary
-    from rubrika.stats.lengths import Histogram, Spread
+    from rubrika.sample import SampleSummary
+    from rubrika.stats.lengths import Histogram, Summary
     from rubrika.stats.stats import Categories, Stats
     from rubrika.train.finetune import Finetuned
 
@@ -76,7 +76,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
-def format_sample(folder: Path, summary: "Summary") -> str:
+def format_sample(folder: Path, summary: "SampleSummary") -> str:
     """What was written."""
     return (
         f"{folder}: {summary.train:,} labelled products, {summary.test:,} to classify, "
@@ -99,7 +99,7 @@ def format_classify(report: "ClassifyReport") -> str:
     """How many products were classified, and where the predictions are."""
     return (
         f"{report.output}: {report.rows:,} products in {report.seconds:.1f} s"
-        f"{_unusable(report.unusable)}{_rejected(report.rejected, report.rejects)}"
+        f"{_unusable(report.unusable_pictures or {})}{_rejected(len(report.rejects), report.rejects_output)}"
     )
 
 
@@ -301,7 +301,7 @@ def format_audit(report: "AuditReport") -> str:
     issues = _table(
         "labels that their neighbours contradict", ["confidence"], ["title", "labelled", "neighbours say"], ["id"]
     )
-    for row in report.issues:
+    for row in report.first_suspects:
         paths = (display_path(row["category_name"]), display_path(row["suggested_category_name"]))
         texts = map(Text, (row["title"] or "", *paths))
         issues.add_row(f"{row['confidence']:.2f}", *texts, str(row["product_id"]))
@@ -310,7 +310,7 @@ def format_audit(report: "AuditReport") -> str:
         counts = (f"{pair.there + pair.back:,}", f"{pair.there:,}", f"{pair.back:,}")
         pairs.add_row(*counts, *(Text(display_path(path)) for path in (pair.category_name, pair.other_category_name)))
     near = _table("near duplicates with different categories", ["similarity"], ["title", "labelled"], ["id"])
-    for row in report.pairs:
+    for row in report.first_duplicates:
         for half, similarity in (("", f"{row['similarity']:.3f}"), ("other_", "")):
             texts = map(Text, (row[f"{half}title"] or "", display_path(row[f"{half}category_name"])))
             near.add_row(similarity, *texts, str(row[f"{half}product_id"]))
@@ -396,7 +396,7 @@ def _counts(title: str, counts: Mapping[str, int], total: int) -> Table:
     return table
 
 
-def _quantiles(spread: "Spread") -> list[str]:
+def _quantiles(spread: "Summary") -> list[str]:
     return [f"{number:,}" for number in (spread.min, spread.median, spread.p90, spread.p95, spread.max)]
 
 

@@ -84,6 +84,7 @@ class ClassifyReport:
     seconds: float
     output: Path
     unusable_pictures: Mapping[str, int] | None = None
+    rejects_output: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `classify --json` prints them."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +208,37 @@ class Neighbour:
     category: str
     category_path: str
     title: str
+
+
+@dataclass(frozen=True)
+class Neighbours(Sequence[Neighbour]):
+    """The labelled products most like one, best first.
+
+    Args:
+        hits: the neighbours.
+        page: where the server's web UI shows them, if that was asked for.
+    """
+
+    hits: list[Neighbour]
+    page: str | None = None
+
+    def __getitem__(self, place: Any) -> Any:
+        """A neighbour, or several."""
+        return self.hits[place]
+
+    def __len__(self) -> int:
+        """How many were found."""
+        return len(self.hits)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `rubrika neighbours --json` prints them."""
+        return {"neighbours": [asdict(hit) for hit in self.hits]} | ({"open": self.page} if self.page else {})
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a neighbour."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(hit) for hit in self.hits])
 
 
 def neighbours(index: Index, query: int | str | Path, vector: str | None = None, top_k: int = 10) -> list[Neighbour]:
