@@ -37,8 +37,7 @@ def text(
     """Fine-tune a text encoder; use it with `rubrika ingest --text-encoder FOLDER`."""
     from rubrika.products.reader import Reader
     from rubrika.terminal import Terminal
-    from rubrika.train.finetune import finetune_text
-    from rubrika.train.settings import FinetuneSettings
+    from rubrika.train.finetune import FinetuneSettings, finetune_text
 
     settings = FinetuneSettings(
         epochs=epochs,

@@ -13,7 +13,7 @@ from rubrika.train.embed import Input, LearnSettings, learn
 
 FILE = Path("catalogue.parquet")
 NAMES = ("кроссовки беговые", "чехол силиконовый", "корм для кошек", "чайник стальной")
-SMALL = LearnSettings(size=16, bits=12, epochs=6, batch=16, rate=0.1, most=100)
+SMALL = LearnSettings(size=16, bits=12, epochs=6, batch_size=16, learning_rate=0.1, max_products=100)
 
 
 class Catalogue:
