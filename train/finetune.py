@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -48,7 +47,7 @@ except ImportError as error:
 IntArray = NDArray[np.int64]
 Inputs = dict[str, torch.Tensor | None]
 
-CHECKPOINTS, RUN = "checkpoints", "run.json"
+CHECKPOINTS, RUN = "checkpoints", "run.txt"
 # Batches whose products are sorted by length together: enough for little padding, few enough for a mixed order.
 WINDOW = 32
 # Products learnt from that the held-out ones look for neighbours among.
@@ -112,10 +111,9 @@ def finetune_text(
     """
     check_free(output, RECIPE)
     text = load_text_base(base, settings)
-    labelled = read_labelled(products, progress)
-    held_out = hold_out(labelled.groups, settings.holdout, settings.seed)
+    labelled = read_labelled(products, settings, progress)
     tokens = text.tokenise(labelled.texts)
-    sample = text.sample([tokens[row] for row in np.flatnonzero(~held_out)])
+    sample = text.sample([tokens[row] for row in np.flatnonzero(~labelled.held_out)])
     with seeded(settings.seed):
         module = TextClassifier(text.module, StandardisedLinear(sample, labelled.categories))
 
@@ -123,15 +121,8 @@ def finetune_text(
         ids, mask = text.padded([tokens[row] for row in rows])
         return {"ids": ids, "mask": mask}
 
-    task = Task(
-        module=module,
-        collate=collate,
-        head=("head.",),
-        lengths=np.array([len(row) for row in tokens]),
-        labels=labelled.labels,
-        held_out=held_out,
-        identity=identity_of("text", text.identity, labelled.identity),
-    )
+    identity = identity_of("text", text.identity, labelled.identity)
+    task = Task(module, ("head.",), labelled, [len(row) for row in tokens], collate, identity)
     return fit(task, settings, output, progress, text.save)
 
 
@@ -147,41 +138,42 @@ def check_free(output: Path, mark: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Labelled products in memory, as each is seen several times; categories are coded 0 … `categories` - 1."""
+    """Labelled products in memory, as each is seen several times.
+
+    Args:
+        ids, texts: one a product.
+        labels: int64 (n,), their categories coded from 0; `categories`: how many there are.
+        held_out: bool (n,), which to measure on.
+        identity: changes when a product, its text, category or group does.
+    """
 
     ids: list[int]
     texts: list[str]
     labels: IntArray
-    groups: list[str]
     categories: int
-
-    @property
-    def identity(self) -> str:
-        """16 hexadecimal digits that change when a product, its text, category or group does."""
-        digest = blake2b(digest_size=8)
-        for product in zip(self.ids, self.texts, self.labels.tolist(), self.groups, strict=True):
-            digest.update(repr(product).encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()
+    held_out: NDArray[np.bool_]
+    identity: str
 
 
-def read_labelled(products: Products, progress: Progress) -> Labelled:
-    """Read all labelled products.
+def read_labelled(products: Products, settings: FinetuneSettings, progress: Progress) -> Labelled:
+    """Read all labelled products, and hold some out.
 
     Raises:
-        EncoderError: fewer than two categories to tell apart.
+        EncoderError: fewer than two categories to tell apart, or too few products.
     """
-    kept = []
+    rows = []
     with progress.stage("reading products to learn from", len(products)) as advance:
         for batch in products:
-            kept += [(p.id, p.text, p.group, p.category.id) for p in batch.products if p.category is not None]
+            rows += [(p.id, p.text, p.group, p.category.id) for p in batch.products if p.category is not None]
             advance(batch.rows)
-    known, labels = np.unique(np.array([category for *_, category in kept], np.int64), return_inverse=True)
+    known, labels = np.unique(np.array([category for *_, category in rows], np.int64), return_inverse=True)
     if len(known) < 2:
         raise EncoderError(
             f"fine-tuning needs at least 2 categories, the products have {len(known)}; add products of others"
         )
-    ids, texts, groups, _ = map(list, zip(*kept, strict=True))
-    return Labelled(ids, texts, labels, groups, len(known))
+    ids, texts, groups, _ = map(list, zip(*rows, strict=True))
+    held_out = hold_out(groups, settings.holdout, settings.seed)
+    return Labelled(ids, texts, labels, len(known), held_out, identity_of(*map(ascii, rows)))
 
 
 @dataclass(frozen=True)
@@ -190,20 +182,17 @@ class Task:
 
     Args:
         module: gives vectors (n, size) and scores of categories (n, categories).
-        collate: rows to the module's inputs.
         head: how the names of weights begin that start from random numbers.
+        products: their rows are what `collate` makes the module's inputs of.
         lengths: tokens of each row.
-        labels: the category of each row, coded from 0.
-        held_out: which rows to measure on.
         identity: changes with the model and the products.
     """
 
     module: nn.Module
-    collate: Callable[[Sequence[int]], Inputs]
     head: tuple[str, ...]
-    lengths: IntArray
-    labels: IntArray
-    held_out: NDArray[np.bool_]
+    products: Labelled
+    lengths: list[int]
+    collate: Callable[[Sequence[int]], Inputs]
     identity: str
 
 
@@ -219,12 +208,10 @@ def fit(
     folder = (output / CHECKPOINTS).absolute()
     fixed = {name: value for name, value in asdict(settings).items() if name not in _FREE}
     checkpoint = _last_checkpoint(folder, output, identity_of(task.identity, json.dumps(fixed)))
-    batches = batches_of_epochs(np.flatnonzero(~task.held_out), task.lengths, settings)
-    with (
-        Interrupt() as interrupt,
-        seeded(settings.seed),
-        progress.stage("fine-tuning", len(batches)) as advance,
-    ):
+    learnt, held_out = np.flatnonzero(~task.products.held_out), np.flatnonzero(task.products.held_out)
+    batches = batches_of_epochs(learnt, np.array(task.lengths), settings)
+    stage = progress.stage("fine-tuning", len(batches))
+    with Interrupt() as interrupt, seeded(settings.seed), stage as advance:
         pace = _Pace(settings, len(batches), interrupt, advance)
         trainer = _Trainer(task, settings, batches, folder, pace)
         try:
@@ -242,12 +229,11 @@ def fit(
                 f"{output}: stopped as asked after step {step:,}; a checkpoint is saved, "
                 "run the same command again to go on"
             )
-        neighbours_f1 = trainer.neighbours_f1()
+        neighbours_f1 = trainer.neighbours_f1(learnt[:KNOWN], held_out)
     save(output)
     shutil.rmtree(folder)
-    held_out = int(task.held_out.sum())
-    learnt = len(task.labels) - held_out
-    return Finetuned(output, learnt, held_out, step, trainer.state.best_metric, neighbours_f1, trainer.history)
+    f1 = trainer.state.best_metric
+    return Finetuned(output, len(learnt), len(held_out), step, f1, neighbours_f1, trainer.history)
 
 
 def _last_checkpoint(folder: Path, output: Path, identity: str) -> Path | None:
@@ -258,17 +244,18 @@ def _last_checkpoint(folder: Path, output: Path, identity: str) -> Path | None:
         with suppress(OSError, ValueError):
             complete[json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]] = path
     run = folder / RUN
-    if not complete:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        run.write_text(json.dumps({"identity": identity}) + "\n", encoding="utf-8")
-        return None
-    if not run.is_file() or json.loads(run.read_text(encoding="utf-8")) != {"identity": identity}:
+    ours = run.is_file() or not folder.exists() or not any(folder.iterdir())
+    if not ours or (complete and run.read_text(encoding="utf-8") != identity):
         raise EncoderError(
             f"{output}: an unfinished run with another base, other products or settings is here; "
             "repeat it as it was, or choose another folder"
         )
-    return complete[max(complete)]
+    if complete:
+        return complete[max(complete)]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    run.write_text(identity, encoding="utf-8")
+    return None
 
 
 class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
@@ -369,7 +356,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
             # One GPU is enough; products are not split among several.
             arguments._n_gpu = 1
         optimiser = _optimiser(task, settings)
-        rows = range(len(task.labels))
+        rows = range(len(task.products.labels))
         super().__init__(
             task.module,
             arguments,
@@ -392,7 +379,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
         """The batches, in their order."""
 
         def collate(rows: list[int]) -> Inputs:
-            return self._task.collate(rows) | {"labels": torch.from_numpy(self._task.labels[rows])}
+            return self._task.collate(rows) | {"labels": torch.from_numpy(self._task.products.labels[rows])}
 
         return DataLoader(self.train_dataset, batch_sampler=self._batches, collate_fn=collate)  # type: ignore[arg-type]
 
@@ -411,8 +398,8 @@ class _Trainer(Trainer):  # type: ignore[misc]
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """Measure on the held-out products, and write history and curve."""
-        rows = np.flatnonzero(self._task.held_out)
-        f1 = weighted_f1(self._task.labels[rows], self._predict(rows)[1])
+        rows = np.flatnonzero(self._task.products.held_out)
+        f1 = weighted_f1(self._task.products.labels[rows], self._predict(rows)[1])
         loss = float(np.mean(self._pace.losses))
         self.log({"weighted_f1": f1, "loss": loss, "seconds": round(self._pace.seconds, 1)})
         self._pace.losses.clear()
@@ -421,17 +408,16 @@ class _Trainer(Trainer):  # type: ignore[misc]
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def neighbours_f1(self) -> float:
-        """Weighted F1 of the held-out products by a vote of their neighbours among those learnt from."""
-        known, queries = np.flatnonzero(~self._task.held_out)[:KNOWN], np.flatnonzero(self._task.held_out)
-        labels, (vectors, _) = self._task.labels, self._predict(np.concatenate([known, queries]))
+    def neighbours_f1(self, known: IntArray, queries: IntArray) -> float:
+        """Weighted F1 of the held-out rows by a vote of their neighbours among those learnt from."""
+        labels, vectors = self._task.products.labels, self._predict(np.concatenate([known, queries]))[0]
         voted = nearest_categories(vectors[: len(known)], labels[known], vectors[len(known) :])
         return weighted_f1(labels[queries], voted)
 
     def _predict(self, rows: IntArray) -> tuple[FloatArray, IntArray]:
         """Unit vectors of some rows and the categories that the head gives them."""
         self.model.eval()
-        parts = list(batches_of(self._task.lengths[rows].tolist(), CPU_TOKENS))
+        parts = list(batches_of([self._task.lengths[row] for row in rows], CPU_TOKENS))
         vectors, categories = list[FloatArray](), list[IntArray]()
         with inference(self.args.device):
             for part in parts:

@@ -16,7 +16,6 @@ from rubrika.products.product import Products
 from rubrika.progress import Progress
 from rubrika.train.finetune import Finetuned, Inputs, Task, check_free, fit, read_labelled
 from rubrika.train.model import FinetuneSettings, StandardisedLinear, load_picture_base, load_text_base, seeded
-from rubrika.train.validation import hold_out
 
 TEXT, IMAGE, CONFIG = "text", "image", "config.json"
 FORMAT = 1
@@ -40,11 +39,7 @@ class JointSettings(FinetuneSettings):
 class JointClassifier(nn.Module):
     """Both encoders, the projections of their vectors of length 1, and a vector of each category.
 
-    Args:
-        text, vision: the encoders.
-        samples: vectors of length 1 that the two give before training.
-        categories: how many there are.
-        settings: for the vector of both.
+    The samples are vectors of length 1 that the two encoders give before training.
     """
 
     def __init__(
@@ -65,13 +60,9 @@ class JointClassifier(nn.Module):
     def forward(
         self, ids: torch.Tensor, mask: torch.Tensor, pixels: torch.Tensor | None, seen: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vectors (n, size) and scores of categories (n, categories).
+        """Vectors (n, size) and scores of categories (n, categories) of texts (n, tokens) and pictures.
 
-        Args:
-            ids: tokens (n, longest).
-            mask: attention mask of them.
-            pixels: of the products that have a picture (m, 3, height, width).
-            seen: bool (n,), which these are.
+        The pixels are (m, 3, height, width), of the products that have a picture; `seen`, bool (n,), says which.
         """
         texts = self.text_projection(F.normalize(self.text(ids, mask).float()))
         pictures = torch.zeros_like(texts)
@@ -111,11 +102,10 @@ def finetune_joint(
     """
     check_free(output, CONFIG)
     text, vision = load_text_base(text_base, settings), load_picture_base(image_base, settings)
-    labelled = read_labelled(products, progress)
+    labelled = read_labelled(products, settings, progress)
     tokens = text.tokenise(labelled.texts)
     paths = [pictures.find(product) for product in labelled.ids]
-    held_out = hold_out(labelled.groups, settings.holdout, settings.seed)
-    learnt = np.flatnonzero(~held_out)
+    learnt = np.flatnonzero(~labelled.held_out)
     seen = text.sample([tokens[row] for row in learnt]), vision.sample([paths[row] for row in learnt])
     samples = F.normalize(seen[0]), F.normalize(seen[1])
     with seeded(settings.seed):
@@ -132,13 +122,7 @@ def finetune_joint(
         config = {"format": FORMAT, "settings": asdict(settings)}
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
-    task = Task(
-        module=module,
-        collate=collate,
-        head=("text_projection.", "picture_projection.", "categories"),
-        lengths=np.array([len(row) for row in tokens]),
-        labels=labelled.labels,
-        held_out=held_out,
-        identity=identity_of("joint", text.identity, vision.identity, labelled.identity, paths),
-    )
+    identity = identity_of("joint", text.identity, vision.identity, labelled.identity, paths)
+    head = ("text_projection.", "picture_projection.", "categories")
+    task = Task(module, head, labelled, [len(row) for row in tokens], collate, identity)
     return replace(fit(task, settings, output, progress, save), failures=len(vision.failures))

@@ -107,6 +107,15 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small only wait for one another's threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_bert(tmp_path_factory.mktemp("bert"))
@@ -162,7 +171,7 @@ def test_history_and_curve_are_written_and_nothing_else_is_left(tuned: Finetuned
     assert [moment.step for moment in history] == sorted({moment.step for moment in history})
     assert history[-1].step == tuned.steps
     picture = ElementTree.parse(tuned.folder / "curve.svg")  # noqa: S314 - our own
-    assert {"f1", "loss"} <= {group.get("id") for group in picture.iter("{*}g")}
+    assert {"f1", "loss"} <= {group.get("id") for group in picture.iterfind(".//{*}g")}
     assert {path.suffix for path in tuned.folder.iterdir()} == {".json", ".safetensors", ".svg"}
 
 
@@ -194,10 +203,11 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_been(bert: Path, tuned: Fi
         finetune_text(shelf(), str(bert), tmp_path / "model", replace(settings, learning_rate=1e-5), Silent())
     seen: list[int] = []
     resumed = finetune_text(shelf(), str(bert), tmp_path / "model", settings, Recorder(seen))
-    assert seen[0] == 20
+    # Every 10 steps, and at every measurement: the newest is that of step 24.
+    assert seen[0] == 24
     assert (resumed.f1, resumed.steps) == (tuned.f1, tuned.steps)
     assert [moment.loss for moment in resumed.history] == [moment.loss for moment in tuned.history]
-    assert max(resumed.history, key=lambda moment: (moment.f1, moment.step)).step > 27
+    assert resumed.steps > 27
     assert_same(resumed.folder, tuned.folder)
     assert not (tmp_path / "model" / "checkpoints").exists()
 
@@ -228,7 +238,7 @@ def test_ctrl_c_saves_a_checkpoint_and_the_same_call_goes_on(bert: Path, tuned: 
     assert signal.getsignal(signal.SIGINT) is before
     seen: list[int] = []
     resumed = finetune_text(shelf(), str(bert), output.rename(tmp_path / "moved"), QUICK, Recorder(seen))
-    assert seen[0] == 8
+    assert seen[0] == 8 < max(resumed.history, key=lambda moment: moment.f1).step
     assert [(m.step, m.loss, m.f1) for m in resumed.history] == [(m.step, m.loss, m.f1) for m in tuned.history]
     assert_same(resumed.folder, tuned.folder)
 
@@ -241,6 +251,14 @@ def test_a_damaged_checkpoint_is_one_sentence(bert: Path, tmp_path: Path, name: 
     with pytest.raises(EncoderError, match="cannot be read .* delete it to start again") as caught:
         finetune_text(shelf(), str(bert), tmp_path, QUICK, Silent())
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_others_checkpoints_is_left_alone(bert: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "checkpoint-1" / "model.bin").write_bytes(b"somebody's")
+    with pytest.raises(EncoderError, match="an unfinished run with another base"):
+        finetune_text(shelf(), str(bert), tmp_path, QUICK, Silent())
+    assert (tmp_path / "checkpoints" / "checkpoint-1" / "model.bin").exists()
 
 
 def test_nothing_is_unpickled_from_a_checkpoint(bert: Path, tmp_path: Path) -> None:
@@ -258,13 +276,14 @@ def test_nothing_is_unpickled_from_a_checkpoint(bert: Path, tmp_path: Path) -> N
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_checkpoint_cut_short_is_passed_over(bert: Path, tuned: Finetuned, tmp_path: Path) -> None:
+def test_a_checkpoint_cut_short_is_passed_over(bert: Path, tmp_path: Path) -> None:
+    short = replace(QUICK, epochs=1)
     with pytest.raises(StoppedError):
-        finetune_text(shelf(), str(bert), tmp_path, QUICK, Presser(1))
+        finetune_text(shelf(), str(bert), tmp_path, short, Presser(1))
     (tmp_path / "checkpoints" / "checkpoint-9").mkdir()
     (tmp_path / "checkpoints" / "checkpoint-9" / "model.safetensors").write_bytes(b"")
     seen: list[int] = []
-    assert finetune_text(shelf(), str(bert), tmp_path, QUICK, Recorder(seen)).f1 == tuned.f1
+    finetune_text(shelf(), str(bert), tmp_path, short, Recorder(seen))
     assert seen[0] == 2
 
 
