@@ -33,14 +33,8 @@ try:
     # The Trainer needs the one, and the curve the other: better to know before hours of training.
     import accelerate  # noqa: F401
     import matplotlib  # noqa: F401
-    from transformers import (
-        EarlyStoppingCallback,
-        PrinterCallback,
-        Trainer,
-        TrainerControl,
-        TrainerState,
-        TrainingArguments,
-    )
+    from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerState, TrainingArguments
+    from transformers import TrainerControl as Control
 except ImportError as error:
     raise EncoderError(f"fine-tuning needs {error.name}; pip install 'rubrika[pretrained]'") from None
 
@@ -288,9 +282,7 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         kept["attributes"] |= {"seconds": self.seconds, "losses": self.losses}
         return kept
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Control, **_: object) -> None:
         """Go on from what a checkpoint kept."""
         kept = state.stateful_callbacks[type(self).__name__]["attributes"]
         self.early_stopping_patience_counter = kept["early_stopping_patience_counter"]
@@ -301,7 +293,7 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
             state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.best_global_step}")
         self._advance(state.global_step)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Control, **_: object) -> None:
         """Say what is due after a step."""
         by, step, done = self._settings, state.global_step, self.done(state.global_step)
         before, self._tenths = self._tenths, int(done * 10)
@@ -316,7 +308,7 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         )
         self._advance(1)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: Control, **_: object) -> None:
         """Begin to count the minutes until the next checkpoint."""
         self._saved = monotonic()
 

@@ -1,5 +1,7 @@
 """Learning from very many products: from as many as memory allows, drawn at random, the same ones every time."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -75,3 +77,13 @@ def test_what_goes_with_the_products_is_drawn_with_them() -> None:
     known = encoder.encode(list(NAMES), {"image": np.eye(4, dtype=np.float32)})
     unnamed = encoder.encode(["?"] * 4, {"image": np.eye(4, dtype=np.float32)})
     assert (unnamed @ known.T).argmax(axis=1).tolist() == [0, 1, 2, 3]
+
+
+def test_without_torch_learning_is_refused_in_a_sentence() -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from rubrika.errors import EncoderError\n"
+        "try:\n    import rubrika.train.embed\nexcept EncoderError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "learning needs torch; pip install 'rubrika[train]'\n"
