@@ -97,7 +97,7 @@ class Network:
         """After each epoch what was learned by then, and the mean loss; it is the same network throughout."""
         import torch
 
-        from rubrika.train.loop import seeded
+        from rubrika.train.model import seeded
 
         known, code = np.unique(part.labels, return_inverse=True)
         rows, labels = torch.from_numpy(inputs(part, self.vectors)), torch.from_numpy(code)

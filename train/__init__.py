@@ -1,8 +1,8 @@
-"""Learning encoders from labelled products."""
+"""Learning encoders from labelled products; whatever learns needs torch."""
 
 from importlib.util import find_spec
 
 from rubrika.errors import EncoderError
 
 if find_spec("torch") is None:
-    raise EncoderError("learning and training need torch, which is not installed; pip install 'rubrika[train]'")
+    raise EncoderError("learning needs torch; pip install 'rubrika[train]'")

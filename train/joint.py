@@ -1,6 +1,7 @@
 """Fine-tunes a text and a picture encoder together."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -10,19 +11,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from rubrika.encode.base import identity_of
-from rubrika.encode.modules import best_device
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Products
 from rubrika.progress import Progress
-from rubrika.train.checkpoint import CHECKPOINT
-from rubrika.train.finetune import SAMPLE, Finetuned, check_free, result
-from rubrika.train.labelled import Labelled, read_labelled
-from rubrika.train.loop import fit, seeded
-from rubrika.train.model import PictureBase, StandardisedLinear, TextBase, load_picture_base, load_text_base
-from rubrika.train.schedule import IntArray
-from rubrika.train.settings import FinetuneSettings
-from rubrika.train.task import Task
-from rubrika.train.validation import hold_out
+from rubrika.train.finetune import Finetuned, Inputs, Task, check_free, fit, read_labelled
+from rubrika.train.model import FinetuneSettings, StandardisedLinear, load_picture_base, load_text_base, seeded
 
 TEXT, IMAGE, CONFIG = "text", "image", "config.json"
 FORMAT = 1
@@ -34,61 +27,51 @@ class JointSettings(FinetuneSettings):
 
     Args:
         size: its width.
-        left_out: how often a product with a picture is shown without its text or without its picture.
+        modality_dropout: how often a product with a picture is shown without its text or without its picture.
         scale: of the cosine between products and categories in the softmax.
     """
 
     size: int = 128
-    left_out: float = 0.3
+    modality_dropout: float = 0.3
     scale: float = 10.0
 
 
 class JointClassifier(nn.Module):
-    """Both encoders, the projections of their vectors of length 1, and a vector of each category."""
+    """Both encoders, the projections of their vectors of length 1, and a vector of each category.
+
+    The samples are vectors of length 1 that the two encoders give before training.
+    """
 
     def __init__(
         self,
         text: nn.Module,
-        sight: nn.Module,
+        vision: nn.Module,
         samples: tuple[torch.Tensor, torch.Tensor],
-        count: int,
-        by: JointSettings,
+        categories: int,
+        settings: JointSettings,
     ) -> None:
-        """Join the encoders.
-
-        Args:
-            text: token ids and mask to vectors.
-            sight: pixels to vectors.
-            samples: vectors of length 1 that the two give before training.
-            count: how many categories there are.
-            by: settings.
-        """
         super().__init__()
-        self.text, self.sight = text, sight
-        self.text_projection = StandardisedLinear(samples[0], by.size)
-        self.picture_projection = StandardisedLinear(samples[1], by.size)
-        self.categories = nn.Parameter(torch.randn(count, by.size))
-        self._left_out, self._scale = by.left_out, by.scale
+        self.text, self.vision = text, vision
+        self.text_projection = StandardisedLinear(samples[0], settings.size)
+        self.picture_projection = StandardisedLinear(samples[1], settings.size)
+        self.categories = nn.Parameter(torch.randn(categories, settings.size))
+        self._dropout, self._scale = settings.modality_dropout, settings.scale
 
     def forward(
         self, ids: torch.Tensor, mask: torch.Tensor, pixels: torch.Tensor | None, seen: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vectors (n, size) and scores of categories (n, categories).
+        """Vectors (n, size) and scores of categories (n, categories) of texts (n, tokens) and pictures.
 
-        Args:
-            ids: tokens (n, longest).
-            mask: attention mask of them.
-            pixels: of the products that have a picture (m, 3, height, width).
-            seen: bool (n,), which these are.
+        The pixels are (m, 3, height, width), of the products that have a picture; `seen`, bool (n,), says which.
         """
         texts = self.text_projection(F.normalize(self.text(ids, mask).float()))
         pictures = torch.zeros_like(texts)
         if pixels is not None:
-            pictures[seen] = self.picture_projection(F.normalize(self.sight(pixels).float()))
+            pictures[seen] = self.picture_projection(F.normalize(self.vision(pixels).float()))
         if self.training:
             drawn = torch.rand(len(seen), device=seen.device)
-            texts = texts.masked_fill((seen & (drawn < self._left_out / 2))[:, None], 0)
-            pictures = pictures.masked_fill((drawn > 1 - self._left_out / 2)[:, None], 0)
+            texts = texts.masked_fill((seen & (drawn < self._dropout / 2))[:, None], 0)
+            pictures = pictures.masked_fill((drawn > 1 - self._dropout / 2)[:, None], 0)
         vectors = F.normalize(texts + pictures)
         return vectors, self._scale * vectors @ F.normalize(self.categories).T
 
@@ -102,62 +85,44 @@ def finetune_joint(
     settings: JointSettings,
     progress: Progress,
 ) -> Finetuned:
-    """Train a text and a picture encoder together; run again with the same arguments, it resumes after a kill.
+    """Train a text and a picture encoder together; the same call goes on where a run was stopped or killed.
 
     Args:
         products: labelled products, read once.
         pictures: theirs; a product without a usable one is trained on its text.
         text_base: `rubert`, or the name or folder of a transformers encoder.
         image_base: `vit`, or the name or folder of a transformers vision model.
-        output: gets `text/` for `--text-encoder` and `image/` for `--image-encoder`.
+        output: gets `text/` and `image/`, the folders of the two encoders.
         settings: how.
         progress: where to show how far it is.
 
     Raises:
         EncoderError: a base cannot be used, the products do not suffice, or the folder is taken.
+        StoppedError: Ctrl-C or SIGTERM; a checkpoint is saved.
     """
     check_free(output, CONFIG)
-    text, sight = load_text_base(text_base, settings), load_picture_base(image_base, settings)
-    labelled = read_labelled(products, progress)
-    task = _task(labelled, pictures, text, sight, settings)
-    output.mkdir(parents=True, exist_ok=True)
-    state = fit(task, settings, output, progress)
-    text.save(output / TEXT)
-    sight.save(output / IMAGE)
-    config = {"format": FORMAT, "settings": asdict(settings)}
-    (output / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (output / CHECKPOINT).unlink(missing_ok=True)
-    return replace(result(output, task, state), failures=len(sight.failures))
-
-
-def _task(
-    labelled: Labelled, pictures: PictureFolder, text: TextBase, sight: PictureBase, settings: JointSettings
-) -> Task:
-    device = best_device()
+    text, vision = load_text_base(text_base, settings), load_picture_base(image_base, settings)
+    labelled = read_labelled(products, settings, progress)
     tokens = text.tokenise(labelled.texts)
     paths = [pictures.find(product) for product in labelled.ids]
-    held_out = hold_out(labelled.groups, settings.holdout, settings.seed)
-    learnt = np.flatnonzero(~held_out)
-    texts = F.normalize(text.vectors([tokens[row] for row in learnt[:SAMPLE]], device))
-    looks = F.normalize(sight.vectors([paths[row] for row in learnt if paths[row]][:SAMPLE], device))
+    learnt = np.flatnonzero(~labelled.held_out)
+    seen = text.sample([tokens[row] for row in learnt]), vision.sample([paths[row] for row in learnt])
+    samples = F.normalize(seen[0]), F.normalize(seen[1])
     with seeded(settings.seed):
-        module = JointClassifier(text.module, sight.module, (texts, looks), labelled.categories, settings)
+        module = JointClassifier(text.module, vision.module, samples, labelled.categories, settings)
 
-    def forward(rows: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
+    def collate(rows: Sequence[int]) -> Inputs:
         ids, mask = text.padded([tokens[row] for row in rows])
-        pixels, seen = sight.pixels([paths[row] for row in rows])
-        shown = None if pixels is None else pixels.to(device)
-        vectors, scores = module(ids.to(device), mask.to(device), shown, seen.to(device))
-        return vectors, scores
+        pixels, seen = vision.pixels([paths[row] for row in rows])
+        return {"ids": ids, "mask": mask, "pixels": pixels, "seen": seen}
 
-    return Task(
-        module=module,
-        forward=forward,
-        fresh=("text_projection.", "picture_projection.", "categories"),
-        lengths=np.array([len(row) for row in tokens]),
-        labels=labelled.labels,
-        held_out=held_out,
-        identity=identity_of(
-            "together", text.identity, sight.identity, labelled.identity, paths, json.dumps(settings.training())
-        ),
-    )
+    def save(folder: Path) -> None:
+        text.save(folder / TEXT)
+        vision.save(folder / IMAGE)
+        config = {"format": FORMAT, "settings": asdict(settings)}
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    identity = identity_of("joint", text.identity, vision.identity, labelled.identity, paths)
+    head = ("text_projection.", "picture_projection.", "categories")
+    task = Task(module, head, labelled, [len(row) for row in tokens], collate, identity)
+    return replace(fit(task, settings, output, progress, save), failures=len(vision.failures))

@@ -1,6 +1,6 @@
-"""The models that are fine-tuned: a text or picture encoder with a head, alone or together."""
+"""What fine-tuning starts from: its settings, and a text or picture encoder that is loaded, frozen and saved."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,46 +14,109 @@ from torch import nn
 from rubrika.encode.base import fingerprint, max_positions
 from rubrika.encode.hub import model_folder, quiet_transformers
 from rubrika.encode.image import MAX_SIDE, THREADS
-from rubrika.encode.modules import JointVision, Pooled, inference_mode, load_joint_vision, load_pooled
+from rubrika.encode.modules import JointVision, Pooled, best_device, inference_mode, load_joint_vision, load_pooled
 from rubrika.encode.registry import RUBERT, VIT
-from rubrika.encode.text import RECIPE, Recipe
+from rubrika.encode.text import RECIPE, Pooling, Recipe
 from rubrika.errors import EncoderError
 from rubrika.products.images import PictureError, open_picture
-from rubrika.train.settings import FinetuneSettings
-
-
-class StandardisedLinear(nn.Module):
-    """Vectors (n, width) to (n, size)."""
-
-    mean: torch.Tensor
-    spread: torch.Tensor
-
-    def __init__(self, sample: torch.Tensor, size: int) -> None:
-        """Measure how vectors lie, once.
-
-        Args:
-            sample: vectors (m, width) of the untrained encoder.
-            size: how many numbers come out.
-        """
-        super().__init__()
-        self.register_buffer("mean", sample.mean(0))
-        self.register_buffer("spread", sample.std(0, correction=0).clamp(min=1e-6))
-        self.linear = nn.Linear(sample.shape[1], size)
-
-    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """What comes out."""
-        out: torch.Tensor = self.linear((vectors.float() - self.mean) / self.spread).float()
-        return out
-
 
 # Texts tokenised at once: what comes out as lists of numbers takes ten times the memory of what is kept.
 CHUNK = 4_096
-BATCH = 32
+# Products whose vectors show how an encoder's lie, and how many of them are encoded at once.
+SAMPLE, BATCH = 256, 32
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneSettings:
+    """What to train, and how.
+
+    Args:
+        epochs: how often every product is seen.
+        minutes: stop after so long, the learning rate having fallen to zero by then; None: after the epochs.
+        batch_size: maximum number of products a step.
+        batch_tokens: maximum number of tokens a step, padding included.
+        max_tokens: longer texts are cut; None: as the base says.
+        pooling: how a vector is made of tokens; None: as the base says.
+        prompt: precedes every text; None: as the base says.
+        learning_rate: of pretrained weights.
+        head_learning_rate: of weights that start from random numbers.
+        warmup: the part of the run during which learning rates rise; on the rest they fall to zero.
+        weight_decay: of matrices; biases and the scales of norms have none.
+        max_grad_norm: longer gradients are shortened to this.
+        contrast: weight of the supervised contrastive term beside cross-entropy (Khosla et al. 2020); 0: none.
+        temperature: of that term.
+        freeze_layers: embeddings and so many first layers stay as they are; None: everything is trained.
+        mixed_precision: compute in half precision where layers bear it; None: on a GPU only.
+        holdout: the part of the products that is held out to measure on, whole groups where products carry one.
+        validate_steps: measure after so many steps; None: ten times during the run.
+        patience: stop after so many measurements without a better F1; None: never.
+        checkpoint_minutes: save what a stopped run resumes from after so many minutes, and at every measurement.
+        checkpoint_steps: also after so many steps.
+        seed: of the held-out part, the first weights, the order of products, and dropout.
+    """
+
+    epochs: int = 3
+    minutes: float | None = None
+    batch_size: int = 32
+    batch_tokens: int = 4_096
+    max_tokens: int | None = None
+    pooling: Pooling | None = None
+    prompt: str | None = None
+    learning_rate: float = 5e-5
+    head_learning_rate: float = 5e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    contrast: float = 0.0
+    temperature: float = 0.1
+    freeze_layers: int | None = None
+    mixed_precision: bool | None = None
+    holdout: float = 0.1
+    validate_steps: int | None = None
+    patience: int | None = 4
+    checkpoint_minutes: float = 10.0
+    checkpoint_steps: int | None = None
+    seed: int = 0
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw torch's random numbers from a seed, and leave those of the caller as they were."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+class StandardisedLinear(nn.Module):
+    """A linear layer (n, width) to (n, size) over vectors of mean 0 and deviation 1, as measured on a sample, once."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, sample: torch.Tensor, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", sample.mean(0))
+        self.register_buffer("deviation", sample.std(0, correction=0).clamp(min=1e-6))
+        self.linear = nn.Linear(sample.shape[1], size)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """What comes out, in full precision."""
+        out: torch.Tensor = self.linear((vectors.float() - self.mean) / self.deviation).float()
+        return out
+
+
+def _encoded(module: nn.Module, batches: Iterable[tuple[torch.Tensor, ...]]) -> torch.Tensor:
+    """Vectors (n, size) of batches of inputs, by the weights of now."""
+    device = best_device()
+    module.to(device).eval()
+    with inference_mode(device):
+        parts = [module(*(part.to(device) for part in batch)).float().cpu() for batch in batches]
+    return torch.cat(parts).clone()
 
 
 @dataclass(frozen=True)
 class TextBase:
-    """A text encoder with weights, words and recipe."""
+    """A text encoder with its tokenizer and recipe; `identity` changes with the model's files."""
 
     module: Pooled
     tokenizer: Any
@@ -70,23 +133,18 @@ class TextBase:
         return tokens
 
     def padded(self, tokens: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids and attention mask, both (n, longest), of texts that were tokenised."""
+        """Token ids and attention mask, both (n, longest), of tokenised texts."""
         ids = nn.utils.rnn.pad_sequence(list(tokens), batch_first=True, padding_value=self._pad)
         mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in tokens], batch_first=True)
         return ids.long(), mask.long()
 
-    def vectors(self, tokens: Sequence[torch.Tensor], device: torch.device) -> torch.Tensor:
-        """Vectors (n, size) of texts that were tokenised, as they are now."""
-        self.module.to(device).eval()
-        parts = []
-        for start in range(0, len(tokens), BATCH):
-            with inference_mode(device):
-                ids, mask = self.padded(tokens[start : start + BATCH])
-                parts.append(self.module(ids.to(device), mask.to(device)).float().cpu())
-        return torch.cat(parts).clone()
+    def sample(self, tokens: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Vectors of some tokenised texts."""
+        starts = range(0, min(len(tokens), SAMPLE), BATCH)
+        return _encoded(self.module, (self.padded(tokens[start : start + BATCH]) for start in starts))
 
     def save(self, folder: Path) -> None:
-        """Write a folder that `--text-encoder` takes; its recipe comes last, as it marks the folder as complete."""
+        """Write a folder that a text encoder is loaded from; the recipe comes last, as it marks it as complete."""
         self.module.model.save_pretrained(folder)  # type: ignore[operator]
         self.tokenizer.save_pretrained(folder)
         self.recipe.save(folder)
@@ -104,34 +162,41 @@ def load_text_base(base: str, settings: FinetuneSettings) -> TextBase:
         settings: what of its recipe to change, and which layers to freeze.
 
     Raises:
-        EncoderError: it cannot be found, or cannot be used so.
+        EncoderError: it cannot be found, or cannot be used like this.
     """
-    from transformers import AutoTokenizer
-
-    quiet_transformers()
     with explained(base):
+        from transformers import AutoTokenizer
+
+        quiet_transformers()
         folder = model_folder(RUBERT if base == "rubert" else base)
-        recipe = _recipe(base, folder, settings)
-        module = load_pooled(folder, recipe.pooling)
-        if recipe.pooling != "pooler" and getattr(module.model, "pooler", None) is not None:
-            # It would be saved as it is, beside layers that it no longer fits.
-            module.model.pooler = None  # type: ignore[assignment]
+        usual = Recipe("pooler") if base == "rubert" else Recipe()
+        own = Recipe.load(folder) if (folder / RECIPE).is_file() else usual
+        pooling = settings.pooling or own.pooling
+        module = load_pooled(folder, pooling)
+        if pooling != "pooler":
+            _drop_pooler(module.model)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        limit = min(recipe.max_tokens, tokenizer.model_max_length, max_positions(module.model.config))
-        recipe = Recipe(recipe.pooling, int(limit), recipe.prompt)
+        limits = (settings.max_tokens or own.max_tokens, tokenizer.model_max_length, max_positions(module.model.config))
+        recipe = Recipe(pooling, int(min(limits)), own.prompt if settings.prompt is None else settings.prompt)
     freeze(module.model, settings.freeze_layers)
     return TextBase(module, tokenizer, recipe, fingerprint(folder))
 
 
-def freeze(model: nn.Module, layers: int | None) -> None:
-    """Keep the embeddings and the first layers of a transformer as they are; None: keep nothing.
+def _drop_pooler(model: Any) -> None:  # noqa: ANN401 - transformers' own
+    """Remove an unused pooler: it would be saved untrained, beside layers that it no longer fits."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+
+
+def freeze(model: Any, layers: int | None) -> None:  # noqa: ANN401 - transformers' own
+    """Keep the embeddings and the first layers of a transformer as they are; None: train everything.
 
     Raises:
         EncoderError: it has fewer layers, or they cannot be found.
     """
     if layers is None:
         return
-    name = Path(str(model.config.name_or_path)).name  # type: ignore[union-attr]
+    name = Path(str(model.config.name_or_path)).name
     count = getattr(model.config, "num_hidden_layers", None)
     stacks = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == count]
     embeddings = getattr(model, "embeddings", None)
@@ -145,44 +210,26 @@ def freeze(model: nn.Module, layers: int | None) -> None:
 
 @contextmanager
 def explained(base: str) -> Iterator[None]:
-    """Turn whatever goes wrong while a base is loaded into one sentence.
-
-    Raises:
-        EncoderError: which base, and why.
-    """
-    instead = "give the name or the folder of a transformers encoder"
+    """Turn whatever goes wrong while a base is loaded into one EncoderError."""
     try:
         yield
-    except EncoderError as error:
-        raise EncoderError(f"{base}: {error}; {instead}") from None
-    except ImportError as error:
-        raise EncoderError(f"{base}: the package {error.name} is not installed; {instead}") from None
-    except Exception as error:  # The loaders of others raise whatever they stumble over in a stranger's folder.
+    except Exception as error:  # The loaders raise whatever a foreign folder makes them stumble over.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise EncoderError(f"{base}: it cannot be loaded ({reason}); {instead}") from None
-
-
-def _recipe(base: str, folder: Path, settings: FinetuneSettings) -> Recipe:
-    usual = Recipe("pooler") if base == "rubert" else Recipe()
-    own = Recipe.load(folder) if (folder / RECIPE).is_file() else usual
-    return Recipe(
-        settings.pooling or own.pooling,
-        settings.max_tokens or own.max_tokens,
-        own.prompt if settings.prompt is None else settings.prompt,
-    )
-
-
-PICTURE_BATCH = 32
+        if isinstance(error, ImportError):
+            reason = f"the package {error.name} is not installed"
+        elif not isinstance(error, EncoderError):
+            reason = f"it cannot be loaded ({reason})"
+        raise EncoderError(f"{base}: {reason}; give the name or the folder of a transformers encoder") from None
 
 
 @dataclass(frozen=True)
 class PictureBase:
-    """A picture encoder with weights and what prepares pictures for it.
+    """A picture encoder and what prepares pictures for it; as in `TextBase`.
 
     Args:
         module: the model and its pooling.
         processor: pictures to pixels.
-        identity: changes with the model.
+        identity: changes with the model's files.
         failures: pictures that could not be used so far, and why.
     """
 
@@ -196,31 +243,24 @@ class PictureBase:
         with ThreadPoolExecutor(THREADS) as threads:
             opened = list(threads.map(self._open, paths))
         pictures = [picture for picture in opened if picture is not None]
-        seen = torch.tensor([picture is not None for picture in opened])
-        if not pictures:
-            return None, seen
-        pixels: torch.Tensor = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
-        return pixels, seen
+        usable = torch.tensor([picture is not None for picture in opened])
+        return self.processor(images=pictures, return_tensors="pt")["pixel_values"] if pictures else None, usable
 
-    def vectors(self, paths: Sequence[Path | None], device: torch.device) -> torch.Tensor:
-        """Vectors (m, size) of the pictures that can be used, as they are now.
+    def sample(self, paths: Sequence[Path | None]) -> torch.Tensor:
+        """Vectors of some pictures, those that can be used.
 
         Raises:
             EncoderError: there is none.
         """
-        self.module.to(device).eval()
-        parts = []
-        for start in range(0, len(paths), PICTURE_BATCH):
-            pixels, _ = self.pixels(paths[start : start + PICTURE_BATCH])
-            if pixels is not None:
-                with inference_mode(device):
-                    parts.append(self.module(pixels.to(device)).float().cpu())
-        if not parts:
+        some = [path for path in paths if path][:SAMPLE]
+        parts = (self.pixels(some[start : start + BATCH])[0] for start in range(0, len(some), BATCH))
+        batches = [(part,) for part in parts if part is not None]
+        if not batches:
             raise EncoderError("none of the products has a picture that can be used; give the folder of their pictures")
-        return torch.cat(parts).clone()
+        return _encoded(self.module, batches)
 
     def save(self, folder: Path) -> None:
-        """Write a folder that `--image-encoder` takes."""
+        """Write a folder that a picture encoder is loaded from."""
         self.module.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
 
@@ -242,13 +282,12 @@ def load_picture_base(base: str, settings: FinetuneSettings) -> PictureBase:
         settings: for the layers to freeze.
 
     Raises:
-        EncoderError: it cannot be found, or cannot be used so.
+        EncoderError: it cannot be found, or cannot be used like this.
     """
     with explained(base):
         folder = model_folder(VIT if base == "vit" else base)
-        sight, processor = load_joint_vision(folder)
-        if sight.has_token and getattr(sight.model, "pooler", None) is not None:
-            # It would be saved as it is, beside layers that it no longer fits.
-            sight.model.pooler = None
-    freeze(sight.model, settings.freeze_layers)
-    return PictureBase(sight, processor, fingerprint(folder))
+        vision, processor = load_joint_vision(folder)
+        if vision.has_token:
+            _drop_pooler(vision.model)
+    freeze(vision.model, settings.freeze_layers)
+    return PictureBase(vision, processor, fingerprint(folder))

@@ -16,7 +16,7 @@ from rubrika.products.product import Batch, Category, Product
 from rubrika.progress import Silent
 from rubrika.train.embed import LearnSettings, learn
 
-SMALL = LearnSettings(size=32, bits=12, epochs=8, batch=16, rate=0.1)
+SMALL = LearnSettings(size=32, bits=12, epochs=8, batch_size=16, learning_rate=0.1)
 TITLES = {
     1: ["кроссовки беговые", "кроссовки мужские", "кеды летние", "кеды и кроссовки", "кроссовки детские"],
     2: ["чехол для телефона", "чехол силиконовый", "чехол на айфон", "чехлы для телефонов", "бампер и чехол"],

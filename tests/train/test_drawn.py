@@ -1,5 +1,7 @@
 """Learning from very many products: from as many as memory allows, drawn at random, the same ones every time."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -13,7 +15,7 @@ from rubrika.train.embed import Input, LearnSettings, learn
 
 FILE = Path("catalogue.parquet")
 NAMES = ("кроссовки беговые", "чехол силиконовый", "корм для кошек", "чайник стальной")
-SMALL = LearnSettings(size=16, bits=12, epochs=6, batch=16, rate=0.1, most=100)
+SMALL = LearnSettings(size=16, bits=12, epochs=6, batch_size=16, learning_rate=0.1, max_products=100)
 
 
 class Catalogue:
@@ -75,3 +77,13 @@ def test_what_goes_with_the_products_is_drawn_with_them() -> None:
     known = encoder.encode(list(NAMES), {"image": np.eye(4, dtype=np.float32)})
     unnamed = encoder.encode(["?"] * 4, {"image": np.eye(4, dtype=np.float32)})
     assert (unnamed @ known.T).argmax(axis=1).tolist() == [0, 1, 2, 3]
+
+
+def test_without_torch_learning_is_refused_in_a_sentence() -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from rubrika.errors import EncoderError\n"
+        "try:\n    import rubrika.train.embed\nexcept EncoderError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "learning needs torch; pip install 'rubrika[train]'\n"

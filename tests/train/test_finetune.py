@@ -21,22 +21,25 @@ from safetensors.numpy import load_file
 
 from rubrika.encode.base import FloatArray, unit_rows
 from rubrika.encode.registry import picture_encoder, text_encoder
-from rubrika.errors import EncoderError
+from rubrika.errors import EncoderError, StoppedError
 from rubrika.metrics import metrics_of
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Batch, Category, Product
 from rubrika.progress import Advance, Silent
-from rubrika.train.curve import Moment, curve
-from rubrika.train.finetune import Finetuned, finetune_text
+from rubrika.train.finetune import (
+    Finetuned,
+    FinetuneSettings,
+    batches_of_epochs,
+    finetune_text,
+    rate_at,
+    supervised_contrast,
+)
 from rubrika.train.joint import JointSettings, finetune_joint
-from rubrika.train.loss import supervised_contrast
-from rubrika.train.schedule import batches_of_epochs, rate_at
-from rubrika.train.settings import FinetuneSettings
-from rubrika.train.validation import hold_out, nearest_categories
+from rubrika.train.validation import Moment, hold_out, nearest_categories, write_history
 
 KINDS = ["кроссовки беговые", "чехол силиконовый", "корм для кошек", "шапка зимняя", "платье летнее"]
 EXTRAS = ["женские", "прозрачный", "сухой", "из хлопка", "с рисунком", "длинное", "2 кг"]
-QUICK = FinetuneSettings(epochs=4, batch=16, rate=1e-3, head_rate=1e-2, max_tokens=24)
+QUICK = FinetuneSettings(epochs=4, batch_size=16, learning_rate=1e-3, head_learning_rate=1e-2, max_tokens=24)
 
 
 class Shelf:
@@ -104,6 +107,15 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small only wait for one another's threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_bert(tmp_path_factory.mktemp("bert"))
@@ -159,23 +171,27 @@ def test_history_and_curve_are_written_and_nothing_else_is_left(tuned: Finetuned
     assert [moment.step for moment in history] == sorted({moment.step for moment in history})
     assert history[-1].step == tuned.steps
     picture = ElementTree.parse(tuned.folder / "curve.svg")  # noqa: S314 - our own
-    assert len(picture.findall("{*}polyline")) == 2
+    assert {"f1", "loss"} <= {group.get("id") for group in picture.iterfind(".//{*}g")}
     assert {path.suffix for path in tuned.folder.iterdir()} == {".json", ".safetensors", ".svg"}
-    assert not (tuned.folder / "checkpoint.safetensors").exists()
 
 
-def test_a_curve_of_one_moment_is_drawn() -> None:
-    assert "0.000 at step 1" in curve([Moment(1, 0.1, 0.0, 0.0)])
+def test_a_curve_of_one_moment_is_drawn_and_the_same_history_gives_the_same_bytes(tmp_path: Path) -> None:
+    drawn = []
+    for _ in range(2):
+        write_history(tmp_path, [Moment(1, 0.1, 0.0, 0.0)])
+        drawn.append((tmp_path / "curve.svg").read_bytes())
+    assert b"0.000 at step 1" in drawn[0]
+    assert drawn[0] == drawn[1]
 
 
 def test_killed_and_resumed_it_ends_as_if_nothing_had_been(bert: Path, tuned: Finetuned, tmp_path: Path) -> None:
     settings = replace(QUICK, checkpoint_steps=10)
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_finetune as t\n"
+        "import sys; sys.path[:0] = sys.argv[1:3]; import test_finetune as t\n"
         "settings = t.replace(t.QUICK, checkpoint_steps=10)\n"
-        "t.finetune_text(t.shelf(), sys.argv[2], t.Path(sys.argv[3]), settings, t.Killer(27))"
+        "t.finetune_text(t.shelf(), sys.argv[3], t.Path(sys.argv[4]), settings, t.Killer(27))"
     )
-    arguments = [str(Path(__file__).parents[1]), str(bert), str(tmp_path / "model")]
+    arguments = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(bert), str(tmp_path / "model")]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
     killed = subprocess.run(
         [sys.executable, "-c", script, *arguments], env=environment, capture_output=True, timeout=120
@@ -184,21 +200,101 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_been(bert: Path, tuned: Fi
     assert not (tmp_path / "model" / "model.safetensors").exists()
 
     with pytest.raises(EncoderError, match="an unfinished run with another base, other products or settings is here"):
-        finetune_text(shelf(), str(bert), tmp_path / "model", replace(settings, rate=1e-5), Silent())
+        finetune_text(shelf(), str(bert), tmp_path / "model", replace(settings, learning_rate=1e-5), Silent())
     seen: list[int] = []
     resumed = finetune_text(shelf(), str(bert), tmp_path / "model", settings, Recorder(seen))
-    assert seen[0] == 20
+    # Every 10 steps, and at every measurement: the newest is that of step 24.
+    assert seen[0] == 24
     assert (resumed.f1, resumed.steps) == (tuned.f1, tuned.steps)
     assert [moment.loss for moment in resumed.history] == [moment.loss for moment in tuned.history]
-    assert max(resumed.history, key=lambda moment: (moment.f1, moment.step)).step > 27
+    assert resumed.steps > 27
     assert_same(resumed.folder, tuned.folder)
-    assert not (tmp_path / "model" / "checkpoint.safetensors").exists()
+    assert not (tmp_path / "model" / "checkpoints").exists()
 
 
-def test_a_damaged_checkpoint_is_one_sentence(bert: Path, tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"no checkpoint")
-    with pytest.raises(EncoderError, match="cannot be read .* delete it to start again"):
+class Presser(Silent):
+    """Presses Ctrl-C after so many steps of training."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Advance]:
+        done = 0
+
+        def advance(steps: int) -> None:
+            nonlocal done
+            done += steps
+            if title == "fine-tuning" and done == self.after:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        yield advance
+
+
+def test_ctrl_c_saves_a_checkpoint_and_the_same_call_goes_on(bert: Path, tuned: Finetuned, tmp_path: Path) -> None:
+    output, before = tmp_path / "model", signal.getsignal(signal.SIGINT)
+    with pytest.raises(StoppedError, match="stopped as asked after step 8; a checkpoint is saved, run the same"):
+        finetune_text(shelf(), str(bert), output, QUICK, Presser(7))
+    assert signal.getsignal(signal.SIGINT) is before
+    seen: list[int] = []
+    resumed = finetune_text(shelf(), str(bert), output.rename(tmp_path / "moved"), QUICK, Recorder(seen))
+    assert seen[0] == 8 < max(resumed.history, key=lambda moment: moment.f1).step
+    assert [(m.step, m.loss, m.f1) for m in resumed.history] == [(m.step, m.loss, m.f1) for m in tuned.history]
+    assert_same(resumed.folder, tuned.folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "rng_state.pth"])
+def test_a_damaged_checkpoint_is_one_sentence(bert: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoppedError):
+        finetune_text(shelf(), str(bert), tmp_path, QUICK, Presser(1))
+    (tmp_path / "checkpoints" / "checkpoint-2" / name).write_bytes(b"no checkpoint")
+    with pytest.raises(EncoderError, match="cannot be read .* delete it to start again") as caught:
         finetune_text(shelf(), str(bert), tmp_path, QUICK, Silent())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_others_checkpoints_is_left_alone(bert: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "checkpoint-1" / "model.bin").write_bytes(b"somebody's")
+    with pytest.raises(EncoderError, match="an unfinished run with another base"):
+        finetune_text(shelf(), str(bert), tmp_path, QUICK, Silent())
+    assert (tmp_path / "checkpoints" / "checkpoint-1" / "model.bin").exists()
+
+
+def test_nothing_is_unpickled_from_a_checkpoint(bert: Path, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (tmp_path / "executed",)
+
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        output = tmp_path / name
+        with pytest.raises(StoppedError):
+            finetune_text(shelf(), str(bert), output, QUICK, Presser(1))
+        torch.save({"state": Evil(), "python": Evil()}, output / "checkpoints" / "checkpoint-2" / name)
+        with pytest.raises(EncoderError, match="cannot be read .* delete it to start again"):
+            finetune_text(shelf(), str(bert), output, QUICK, Silent())
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_checkpoint_cut_short_is_passed_over(bert: Path, tmp_path: Path) -> None:
+    short = replace(QUICK, epochs=1)
+    with pytest.raises(StoppedError):
+        finetune_text(shelf(), str(bert), tmp_path, short, Presser(1))
+    (tmp_path / "checkpoints" / "checkpoint-9").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint-9" / "model.safetensors").write_bytes(b"")
+    seen: list[int] = []
+    finetune_text(shelf(), str(bert), tmp_path, short, Recorder(seen))
+    assert seen[0] == 2
+
+
+def test_early_stopping_ends_with_the_best_model(bert: Path, tuned: Finetuned, tmp_path: Path) -> None:
+    # Weights that hardly move cannot become better for long.
+    still = replace(QUICK, learning_rate=1e-9, head_learning_rate=1e-9, patience=2)
+    done = finetune_text(shelf(), str(bert), tmp_path, still, Silent())
+    assert done.steps < tuned.steps
+    best = max(done.history, key=lambda moment: moment.f1)
+    assert [moment for moment in done.history if moment.step > best.step] == done.history[-2:]
+    assert done.f1 == best.f1
 
 
 def test_a_finished_model_is_not_overwritten(tuned: Finetuned, bert: Path) -> None:
@@ -225,7 +321,7 @@ def test_a_fine_tuned_folder_can_be_fine_tuned_again(tuned: Finetuned, tmp_path:
 
 
 def test_time_ends_training_and_half_precision_is_no_obstacle(bert: Path, tmp_path: Path) -> None:
-    settings = replace(QUICK, epochs=10_000, minutes=0.02, half=True)
+    settings = replace(QUICK, epochs=10_000, minutes=0.02, mixed_precision=True)
     done = finetune_text(shelf(), str(bert), tmp_path, settings, Silent())
     assert 1 <= done.steps < 10_000
     assert done.history[-1].step == done.steps
@@ -245,7 +341,7 @@ def test_products_that_belong_together_are_held_out_together() -> None:
 def test_batches_hold_every_row_once_an_epoch_and_keep_to_the_budget() -> None:
     lengths = np.random.default_rng(1).integers(1, 60, 300)
     rows = np.arange(0, 300, 2)
-    settings = FinetuneSettings(epochs=2, batch=8, batch_tokens=100)
+    settings = FinetuneSettings(epochs=2, batch_size=8, batch_tokens=100)
     steps = batches_of_epochs(rows, lengths, settings)
     assert sorted(np.concatenate(steps).tolist()) == sorted([*rows, *rows])
     assert all(len(step) <= 8 and (len(step) == 1 or len(step) * lengths[step].max() <= 100) for step in steps)
@@ -319,7 +415,9 @@ def test_pictures_tell_apart_what_titles_do_not(bert: Path, eye: Path, tmp_path:
             Image.fromarray(pixels).save(tmp_path / "pictures" / f"{place + 1}.png")
     (tmp_path / "pictures" / "8.png").write_bytes(b"no picture")
     pictures = PictureFolder.scan(tmp_path / "pictures")
-    settings = JointSettings(epochs=6, batch=16, rate=1e-3, head_rate=1e-2, size=16, holdout=0.2, freeze_layers=0)
+    settings = JointSettings(
+        epochs=6, batch_size=16, learning_rate=1e-3, head_learning_rate=1e-2, size=16, holdout=0.2, freeze_layers=0
+    )
 
     done = finetune_joint(Shelf(products), pictures, str(bert), str(eye), tmp_path / "both", settings, Silent())
     assert done.f1 > 0.9
