@@ -62,7 +62,7 @@ def _methods_table(found: Evaluation) -> str:
             f"{each.train_seconds:,.1f}",
             f"{each.seconds_per_10k:,.1f}",
         )
-    chosen = [found.rehearsed.said()] if found.rehearsed else []
+    chosen = [found.validation.describe()] if found.validation else []
     return "\n".join(["", "", _rendered(table, METHODS_WIDTH), *chosen, SECONDS])
 
 

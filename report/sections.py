@@ -87,7 +87,7 @@ def _methods(found: Findings, drawn: Mapping[str, Figure]) -> list[str]:
     return [
         table(METHOD_COLUMNS, rows, ".1f"),
         note("All on the same split; the differences are of a paired bootstrap."),
-        *([note(found.evaluation.rehearsed.said())] if found.evaluation.rehearsed else []),
+        *([note(found.evaluation.validation.describe())] if found.evaluation.validation else []),
         note(SECONDS),
         *_shown(drawn, "loss", "learning"),
     ]

@@ -101,16 +101,26 @@ def logistic(features: FloatArray, right: Mask) -> NDArray[np.float64]:
     return weights
 
 
+def risk_coverage(confidences: FloatArray, right: Mask) -> tuple[NDArray[np.int64], NDArray[np.float64], FloatArray]:
+    """The risk-coverage curve, from the most confident predictions on.
+
+    Returns:
+        For each distinct confidence (m,): how many predictions have at least that, the part of them that is wrong, and
+        the confidence.
+    """
+    order = np.argsort(-confidences, kind="stable")
+    # Equal confidences stand or fall together.
+    ends = np.flatnonzero(np.append(np.diff(confidences[order]) != 0, True)[: len(order)])
+    return ends + 1, np.cumsum(~right[order])[ends] / (ends + 1), confidences[order[ends]]
+
+
 def risk(confidences: FloatArray, right: Mask) -> tuple[tuple[float, float], ...]:
     """For each of LEVELS that can be kept the least confidence that does, and the share of errors from there up."""
-    order = np.argsort(-confidences, kind="stable")
-    errors = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
-    # Equal confidences stand or fall together.
-    ends = np.append(np.diff(confidences[order]) != 0, True)
-    kept = [np.flatnonzero(ends & (errors <= level)) for level in LEVELS]
+    _, errors, reached = risk_coverage(confidences, right)
+    kept = [np.flatnonzero(errors <= level) for level in LEVELS]
     places = sorted({int(found[-1]) for found in kept if len(found)})
     # Rounded down, so that the prediction itself stays above.
-    bounds = np.floor(confidences[order[places]].astype(np.float64) * 1e5) / 1e5
+    bounds = np.floor(reached[places].astype(np.float64) * 1e5) / 1e5
     return tuple(zip(bounds.tolist(), np.round(errors[places], 5).tolist(), strict=True))
 
 

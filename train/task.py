@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.metrics import f1_score
 from torch import nn
 
 from rubrika.encode.base import FloatArray, best_device, inference, unit_rows
 from rubrika.encode.text import CPU_TOKENS, batches_of
-from rubrika.metrics import metrics_of
 from rubrika.train.schedule import IntArray
 from rubrika.train.validation import nearest_categories
 
@@ -46,14 +46,14 @@ class Task:
     def head_f1(self) -> float:
         """Weighted F1 of the held-out products by the head."""
         rows = np.flatnonzero(self.held_out)
-        return metrics_of(self.labels[rows], self._predict(rows)[1]).weighted_f1
+        return float(f1_score(self.labels[rows], self._predict(rows)[1], average="weighted"))
 
     def neighbours_f1(self) -> float:
         """Weighted F1 of the held-out products by a vote of their neighbours among those learnt from."""
         known, asked = np.flatnonzero(~self.held_out)[:KNOWN], np.flatnonzero(self.held_out)
         vectors, _ = self._predict(np.concatenate([known, asked]))
         found = nearest_categories(vectors[: len(known)], self.labels[known], vectors[len(known) :])
-        return metrics_of(self.labels[asked], found).weighted_f1
+        return float(f1_score(self.labels[asked], found, average="weighted"))
 
     def _predict(self, rows: IntArray) -> tuple[FloatArray, IntArray]:
         """Unit vectors of some rows and the categories that the head gives them."""
