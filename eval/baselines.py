@@ -204,12 +204,9 @@ class Epoch:
 
 
 class Network(Baseline):
-    """A softmax classifier on vectors side by side, learned with AdamW: a linear head, or an MLP of one hidden layer.
+    """A softmax classifier on vectors side by side, learned with AdamW: a linear head, or an MLP.
 
-    Args:
-        hidden: the width of the hidden layer; 0: there is none.
-        seed: of the starting weights and the order of products.
-        epochs: how often every product is seen; the maximum while it is being chosen.
+    `hidden` is the width of an MLP's hidden layer, 0 for none; `epochs` is the maximum while they are being chosen.
     """
 
     def __init__(self, hidden: int = 0, seed: int = 0, epochs: int = 20) -> None:
@@ -227,11 +224,7 @@ class Network(Baseline):
         held: tuple[Mapping[str, FloatArray], IntArray],
         advance: Advance | None = None,
     ) -> tuple[tuple[Epoch, ...], Votes]:
-        """Set `epochs` by early stopping on a validation split; both sides are inputs and labels.
-
-        Returns:
-            The curve, past the best epoch, and the votes for the validation split after the best epoch.
-        """
+        """Set `epochs` by early stopping on a validation split; gives its curve, and its votes after the best epoch."""
         curve: list[Epoch] = []
         best = 0
         for loss in self._epochs(*train, advance):
@@ -287,15 +280,11 @@ class Network(Baseline):
 
 
 def ensemble_weights(votes: Mapping[str, Votes], truth: IntArray) -> dict[str, float]:
-    """How much each method should count in a sum of their votes, all together 1; of those that do not help, nothing.
+    """How much each method should count in a sum of their votes, all together 1, those that do not help left out.
 
-    Chosen by weighted F1, by greedy selection with repeats (Caruana et al. 2004, "Ensemble Selection from Libraries of
-    Models"): in each round the method is added that helps the sum most. The shortest choice wins among equals, and the
-    first method.
-
-    Args:
-        votes: for the same n products, which none of the methods learned from, by method.
-        truth: their categories (n,).
+    Chosen by weighted F1 on n products that none learned from, by greedy selection with repeats (Caruana et al. 2004,
+    "Ensemble Selection from Libraries of Models"): in each round the method is added that helps the sum most. The
+    shortest choice wins among equals, and the first method.
     """
     # Of thousands of categories only those count that a method names for a product: pairs of row and category.
     named, widths = [each.categories for each in votes.values()], [each.shares.shape[1] for each in votes.values()]
@@ -326,10 +315,7 @@ def ensemble_weights(votes: Mapping[str, Votes], truth: IntArray) -> dict[str, f
 
 
 def learn_tfidf(texts: Sequence[str], words: bool = False) -> tuple[FeatureUnion, Any]:
-    """TF-IDF of character 3–5-grams and, if wanted, of words and their pairs.
-
-    Returns:
-        What makes float32 rows, of length 1 for each kind of feature, and the rows of these texts as a csr matrix.
+    """TF-IDF of character 3–5-grams and, if wanted, of words and their pairs, and these texts' rows (csr, float32).
 
     Raises:
         RubrikaError: the texts have no words.

@@ -129,24 +129,11 @@ def evaluate(
 ) -> Evaluation:
     """Hold rows out, learn from the others, and classify the held-out ones through a temporary index.
 
-    Args:
-        reader: labelled products; when it has `group_by`, whole groups are held out.
-        cache: a folder for vectors of pretrained encoders.
-        pictures: where the products' pictures are, if anywhere.
-        choice: the encoders and the vote to evaluate.
-        holdout: the part held out, between 0 and 1.
-        seed: chooses the rows, and the resamples of the interval.
-        stratify: hold out the same part of every category.
-        top_k: how many hits vote, by default what `ingest` would set.
-        max_error: the maximum error rate among automatic decisions.
-        server: where the index has its points meanwhile, in a temporary collection named after this one; None: in a
-            temporary folder.
-        progress: where to show progress.
-        sampled: for a report, of how many held-out products to keep the vector; None: no report, and no `answers`.
-        timer: keeps what the stages take.
-        methods: other methods to compare with, of `methods.NAMES`.
-        rules: a protocol's, in place of `holdout`, `seed`, `stratify` and `top_k`, and of the vote.
-        note: called with what a person should know, such as which methods cannot be run here.
+    `reader` to `stratify`, `server`, `progress` and `timer` are as in `Setting`; `seed` is also of the intervals. By
+    default `top_k` is what `ingest` would set; `max_error` is the maximum error rate among automatic decisions. For a
+    report, `sampled` says of how many held-out products to keep the vector; without it there are no `answers`.
+    `methods` are of `methods.NAMES`; `rules` are a protocol's, in place of `holdout`, `seed`, `stratify`, `top_k` and
+    the vote; `note` is called with what a person should know, such as which methods cannot be run here.
 
     Raises:
         InputError: a file cannot be read, or has too few good rows.

@@ -139,9 +139,8 @@ class Method:
     curve: "tuple[Epoch, ...]" = ()
 
     def inputs(self, part: Part) -> Any:  # noqa: ANN401 - as in Baseline
-        """What it looks at; stored neighbours are fitted without."""
-        vectors = {name: part.vectors[name] for name in self.vectors if name in part.vectors}
-        return vectors if self.vectors else part.texts
+        """What it looks at."""
+        return {name: part.vectors[name] for name in self.vectors} if self.vectors else part.texts
 
 
 def methods_of(names: Collection[str], index: Index, top_k: int, seed: int) -> list[Method]:
@@ -290,7 +289,8 @@ class Comparison:
             self._fit(method, method.validated, validation[0])
             method.validation = method.validated.votes(method.inputs(validation[1]))
         method.choosing = time.monotonic() - started
-        method.training, _ = _timed(self._fit, method, estimator, train)
+        if method.kind != KNN:
+            method.training, _ = _timed(self._fit, method, estimator, train)
         method.predicting, method.votes = _timed(estimator.votes, method.inputs(test))
 
     def _fit(self, method: Method, estimator: "Baseline", part: Part) -> None:
@@ -298,9 +298,8 @@ class Comparison:
 
         inputs, rows = method.inputs(part), len(part.labels)
         network = estimator if isinstance(estimator, Network) else None
-        with self._setting.progress.stage(
-            f"fitting {method.name}", rows * (network.epochs if network else 1)
-        ) as advance:
+        steps = rows * (network.epochs if network else 1)
+        with self._setting.progress.stage(f"fitting {method.name}", steps) as advance:
             if network:
                 network.fit(inputs, part.labels, advance)
             else:

@@ -1,7 +1,7 @@
 """Figures of an evaluation: F1, bootstrap intervals, calibration, selective risk, the category tree, mistakes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,25 +161,15 @@ def coverage(confidences: FloatArray, right: Mask, max_error: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class SelectiveRisk:
-    """How far confidences and decisions can be relied on; all in 0 … 1.
+    """How far confidences and decisions can be relied on; all in 0 … 1."""
 
-    Args:
-        calibration_error: expected calibration error, over 15 bins of equal width (Naeini et al., 2015).
-        max_error: the maximum error rate among automatic decisions.
-        auto: the part of products decided automatically.
-        review: the part sent to a person.
-        new: the part flagged as a possible new category.
-        auto_error: the part of automatic decisions that is wrong.
-        coverage: the largest part whose most confident predictions keep to `max_error`, had the threshold been known.
-    """
-
-    calibration_error: float
-    max_error: float
-    auto: float
-    review: float
-    new: float
-    auto_error: float
-    coverage: float
+    calibration_error: float  # expected calibration error, over 15 bins of equal width (Naeini et al., 2015)
+    max_error: float  # the maximum error rate among automatic decisions
+    auto: float  # the part of products decided automatically
+    review: float  # the part sent to a person
+    new: float  # the part flagged as a possible new category
+    auto_error: float  # the part of automatic decisions that is wrong
+    coverage: float  # the most confident part with at most `max_error` wrong, had the threshold been known
 
 
 def selective_risk_of(decided: Decisions, right: Mask, max_error: float) -> SelectiveRisk:
@@ -201,18 +191,12 @@ class Hierarchy:
 
     A category counts as the set of its levels, itself among them, the root left out; precision and recall are of these
     sets over all rows together (Kiritchenko et al., 2006), F1 is their harmonic mean.
-
-    Args:
-        precision: the part of the predicted levels that are true.
-        recall: the part of the true levels that are predicted.
-        f1: their harmonic mean.
-        levels: accuracy at each level, the top first; a category that ends above a level stands there for itself.
     """
 
-    precision: float
-    recall: float
+    precision: float  # the part of the predicted levels that are true
+    recall: float  # the part of the true levels that are predicted
     f1: float
-    levels: tuple[float, ...]
+    levels: tuple[float, ...]  # accuracy at each, the top first; a category that ends above one stands for itself
 
 
 def hierarchy_of(truth: IntArray, predicted: IntArray, tree: Tree) -> Hierarchy:
@@ -241,35 +225,24 @@ def overlap(truth: IntArray, predicted: IntArray, tree: Tree) -> IntArray:
     return shared
 
 
-def _same_nodes(truth: IntArray, predicted: IntArray, tree: Tree) -> Iterator[Mask]:
+def _same_nodes(truth: IntArray, predicted: IntArray, tree: Tree) -> list[Mask]:
     """At each level from the top, whether both are at the same node, (n,)."""
-    deepest = int(max(tree.depths(truth).max(initial=0), tree.depths(predicted).max(initial=0)))
-    for level in range(1, deepest + 1):
-        nodes = tree.nodes(truth, level)
-        yield (nodes == tree.nodes(predicted, level)) & (nodes != NO_NODE)
+    deepest = int(np.concatenate([tree.depths(truth), tree.depths(predicted)]).max(initial=0))
+    nodes = [(tree.nodes(truth, level), tree.nodes(predicted, level)) for level in range(1, deepest + 1)]
+    return [(true == said) & (true != NO_NODE) for true, said in nodes]
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How well a category is predicted.
-
-    Args:
-        category_id: which.
-        learned: how many of its products were learned from.
-        products: how many were held out.
-        predicted: how many held-out products were predicted to be of it.
-        right: how many of these are.
-        f1: of both.
-        taken_for: the other categories predicted for its products with their counts, most often first, ties by id.
-    """
+    """How well a category is predicted."""
 
     category_id: int
-    learned: int
-    products: int
-    predicted: int
-    right: int
+    learned: int  # how many of its products were learned from
+    products: int  # how many were held out
+    predicted: int  # how many held-out products were predicted to be of it
+    right: int  # how many of these are
     f1: float
-    taken_for: tuple[tuple[int, int], ...]
+    taken_for: tuple[tuple[int, int], ...]  # other categories predicted for its products, with counts, most often first
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,13 +256,7 @@ class Size:
 
 
 def scores_of(truth: IntArray, predicted: IntArray, learned: IntArray) -> list[Score]:
-    """The score of every category that has a held-out product, by id.
-
-    Args:
-        truth: true categories (n,).
-        predicted: predicted categories (n,).
-        learned: how many products of each true category were learned from (n,).
-    """
+    """The scores of all true categories, by id; `learned` has how many products of each row's are known."""
     all_predicted, learned_from = Counter(predicted.tolist()), dict(zip(truth.tolist(), learned.tolist(), strict=True))
     by_category = defaultdict[int, Counter[int]](Counter)
     for true, said in zip(truth.tolist(), predicted.tolist(), strict=True):
@@ -334,14 +301,7 @@ class Mistake:
 
 
 def mistakes(truth: IntArray, predicted: IntArray, confidences: FloatArray, limit: int) -> list[Mistake]:
-    """The `limit` most frequent mistakes, ties by ids.
-
-    Args:
-        truth: true categories (n,).
-        predicted: predicted categories (n,).
-        confidences: of the predictions (n,).
-        limit: how many to return.
-    """
+    """The `limit` most frequent mistakes among n predictions, ties by ids."""
     wrong, pairs = np.flatnonzero(truth != predicted), defaultdict[tuple[int, int], list[int]](list)
     for row in wrong[np.argsort(-confidences[wrong], kind="stable")].tolist():
         pairs[int(truth[row]), int(predicted[row])].append(row)

@@ -95,10 +95,7 @@ def group_holdout(groups: IntArray, holdout: float, seed: int) -> Mask:
 def groups_within(size: IntArray, order: IntArray, max_rows: float) -> IntArray:
     """The first groups in an order that have at most `max_rows` rows in all; one that no longer fits is passed over.
 
-    Args:
-        size: rows of each group, (n,).
-        order: the groups, or some of them.
-        max_rows: where not even one group is so small, the smallest is returned.
+    `size` has the rows of each group; where not even one of `order` is so small, the smallest is returned.
     """
     taken, left, rest = [order[:0]], max_rows, order
     while left > max_rows * (1 - ENOUGH) and len(rest := rest[size[rest] <= left]):

@@ -70,17 +70,7 @@ def tune(
     max_error: float = MAX_ERROR,
     progress: Progress | None = None,
 ) -> Tuned:
-    """Tune the vote and calibrate it.
-
-    Args:
-        reader: labelled products; when it has `group_by`, whole groups are held out.
-        choice: the encoders and the vote of the index.
-        cache: a folder for vectors of pretrained encoders.
-        pictures: where the products' pictures are, if anywhere.
-        holdout: the part held out.
-        seed: chooses the rows.
-        max_error: the maximum error rate among automatic decisions, for the report.
-        progress: where to show progress.
+    """Tune the vote and calibrate it; the arguments are as in `Setting`, `max_error` is for the report.
 
     Raises:
         InputError: too few products can be held out.
