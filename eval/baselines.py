@@ -99,7 +99,7 @@ class NearestNeighbours(Baseline):
         """As in Baseline; a product without the vector is nobody's neighbour."""
         self.features_: FeatureUnion | None = None
         if isinstance(inputs, Mapping):
-            rows = _only(inputs)
+            (rows,) = inputs.values()
         else:
             self.features_, rows = learn_tfidf(inputs)
         present = _present(rows)
@@ -110,7 +110,7 @@ class NearestNeighbours(Baseline):
 
     def votes(self, inputs: Inputs) -> Votes:
         """As in Baseline; a product without the vector finds nothing."""
-        rows, parts = _only(inputs) if self.features_ is None else self.features_.transform(inputs), []
+        rows, parts = self.features_.transform(inputs) if self.features_ else next(iter(inputs.values())), []
         for start in range(0, rows.shape[0], NEIGHBOUR_CHUNK):
             chunk = rows[start : start + NEIGHBOUR_CHUNK]
             scores = chunk @ self.known_
@@ -354,11 +354,6 @@ def _side_by_side(vectors: Mapping[str, FloatArray]) -> FloatArray:
     """Vectors side by side, each scaled so that its numbers are around 1."""
     scaled = np.concatenate([rows * rows.shape[1] ** 0.5 for rows in vectors.values()], axis=1)
     return scaled.astype(np.float32, copy=False)
-
-
-def _only(vectors: Mapping[str, FloatArray]) -> Any:  # noqa: ANN401 - as `_present` takes
-    (rows,) = vectors.values()
-    return rows
 
 
 def _present(rows: Any) -> NDArray[np.bool_]:  # noqa: ANN401 - an array or a csr matrix

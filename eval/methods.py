@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from rubrika.encode.learned import LearnedEncoder
 from rubrika.errors import RubrikaError
 from rubrika.eval.heldout import Labels, Setting
 from rubrika.eval.metrics import Interval, metrics_of, paired_difference, weighted_f1_interval
 from rubrika.eval.split import IntArray, Mask, Split, groups_within
-from rubrika.index.encoders import Encoders
 from rubrika.index.folder import LEARNED, Choice, Index
 from rubrika.index.manifest import IMAGE, JOINT, TEXT
 from rubrika.ingest.ingest import prepare
-from rubrika.products.product import Selection
+from rubrika.products.product import Product, Selection
 from rubrika.retrieve.search import search
 from rubrika.store.base import FloatArray
 from rubrika.vote import Votes, fused_vote
@@ -366,18 +364,13 @@ def _validation(
         choice = replace(choice, image=None, vote=None)
     chosen = Selection(products, np.isin(np.arange(len(part.labels)), rows[0]))
     encoders = prepare(chosen, setting.pictures, choice, setting.cache, setting.progress, index.store)
-    return _encoded(train, encoders, learned), _encoded(held, encoders, learned)
 
+    def encoded(side: Part) -> Part:
+        others = {name: vectors for name, vectors in side.vectors.items() if name not in learned}
+        described = [Product(0, "", text, 0) for text in side.texts]
+        return replace(side, vectors={**others, **encoders.encode(described, None, learned, given=others).vectors})
 
-def _encoded(part: Part, encoders: Encoders, learned: Collection[str]) -> Part:
-    """The same products with the vectors of other learned encoders."""
-    vectors = dict(part.vectors)
-    if TEXT in learned and isinstance(encoders.text, LearnedEncoder):
-        vectors[TEXT] = encoders.text.encode(part.texts)
-    if JOINT in learned and encoders.joint:
-        inputs = {name: part.vectors[name] for name in encoders.joint.config.inputs}
-        vectors[JOINT] = encoders.joint.encode(part.texts, inputs)
-    return replace(part, vectors=vectors)
+    return encoded(train), encoded(held)
 
 
 def gather(

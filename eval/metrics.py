@@ -103,11 +103,11 @@ def _weighted_f1(truth: IntArray, predicted: IntArray) -> Callable[[Weights], fl
 def _resampled_f1(truth: IntArray, predicted: IntArray) -> Callable[[Weights], tuple[Weights, Counts, Counts]]:
     """For weights of the rows, each category's F1, its true rows, and the sum of its true and predicted ones."""
     known, codes = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
-    true, said, right, size = codes[: len(truth)], codes[len(truth) :], truth == predicted, len(known)
+    true, guess, right, size = codes[: len(truth)], codes[len(truth) :], truth == predicted, len(known)
 
     def f1(drawn: Weights) -> tuple[Weights, Counts, Counts]:
         support = np.bincount(true, drawn, size)
-        total = support + np.bincount(said, drawn, size)
+        total = support + np.bincount(guess, drawn, size)
         return 2 * np.bincount(true[right], drawn[right], size) / np.maximum(total, 1e-12), support, total
 
     return f1
@@ -206,12 +206,12 @@ def hierarchy_of(truth: IntArray, predicted: IntArray, tree: Tree) -> Hierarchy:
     """
     if not len(truth):
         return Hierarchy(0.0, 0.0, 0.0, ())
-    true, said = int(tree.depths(truth).sum()), int(tree.depths(predicted).sum())
     shared = int(overlap(truth, predicted, tree).sum())
+    true_levels, predicted_levels = int(tree.depths(truth).sum()), int(tree.depths(predicted).sum())
     return Hierarchy(
-        precision=shared / max(said, 1),
-        recall=shared / max(true, 1),
-        f1=2 * shared / max(said + true, 1),
+        precision=shared / max(predicted_levels, 1),
+        recall=shared / max(true_levels, 1),
+        f1=2 * shared / max(predicted_levels + true_levels, 1),
         levels=tuple(float(same.mean()) for same in _same_nodes(truth, predicted, tree)),
     )
 
@@ -229,7 +229,7 @@ def _same_nodes(truth: IntArray, predicted: IntArray, tree: Tree) -> list[Mask]:
     """At each level from the top, whether both are at the same node, (n,)."""
     deepest = int(np.concatenate([tree.depths(truth), tree.depths(predicted)]).max(initial=0))
     nodes = [(tree.nodes(truth, level), tree.nodes(predicted, level)) for level in range(1, deepest + 1)]
-    return [(true == said) & (true != NO_NODE) for true, said in nodes]
+    return [(true == guess) & (true != NO_NODE) for true, guess in nodes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,14 +259,14 @@ def scores_of(truth: IntArray, predicted: IntArray, learned: IntArray) -> list[S
     """The scores of all true categories, by id; `learned` has how many products of each row's are known."""
     all_predicted, learned_from = Counter(predicted.tolist()), dict(zip(truth.tolist(), learned.tolist(), strict=True))
     by_category = defaultdict[int, Counter[int]](Counter)
-    for true, said in zip(truth.tolist(), predicted.tolist(), strict=True):
-        by_category[true][said] += 1
+    for true, guess in zip(truth.tolist(), predicted.tolist(), strict=True):
+        by_category[true][guess] += 1
     found = []
     for category, counts in sorted(by_category.items()):
-        products, right, said = counts.total(), counts.pop(category, 0), all_predicted[category]
+        products, right, guesses = counts.total(), counts.pop(category, 0), all_predicted[category]
         taken_for = tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-        f1 = 2 * right / (products + said)
-        found.append(Score(category, learned_from[category], products, said, right, f1, taken_for))
+        f1 = 2 * right / (products + guesses)
+        found.append(Score(category, learned_from[category], products, guesses, right, f1, taken_for))
     return found
 
 
