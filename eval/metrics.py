@@ -148,15 +148,15 @@ def calibration_error(confidences: FloatArray, right: Mask) -> float:
 
 def risk(confidences: FloatArray, right: Mask) -> list[Risk]:
     """The risk-coverage curve at no more than 200 places, spread evenly over those where the confidence changes."""
-    counts, errors, _ = risk_coverage(confidences, right)
-    kept = np.unique(np.linspace(0, len(counts) - 1, CURVE_POINTS).astype(int))
-    return [Risk(int(counts[place]) / len(right), float(errors[place])) for place in kept[: len(counts)].tolist()]
+    curve = risk_coverage(confidences, right)
+    kept = np.unique(np.linspace(0, len(curve.error) - 1, CURVE_POINTS).astype(int))[: len(curve.error)]
+    return [Risk(*point) for point in zip(curve.coverage[kept].tolist(), curve.error[kept].tolist(), strict=True)]
 
 
 def coverage(confidences: FloatArray, right: Mask, max_error: float) -> float:
     """The largest part of the most confident predictions in which at most `max_error` are wrong."""
-    counts, errors, _ = risk_coverage(confidences, right)
-    return float(counts[errors <= max_error].max(initial=0)) / max(len(right), 1)
+    curve = risk_coverage(confidences, right)
+    return float(curve.coverage[curve.error <= max_error].max(initial=0))
 
 
 @dataclass(frozen=True, slots=True)

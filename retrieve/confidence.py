@@ -101,27 +101,34 @@ def logistic(features: FloatArray, right: Mask) -> NDArray[np.float64]:
     return weights
 
 
-def risk_coverage(confidences: FloatArray, right: Mask) -> tuple[NDArray[np.int64], NDArray[np.float64], FloatArray]:
-    """The risk-coverage curve, from the most confident predictions on.
+@dataclass(frozen=True, slots=True)
+class RiskCoverage:
+    """The risk–coverage curve: the error rate when predictions from some confidence up stand, a part of all; each (m,).
 
-    Returns:
-        For each distinct confidence (m,): how many predictions have at least that, the part of them that is wrong, and
-        the confidence.
+    Coverage ascends and confidence descends; equal confidences stand or fall together.
     """
+
+    coverage: NDArray[np.float64]
+    error: NDArray[np.float64]
+    confidence: FloatArray
+
+
+def risk_coverage(confidences: FloatArray, right: Mask) -> RiskCoverage:
+    """The curve of n predictions."""
     order = np.argsort(-confidences, kind="stable")
-    # Equal confidences stand or fall together.
-    ends = np.flatnonzero(np.append(np.diff(confidences[order]) != 0, True)[: len(order)])
-    return ends + 1, np.cumsum(~right[order])[ends] / (ends + 1), confidences[order[ends]]
+    count, ranked = np.arange(1, len(order) + 1), confidences[order]
+    ends = np.flatnonzero(np.diff(ranked, append=-np.inf))
+    return RiskCoverage(count[ends] / max(len(order), 1), np.cumsum(~right[order])[ends] / count[ends], ranked[ends])
 
 
 def risk(confidences: FloatArray, right: Mask) -> tuple[tuple[float, float], ...]:
     """For each of LEVELS that can be kept the least confidence that does, and the share of errors from there up."""
-    _, errors, reached = risk_coverage(confidences, right)
-    kept = [np.flatnonzero(errors <= level) for level in LEVELS]
+    curve = risk_coverage(confidences, right)
+    kept = [np.flatnonzero(curve.error <= level) for level in LEVELS]
     places = sorted({int(found[-1]) for found in kept if len(found)})
     # Rounded down, so that the prediction itself stays above.
-    bounds = np.floor(reached[places].astype(np.float64) * 1e5) / 1e5
-    return tuple(zip(bounds.tolist(), np.round(errors[places], 5).tolist(), strict=True))
+    bounds = np.floor(curve.confidence[places].astype(np.float64) * 1e5) / 1e5
+    return tuple(zip(bounds.tolist(), np.round(curve.error[places], 5).tolist(), strict=True))
 
 
 def _isotonic(scores: NDArray[np.float64], right: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
