@@ -145,7 +145,8 @@ def methods_of(names: Collection[str], index: Index, top_k: int, seed: int) -> l
     """The methods to fit for some of NAMES, for products with the vectors of an index; `top_k` neighbours vote."""
     from rubrika.eval.baselines import FastText, LinearSvm, NearestNeighbours, Network, StoredNeighbours
 
-    store, temperature, vectors = index.store, index.manifest.vote.temperature, tuple(index.manifest.sizes)
+    store, temperature = index.store, index.manifest.vote.temperature
+    vectors = tuple(name for name in (TEXT, IMAGE, JOINT) if name in index.manifest.sizes)
     inputs = [own for own in ((TEXT,), (TEXT, IMAGE), (JOINT,)) if set(own) <= set(vectors)]
     found = []
     for way, warmth in (("mode", None), ("weighted vote", temperature)):
