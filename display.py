@@ -227,7 +227,7 @@ def _methods(result: "Evaluation") -> list[str]:
             f"{each.train_seconds:,.1f}",
             f"{each.seconds_per_10k:,.1f}",
         )
-    chosen = [result.rehearsed.said()] if result.rehearsed else []
+    chosen = [result.validation.describe()] if result.validation else []
     return ["", _rendered(table, METHODS_WIDTH), *chosen, SECONDS]
 
 

@@ -18,12 +18,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from rubrika.eval.heldout import Labels, read_labels
+from rubrika.eval.metrics import metrics_of, weighted_f1_interval
 from rubrika.eval.split import group_split
 from rubrika.index.folder import Index
 from rubrika.index.location import Location
 from rubrika.index.manifest import VoteSettings
 from rubrika.ingest.ingest import ingest
-from rubrika.metrics import metrics_of, weighted_f1_interval
 from rubrika.products.product import Batch, Category, Products, Selection
 from rubrika.products.reader import Reader
 from rubrika.progress import Silent

@@ -22,14 +22,11 @@ from pathlib import Path
 import numpy as np
 from reference import local_mode, sentence_neighbours
 
-from rubrika.baselines.baseline import Baseline, Part
-from rubrika.baselines.fasttext import FastText
-from rubrika.baselines.svm import LinearSvm
-from rubrika.baselines.tfidf import TfidfNeighbours
+from rubrika.eval.baselines import Baseline, FastText, LinearSvm, NearestNeighbours
 from rubrika.eval.heldout import read_labels
+from rubrika.eval.metrics import metrics_of, paired_difference, weighted_f1_interval
 from rubrika.eval.split import group_split, plain_split
 from rubrika.index.location import Location
-from rubrika.metrics import metrics_of, paired_difference, weighted_f1_interval
 from rubrika.products.product import Selection
 from rubrika.products.reader import Reader
 from rubrika.progress import Silent
@@ -37,7 +34,9 @@ from rubrika.progress import Silent
 SEED = 0
 
 PEERS: dict[str, Baseline] = {
-    baseline.name: baseline for baseline in (FastText(seed=SEED), LinearSvm(seed=SEED), TfidfNeighbours())
+    "fastText": FastText(SEED),
+    "TF-IDF + linear SVM": LinearSvm(SEED),
+    "TF-IDF kNN": NearestNeighbours(),
 }
 RUBRIKA = "Rubrika"
 SENTENCES = "sentence-transformers + kNN"
@@ -84,18 +83,17 @@ def run_one(method: str, file: Path, group_by: str | None, model: str, output: P
     # When nothing groups the rows, each is a group of its own.
     names = np.array(labels.groups, object).astype(str) if group_by else labels.ids
     groups = np.unique(names, return_inverse=True)[1]
-    texts = [] if method == RUBRIKA else [product.text for batch in reader for product in batch.products]
-    whole = Part(texts, {}, labels.categories, groups)
     if method == RUBRIKA:
         predicted = rubrika(reader, split.held_out)
     else:
-        train, test = (whole.rows(np.flatnonzero(part)) for part in (~split.held_out, split.held_out))
-        predicted = PEERS[method].fit(train, Silent()).predict(test).winners
+        texts = [product.text for batch in reader for product in batch.products]
+        train, test = ([texts[row] for row in np.flatnonzero(part)] for part in (~split.held_out, split.held_out))
+        predicted = PEERS[method].fit(train, labels.categories[~split.held_out]).predict(test)
     np.savez(
         output,
         truth=labels.categories[split.held_out],
         predicted=predicted,
-        groups=whole.groups[split.held_out],
+        groups=groups[split.held_out],
     )
 
 

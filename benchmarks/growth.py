@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rubrika.metrics import metrics_of
+from rubrika.eval.metrics import metrics_of
 from rubrika.report.axes import Axis
 from rubrika.report.markup import Markup
 from rubrika.report.png import png

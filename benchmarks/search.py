@@ -15,8 +15,8 @@ import numpy as np
 import qdrant_edge as edge
 
 from rubrika.eval.heldout import read_labels
+from rubrika.eval.metrics import metrics_of
 from rubrika.eval.split import group_split, plain_split
-from rubrika.metrics import metrics_of
 from rubrika.products.product import Selection
 from rubrika.products.reader import Reader
 from rubrika.progress import Silent

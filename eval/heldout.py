@@ -1,28 +1,26 @@
-"""Holds products out: a temporary index of the others, and what it answers."""
+"""Holds products out: a temporary index of the others, and the hits it has for the held-out ones."""
 
-import os
+import re
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.errors import InputError
-from rubrika.eval.split import Split, families, group_split, plain_split, stratified_split
+from rubrika.eval.split import IntArray, Mask, Split, families, group_split, plain_split, stratified_split
 from rubrika.index.folder import Choice, Index
 from rubrika.index.location import Location
 from rubrika.index.manifest import Calibration, VoteSettings
 from rubrika.ingest.ingest import ingest
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Category, Product, Products, Selection
+from rubrika.products.product import Category, Selection
 from rubrika.products.reader import Reader
 from rubrika.progress import Progress
 from rubrika.retrieve.search import search_products
@@ -31,15 +29,10 @@ from rubrika.store.base import Hits
 from rubrika.store.connection import Connection
 from rubrika.store.open import temporary_collection
 
-EVERY_SECONDS = 0.02
-GIGABYTE = 1e9
-
-_STATM = Path("/proc/self/statm")
-
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage: its name, its seconds, and the most memory this process had meanwhile, if that was watched."""
+    """One stage: its name, its seconds, and the peak memory of this process meanwhile, if that was measured."""
 
     name: str
     seconds: float
@@ -50,7 +43,7 @@ class Timer:
     """Keeps what the stages took.
 
     Args:
-        memory: whether to watch memory too, fifty times a second.
+        memory: whether to measure peak memory too.
     """
 
     def __init__(self, memory: bool = False) -> None:
@@ -64,232 +57,130 @@ class Timer:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Timer one stage; one that fails is not kept."""
-        sampler = _Sampler() if self._memory else None
+        """Time one stage; one that fails is not kept."""
+        if self._memory:
+            _forget_peak()
         started = time.monotonic()
-        try:
-            yield
-        finally:
-            peak = sampler.stop() if sampler else None
+        yield
+        peak = round(_peak_memory() / 1e9, 2) if self._memory else None
         self.stages.append(Stage(name, round(time.monotonic() - started, 1), peak))
 
 
-class _Sampler:
-    """Asks again and again, in a thread of its own, for the resident memory."""
-
-    def __init__(self) -> None:
-        self._peak, self._over = 0, Event()
-        self._thread = Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> float:
-        """The most that was seen, in gigabytes."""
-        self._over.set()
-        self._thread.join()
-        return round(self._peak / GIGABYTE, 2)
-
-    def _run(self) -> None:
-        while True:
-            self._peak = max(self._peak, _resident())
-            if self._over.wait(EVERY_SECONDS):
-                return
-
-
-def _resident() -> int:
-    """Resident memory in bytes; where the system does not tell, the most there has been so far."""
+def _forget_peak() -> None:
+    """Let Linux measure peak memory anew; elsewhere the peak is that of the whole process so far."""
     try:
-        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return
+
+
+def _peak_memory() -> int:
+    """Peak resident memory in bytes."""
+    try:
+        if found := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
+            return int(found[1]) * 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Held-out products to look at.
+class Setting:
+    """From which products some are held out, and how the index of the others is made."""
 
-    Args:
-        ids: of all n, uint64 (n,).
-        titles: of all n.
-        learned: how many products of the category of each were learned from, int64 (n,).
-        rows: which of the n have a vector here, ascending (m,).
-        vectors: theirs, by the main named vector, float16 (m, size).
-    """
-
-    ids: NDArray[np.uint64]
-    titles: list[str]
-    learned: NDArray[np.int64]
-    rows: NDArray[np.intp]
-    vectors: NDArray[np.float16]
-
-
-class Collector:
-    """Collects an exhibit, batch by batch.
-
-    Args:
-        total: how many products will come.
-        vectors: of how many of them, drawn at random, to keep the vector.
-        seed: of the drawing.
-    """
-
-    def __init__(self, total: int, vectors: int, seed: int) -> None:
-        self._wanted = np.zeros(total, bool)
-        self._wanted[np.random.default_rng(seed).permutation(total)[:vectors]] = True
-        self._ids: list[int] = []
-        self._titles: list[str] = []
-        self._rows: list[int] = []
-        self._vectors: list[NDArray[np.float16]] = []
-
-    def add(self, index: Index, products: Sequence[Product], pictures: PictureFolder | None) -> None:
-        """The next products; those that lack the vector are passed over."""
-        first, main = len(self._ids), next(iter(index.manifest.vote.weights))
-        self._ids += [product.id for product in products]
-        self._titles += [product.title for product in products]
-        places = np.flatnonzero(self._wanted[first : first + len(products)])
-        if not len(places):
-            return
-        vectors = index.encoders.encode([products[place] for place in places.tolist()], pictures, [main]).vectors[main]
-        there = vectors.any(axis=1)
-        self._rows += (first + places[there]).tolist()
-        self._vectors.append(vectors[there].astype(np.float16))
-
-    def samples(self, learned: NDArray[np.int64]) -> Samples:
-        """All that was collected; `learned` as in Samples."""
-        vectors = np.concatenate(self._vectors) if self._vectors else np.zeros((0, 1), np.float16)
-        return Samples(np.array(self._ids, np.uint64), self._titles, learned, np.array(self._rows, np.intp), vectors)
+    reader: Reader  # labelled products; when it has `group_by`, whole groups are held out
+    cache: Path  # a folder for vectors of pretrained encoders
+    pictures: PictureFolder | None  # of the products
+    choice: Choice | None  # the encoders and the vote
+    holdout: float  # the part held out, between 0 and 1
+    seed: int  # chooses the rows
+    progress: Progress
+    timer: Timer
+    stratify: bool = False  # hold out the same part of every category
+    server: Connection | None = None  # for a temporary collection named after this one; None: a temporary folder
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What measuring needs to know of all good rows: ids (n,), categories (n,), groups (n), and the tree."""
+    """The labels of all n good rows."""
 
-    ids: NDArray[np.uint64]
-    categories: NDArray[np.int64]
+    ids: NDArray[np.uint64]  # (n,)
+    categories: IntArray  # (n,)
     groups: list[str]
     tree: Tree
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """Products that were held out, and the hits of each.
+class Samples:
+    """Held-out products to look at."""
 
-    Args:
-        split: which they are.
-        truth: their categories, int64 (n,).
-        groups: rows with the same number belong together, int64 (n,).
-        hits: by named vector that votes.
-        vote: how the index would vote.
-        calibration: of the index.
-        tree: of all categories.
-        classes: how many categories there are in all.
-        seconds: how long each stage took.
-        samples: what a report shows of them, if that was asked for.
-    """
+    ids: NDArray[np.uint64]  # of all n
+    titles: list[str]  # of all n
+    learned: IntArray  # how many products of the category of each were learned from, (n,)
+    rows: NDArray[np.intp]  # which of the n have a vector here, ascending (m,)
+    vectors: NDArray[np.float16]  # theirs, by the main named vector, (m, size)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Products that were held out, and the hits of each."""
 
     split: Split
-    truth: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    hits: Mapping[str, Hits]
-    vote: VoteSettings
-    calibration: Calibration
-    tree: Tree
-    classes: int
-    seconds: dict[str, float]
-    samples: Samples | None = None
+    truth: IntArray  # their categories, (n,)
+    groups: IntArray  # rows with the same number belong together, (n,)
+    hits: Mapping[str, Hits]  # by named vector that votes
+    vote: VoteSettings  # how the index would vote
+    calibration: Calibration  # of the index
+    tree: Tree  # of all categories
+    classes: int  # how many categories there are in all
+    samples: Samples | None  # for a report
 
     def first(self, top_k: int) -> dict[str, Hits]:
         """The best `top_k` hits of each vector."""
         return {name: found.first(top_k) for name, found in self.hits.items()}
 
 
-class Observer(Protocol):
-    """Something else that wants to look at held-out products while there is an index of the others."""
-
-    def visit(self, index: Index, labels: Labels, groups: NDArray[np.int64], split: Split) -> None:
-        """Look, before the products are classified.
-
-        Args:
-            index: of what is not held out.
-            labels: of all good rows.
-            groups: of all good rows, (n,).
-            split: which are held out.
-        """
+Visit = Callable[[Index, Labels, IntArray, Split], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Holdout:
-    """Which products to hold out: what part, chosen by which seed, and whether the same part of every category."""
-
-    part: float = 0.1
-    seed: int = 0
-    stratify: bool = False
-
-
-def hold_out(
-    reader: Reader,
-    holdout: Holdout,
-    top_k: int,
-    *,
-    cache: Path,
-    pictures: PictureFolder | None,
-    choice: Choice | None,
-    server: Connection | None,
-    progress: Progress,
-    sampled: int | None = None,
-    timer: Timer | None = None,
-    observer: Observer | None = None,
-) -> HeldOut:
+def hold_out(setting: Setting, top_k: int, sampled: int | None = None, visit: Visit | None = None) -> HeldOut:
     """Hold products out, make an index of the others that lasts as long as this call, and search it.
 
     Args:
-        reader: labelled products; when it has `group_by`, whole groups are held out.
-        holdout: which products.
+        setting: from what, and how.
         top_k: how many hits to find.
-        cache: a folder for vectors of pretrained encoders.
-        pictures: where the products' pictures are, if anywhere.
-        choice: the encoders and the vote.
-        server: where the index has its points meanwhile, in a collection of its own named after this one, when not in
-            a folder.
-        progress: where to show how far it is.
         sampled: for a report, of how many held-out products to keep the vector; None: no report.
-        timer: keeps what the stages take.
-        observer: looks at the index too.
+        visit: called with the index, all labels, the groups of all rows (n,) and the split, before classification.
 
     Raises:
         InputError: a file cannot be read, or has too few good rows.
         StoreError: the server fails.
     """
+    reader, seed, timer = setting.reader, setting.seed, setting.timer
     reader.check()
-    timer = timer or Timer()
     with timer.stage("read labels"):
-        labels = read_labels(reader, progress)
-    split = _split(labels, reader.group_by, holdout)
-    truth = labels.categories[split.held_out]
-    groups = families(labels.ids, labels.groups if reader.group_by else None)
-    collector = None if sampled is None else Collector(len(truth), sampled, holdout.seed)
-    own = temporary_collection(server) if server else nullcontext()
-    with TemporaryDirectory(prefix="rubrika-evaluate-") as name, own as place:
-        folder, rest = Path(name), Selection(reader, ~split.held_out)
+        labels = read_labels(reader, setting.progress)
+    ids, categories = labels.ids, labels.categories
+    if reader.group_by:
+        split = group_split(ids, labels.groups, setting.holdout, seed, reader.group_by)
+    elif setting.stratify:
+        split = stratified_split(ids, categories, setting.holdout, seed)
+    else:
+        split = plain_split(ids, setting.holdout, seed)
+    groups = families(ids, labels.groups if reader.group_by else None)
+    temporary = temporary_collection(setting.server) if setting.server else nullcontext()
+    with TemporaryDirectory(prefix="rubrika-evaluate-") as folder, temporary as collection:
+        location, rest = Location(Path(folder), collection, setting.cache), Selection(reader, ~split.held_out)
         with timer.stage("learn and ingest"):
-            ingest(Location(folder, place, cache), rest, pictures=pictures, choice=choice, progress=progress)
-        with Index.open(Location(folder, place, cache)) as index:
-            if observer:
-                observer.visit(index, labels, groups, split)
+            ingest(location, rest, pictures=setting.pictures, choice=setting.choice, progress=setting.progress)
+        with Index.open(location) as index:
+            if visit:
+                visit(index, labels, groups, split)
             with timer.stage("classify"):
-                hits = _hits(index, Selection(reader, split.held_out), pictures, top_k, progress, collector)
-            manifest = index.manifest
-    return HeldOut(
-        split=split,
-        truth=truth,
-        groups=groups[split.held_out],
-        hits=hits,
-        vote=manifest.vote,
-        calibration=manifest.calibration,
-        tree=labels.tree,
-        classes=len(np.unique(labels.categories)),
-        seconds=timer.seconds,
-        samples=collector.samples(_learned(labels, split)) if collector else None,
-    )
+                hits, samples = _classify(index, setting, labels, split.held_out, top_k, sampled)
+            vote, calibration = index.manifest.vote, index.manifest.calibration
+    truth, groups, classes = categories[split.held_out], groups[split.held_out], len(np.unique(categories))
+    return HeldOut(split, truth, groups, hits, vote, calibration, labels.tree, classes, samples)
 
 
 def read_labels(reader: Reader, progress: Progress) -> Labels:
@@ -309,35 +200,37 @@ def read_labels(reader: Reader, progress: Progress) -> Labels:
     return Labels(np.array(ids, np.uint64), numbers, groups, Tree(categories))
 
 
-def _split(labels: Labels, group_by: str | None, holdout: Holdout) -> Split:
-    if group_by:
-        return group_split(labels.ids, labels.groups, holdout.part, holdout.seed, group_by)
-    if holdout.stratify:
-        return stratified_split(labels.ids, labels.categories, holdout.part, holdout.seed)
-    return plain_split(labels.ids, holdout.part, holdout.seed)
-
-
-def _learned(labels: Labels, split: Split) -> NDArray[np.int64]:
-    """How many products of the category of each held-out one are not held out."""
-    code = np.unique(labels.categories, return_inverse=True)[1]
-    learned: NDArray[np.int64] = np.bincount(code[~split.held_out], minlength=code.max() + 1)[code[split.held_out]]
-    return learned
-
-
-def _hits(
-    index: Index,
-    products: Products,
-    pictures: PictureFolder | None,
-    top_k: int,
-    progress: Progress,
-    collector: Collector | None,
-) -> dict[str, Hits]:
+def _classify(
+    index: Index, setting: Setting, labels: Labels, held_out: Mask, top_k: int, sampled: int | None
+) -> tuple[dict[str, Hits], Samples | None]:
+    """The hits of the held-out products by named vector, and samples with the vectors of `sampled` of them."""
+    main, pictures = next(iter(index.manifest.vote.weights)), setting.pictures
     parts: dict[str, list[Hits]] = {name: [] for name in index.manifest.vote.weights}
-    with progress.stage("classifying held-out products", len(products)) as advance:
+    ids, titles, rows = list[int](), list[str](), list[int]()
+    vectors = [np.zeros((0, index.manifest.sizes[main]), np.float16)]
+    products = Selection(setting.reader, held_out)
+    drawn = np.zeros(len(products), bool)
+    drawn[np.random.default_rng(setting.seed).permutation(len(drawn))[: sampled or 0]] = True
+    with setting.progress.stage("classifying held-out products", len(products)) as advance:
         for found in search_products(index, products, pictures, top_k):
             for name, hits in found.hits.items():
                 parts[name].append(hits)
-            if collector:
-                collector.add(index, found.batch.products, pictures)
+            batch, first = found.batch.products, len(ids)
+            ids += [product.id for product in batch]
+            if sampled is not None:
+                titles += [product.title for product in batch]
+                places = np.flatnonzero(drawn[first : len(ids)])
+                wanted = [batch[place] for place in places.tolist()]
+                if wanted:
+                    encoded = index.encoders.encode(wanted, pictures, [main]).vectors[main]
+                    present = encoded.any(axis=1)
+                    rows += (first + places[present]).tolist()
+                    vectors.append(encoded[present].astype(np.float16))
             advance(found.batch.rows)
-    return {name: Hits.joined(each) for name, each in parts.items()}
+    joined = {name: Hits.joined(each) for name, each in parts.items()}
+    if sampled is None:
+        return joined, None
+    code = np.unique(labels.categories, return_inverse=True)[1]
+    learned = np.bincount(code[~held_out], minlength=code.max() + 1)[code[held_out]]
+    row_array, all_vectors = np.array(rows, np.intp), np.concatenate(vectors)
+    return joined, Samples(np.array(ids, np.uint64), titles, learned, row_array, all_vectors)

@@ -1,31 +1,39 @@
-"""What a comparison says: every method's figures on the same held-out products, and what it cost."""
+"""Compares other methods with Rubrika on the same split: fits, predicts, times and measures each of them."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rubrika.baselines.baseline import Baseline, BaselineError, need
-from rubrika.baselines.fasttext import FastText
-from rubrika.baselines.network import Epoch, Network
-from rubrika.baselines.svm import LinearSvm
-from rubrika.baselines.tfidf import TfidfNeighbours
 from rubrika.errors import RubrikaError
+from rubrika.eval.heldout import Labels, Setting
+from rubrika.eval.metrics import Interval, metrics_of, paired_difference, weighted_f1_interval
+from rubrika.eval.split import IntArray, Mask, Split, groups_within
+from rubrika.index.folder import LEARNED, Choice, Index
 from rubrika.index.manifest import IMAGE, JOINT, TEXT
-from rubrika.metrics import metrics_of, paired_difference, weighted_f1_interval
+from rubrika.ingest.ingest import prepare
+from rubrika.products.product import Product, Selection
+from rubrika.retrieve.search import search
+from rubrika.store.base import FloatArray
+from rubrika.vote import Votes, fused_vote
+
+if TYPE_CHECKING:
+    from rubrika.eval.baselines import Baseline, Epoch
 
 KNN, LINEAR, MLP, ENSEMBLE = "knn", "linear", "mlp", "ensemble"
 TFIDF_KNN, TFIDF_SVM, FASTTEXT = "tfidf-knn", "tfidf-svm", "fasttext"
 NAMES = (KNN, LINEAR, MLP, TFIDF_KNN, TFIDF_SVM, FASTTEXT, ENSEMBLE)
 ALL = "all"
-_SKLEARN = ("sklearn", "scikit-learn")
-_PACKAGES = {TFIDF_KNN: _SKLEARN, TFIDF_SVM: _SKLEARN, FASTTEXT: ("fasttext", "fastText")}
-_NETWORKS = {LINEAR: "linear heads", MLP: "MLPs"}
+# Something is chosen for these on a validation split.
+TUNED = {LINEAR, MLP, ENSEMBLE}
 HIDDEN = 512
-RUBRIKA = "Rubrika"
 PRODUCTS = 10_000
+FETCHED = 1_000
+# Enough to choose on, and no longer to wait for with millions of products.
+MAX_VALIDATION_ROWS = 40_000
+VALIDATION_PART = 0.1
 
 SECONDS = (
     "Seconds to train are those of all that a method needs: where it looks at vectors or neighbours, learning the "
@@ -33,31 +41,60 @@ SECONDS = (
     "encoding; a vector of a pretrained encoder that was in the cache cost nothing."
 )
 
-Interval = tuple[float, float]
 Note = Callable[[str], None]
-Labels = NDArray[np.int64]
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def chosen_methods(names: str) -> tuple[str, ...]:
+    """The methods in a comma-separated list, `all` being all of them; an ensemble alone gets members.
+
+    Raises:
+        RubrikaError: one is unknown.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in (*NAMES, ALL)]
+    if unknown or not wanted:
+        raise RubrikaError(f"no method {', '.join(unknown) or 'is named'}; there are {', '.join(NAMES)}, and {ALL}")
+    if ALL in wanted:
+        return NAMES
+    if wanted == [ENSEMBLE]:
+        wanted += [KNN, LINEAR, MLP]
+    return tuple(name for name in NAMES if name in wanted)
 
 
 @dataclass(frozen=True, slots=True)
-class ChosenOn:
-    """What was chosen, and where.
+class MethodResult:
+    """A method, measured on the held-out products."""
 
-    Args:
-        learned_from: how many products of the training part methods learned from for that.
-        chosen_on: on how many others of it they were measured.
-        tuned: for which methods something was chosen: of `linear`, `mlp` and `ensemble`.
-        encoders: whether encoders were learned from those products too.
-    """
+    name: str
+    weighted_f1: float
+    interval: Interval  # of weighted F1, 95 %
+    macro_f1: float
+    difference: Interval | None = None  # paired, 95 %, of Rubrika's weighted F1 minus this one's; None for Rubrika
+    train_seconds: float = 0.0  # to learn all that it needs
+    seconds_per_10k: float = 0.0  # to predict ten thousand products
+    curve: "tuple[Epoch, ...]" = ()  # of an MLP, epoch by epoch, on the validation split
 
-    learned_from: int
-    chosen_on: int
-    tuned: tuple[str, ...]
-    encoders: bool
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in plain values, under the names of the command line."""
+        found = asdict(self)
+        return found | {"ci95": list(found.pop("interval"))}
 
-    def said(self) -> str:
-        """As a sentence."""
-        networks = " and ".join(called for name, called in _NETWORKS.items() if name in self.tuned)
-        what = [f"epochs of {networks}"] if networks else []
+
+@dataclass(frozen=True, slots=True)
+class ValidationSplit:
+    """Where things were chosen for methods, within the products that are not held out."""
+
+    learned_from: int  # how many products methods learned from for that
+    chosen_on: int  # how many others they were measured on
+    tuned: tuple[str, ...]  # what something was chosen for: of `linear`, `mlp` and `ensemble`
+    encoders: bool  # whether encoders were learned from those products too
+
+    def describe(self) -> str:
+        """A sentence for a person."""
+        called = [called for name, called in ((LINEAR, "linear heads"), (MLP, "MLPs")) if name in self.tuned]
+        what = [f"epochs of {' and '.join(called)}"] if called else []
         what += ["weights of the ensemble"] if ENSEMBLE in self.tuned else []
         return (
             f"The {', and the '.join(what)}{',' if len(what) > 1 else ''} were chosen on {self.chosen_on:,} products "
@@ -66,121 +103,334 @@ class ChosenOn:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A method that was run.
+@dataclass(frozen=True)
+class Part:
+    """Products to learn from, or to predict the category of."""
 
-    Args:
-        name: what it is called.
-        predicted: of the held-out products, int64 (n,).
-        train_seconds: to learn all that it needs.
-        predict_seconds: for all held-out products.
-        curve: of an MLP, while its epochs were being chosen.
-    """
+    texts: Sequence[str]  # of n products; empty where no method looks at them
+    vectors: Mapping[str, FloatArray]  # (n, size) by name; a row of zeros is a product that lacks this vector
+    labels: IntArray  # their categories, (n,)
+    groups: IntArray  # rows with the same number belong together, (n,)
 
-    name: str
-    predicted: Labels
-    train_seconds: float
-    predict_seconds: float
-    curve: tuple[Epoch, ...] = ()
+    def rows(self, chosen: IntArray) -> "Part":
+        """Some of the products, by their places (m,)."""
+        texts = [self.texts[row] for row in chosen.tolist()] if self.texts else ()
+        vectors = {name: rows[chosen] for name, rows in self.vectors.items()}
+        return Part(texts, vectors, self.labels[chosen], self.groups[chosen])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Method:
-    """A way to predict, measured on the held-out products.
+    """A way to predict: which of NAMES it belongs to, what it looks at, and what has come of it."""
+
+    kind: str
+    name: str
+    vectors: tuple[str, ...] = ()  # none: it looks at texts
+    estimator: "Baseline | None" = None  # what is fitted; None: an ensemble
+    validated: "Baseline | None" = None  # what is fitted on the validation split, to join an ensemble
+    votes: Votes | None = None  # for the held-out products
+    validation: Votes | None = None  # for the validation split
+    # Seconds are from vectors on.
+    choosing: float = 0.0
+    training: float = 0.0
+    predicting: float = 0.0
+    curve: "tuple[Epoch, ...]" = ()
+
+    def inputs(self, part: Part) -> Any:  # noqa: ANN401 - as in Baseline
+        """What it looks at."""
+        return {name: part.vectors[name] for name in self.vectors} if self.vectors else part.texts
+
+
+def methods_of(names: Collection[str], index: Index, top_k: int, seed: int) -> list[Method]:
+    """The methods to fit for some of NAMES, for products with the vectors of an index; `top_k` neighbours vote."""
+    from rubrika.eval.baselines import FastText, LinearSvm, NearestNeighbours, Network, StoredNeighbours
+
+    store, temperature = index.store, index.manifest.vote.temperature
+    vectors = tuple(name for name in (TEXT, IMAGE, JOINT) if name in index.manifest.sizes)
+    inputs = [own for own in ((TEXT,), (TEXT, IMAGE), (JOINT,)) if set(own) <= set(vectors)]
+    found = []
+    for way, warmth in (("mode", None), ("weighted vote", temperature)):
+        for own in [*((name,) for name in vectors), *([vectors] if len(vectors) > 1 else [])]:
+            exact = NearestNeighbours(top_k, temperature) if warmth is not None and len(own) == 1 else None
+            knn = StoredNeighbours(store, top_k, warmth)
+            found.append(Method(KNN, f"kNN by {' + '.join(own)}, {way}", own, knn, exact))
+    for kind, title, hidden in ((LINEAR, "linear head", 0), (MLP, "MLP", HIDDEN)):
+        for own in inputs if kind == LINEAR else [each for each in inputs if JOINT not in each]:
+            network = Network(hidden, seed)
+            found.append(Method(kind, f"{title} on {' + '.join(own)}", own, network, network))
+    for kind, title, estimator in (
+        (TFIDF_KNN, "TF-IDF kNN", NearestNeighbours()),
+        (TFIDF_SVM, "TF-IDF + linear SVM", LinearSvm(seed)),
+        (FASTTEXT, "fastText", FastText(seed)),
+    ):
+        found.append(Method(kind, title, (), estimator, estimator))
+    return [method for method in found if method.kind in names]
+
+
+class Comparison:
+    """Runs methods while there is an index of what is not held out: a `heldout.Visit` that keeps what comes of them.
 
     Args:
-        name: what it is called.
-        weighted_f1: of all held-out products.
-        interval: of it, 95 %.
-        macro_f1: of the same.
-        difference: the 95 % paired interval of Rubrika's weighted F1 minus this one's; None for Rubrika itself.
-        train_seconds: to learn all that it needs.
-        seconds_per_10k: to predict ten thousand products.
-        curve: of an MLP, epoch by epoch, on products of the training part that were kept apart.
+        names: of the methods, of NAMES.
+        setting: as for the index.
+        top_k: how many neighbours vote; None: as many as in the index.
+        note: called with what a person should know, such as what is left out.
     """
 
-    name: str
-    weighted_f1: float
-    interval: Interval
-    macro_f1: float
-    difference: Interval | None = None
-    train_seconds: float = 0.0
-    seconds_per_10k: float = 0.0
-    curve: tuple[Epoch, ...] = ()
+    def __init__(self, names: Sequence[str], setting: Setting, top_k: int | None, note: Note) -> None:
+        self._names, self._setting, self._top_k, self._note = set(names), setting, top_k, note
+        self._methods: list[Method] = []
+        self._rubrika = Method("", "Rubrika")
+        self.validation: ValidationSplit | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it in plain values, under the names of the command line."""
-        found = asdict(self)
-        return found | {"ci95": list(found.pop("interval"))}
+    def __call__(self, index: Index, labels: Labels, groups: IntArray, split: Split) -> None:
+        """Run all methods; what cannot be run is left out with a note."""
+        with self._setting.timer.stage("compare methods"):
+            self._run(index, labels, groups, split)
+
+    def results(self, truth: IntArray, predicted: IntArray, groups: IntArray) -> tuple[MethodResult, ...]:
+        """The figures of Rubrika, which has predicted these categories (n,), and then of all methods."""
+        seed, results = self._setting.seed, []
+        for method in (self._rubrika, *self._methods):
+            winners = method.votes.winners if method.votes else predicted
+            metrics = metrics_of(truth, winners)
+            result = MethodResult(
+                method.name,
+                metrics.weighted_f1,
+                weighted_f1_interval(truth, winners, groups, seed),
+                metrics.macro_f1,
+                paired_difference(truth, predicted, winners, groups, seed) if method.votes else None,
+                round(method.training, 1),
+                round(method.predicting / len(truth) * PRODUCTS, 1),
+                method.curve,
+            )
+            results.append(result)
+        return tuple(results)
+
+    def _run(self, index: Index, labels: Labels, groups: IntArray, split: Split) -> None:
+        setting, manifest = self._setting, index.manifest
+        own, top_k = tuple(manifest.vote.weights), self._top_k or manifest.vote.top_k
+        self._leave_out_missing()
+        methods = methods_of(self._names, index, top_k, setting.seed)
+        self._check_members(sum(method.validated is not None for method in methods))
+        # Only what is looked at is kept in memory.
+        fitted = {name for method in methods for name in method.vectors if method.kind != KNN or self._ensemble}
+        stored = _with_inputs(index, fitted)
+        encoded = _with_inputs(index, {*own, *(name for method in methods for name in method.vectors)})
+        learned = {name for name in stored if manifest.vectors[name].encoder == LEARNED}
+        texts = bool(learned and TUNED & self._names) or not all(method.vectors for method in methods)
+        train, test, encoding = gather(index, setting, labels, groups, split.held_out, texts, stored, encoded)
+        validation, validating = None, 0.0
+        if tuned := [name for name in NAMES if name in TUNED & self._names]:
+            started = time.monotonic()
+            try:
+                rows = validation_rows(train.groups, setting.seed)
+                products = Selection(setting.reader, ~split.held_out)
+                validation = _validation(index, setting, products, train, rows, learned)
+            except RubrikaError as error:
+                self._note(f"{', '.join(tuned)}: left out, as nothing can be chosen for them: {error}")
+                self._names -= TUNED
+            validating = time.monotonic() - started
+        for method in methods:
+            if method.kind in self._names and method.estimator:
+                try:
+                    self._fit_and_predict(method, method.estimator, train, test, validation)
+                    self._methods.append(method)
+                except RubrikaError as error:
+                    self._note(f"{method.name} is left out: {error}")
+        self._check_members(sum(method.validation is not None for method in self._methods))
+        if validation and self._ensemble:
+            self._methods.append(ensemble_of(self._methods, validation[1].labels))
+        self._rubrika.vectors = own
+        self._rubrika.predicting = sum(_timed(search, index.store, name, test.vectors[name], top_k)[0] for name in own)
+        for method in (self._rubrika, *self._methods):
+            method.training += setting.timer.seconds["learn and ingest"] if method.vectors else 0
+            method.training += validating + method.choosing if method.kind in TUNED else 0
+            method.predicting += sum(encoding[name] for name in _with_inputs(index, set(method.vectors)))
+        kinds = tuple(dict.fromkeys(method.kind for method in self._methods if method.kind in TUNED))
+        if validation and kinds:
+            learned_from, chosen_on = (len(part.labels) for part in validation)
+            self.validation = ValidationSplit(learned_from, chosen_on, kinds, bool(learned))
+
+    @property
+    def _ensemble(self) -> bool:
+        return ENSEMBLE in self._names
+
+    def _leave_out_missing(self) -> None:
+        from rubrika.eval.baselines import need
+
+        try:
+            if FASTTEXT in self._names:
+                need("fasttext", "fastText")
+        except RubrikaError as error:
+            self._note(f"{FASTTEXT} is left out: {error}")
+            self._names.remove(FASTTEXT)
+
+    def _check_members(self, count: int) -> None:
+        if self._ensemble and count < 2:
+            self._names.remove(ENSEMBLE)
+            self._note(f"ensemble is left out: it adds up at least 2 methods, and there is {count}; name more")
+
+    def _fit_and_predict(
+        self, method: Method, estimator: "Baseline", train: Part, test: Part, validation: tuple[Part, Part] | None
+    ) -> None:
+        """Fit a method and let it predict, first on the validation split where something is chosen there."""
+        from rubrika.eval.baselines import Network
+
+        started = time.monotonic()
+        if validation and isinstance(estimator, Network):
+            (inputs, labels), held = ((method.inputs(part), part.labels) for part in validation)
+            title, steps = f"choosing the epochs of {method.name}", estimator.epochs * len(labels)
+            with self._setting.progress.stage(title, steps) as advance:
+                curve, method.validation = estimator.choose_epochs((inputs, labels), held, advance)
+            method.curve = curve if method.kind == MLP else ()
+        elif validation and method.validated and self._ensemble:
+            self._fit(method, method.validated, validation[0])
+            method.validation = method.validated.votes(method.inputs(validation[1]))
+        method.choosing = time.monotonic() - started
+        if method.kind != KNN:
+            method.training, _ = _timed(self._fit, method, estimator, train)
+        method.predicting, method.votes = _timed(estimator.votes, method.inputs(test))
+
+    def _fit(self, method: Method, estimator: "Baseline", part: Part) -> None:
+        from rubrika.eval.baselines import Network
+
+        inputs, rows = method.inputs(part), len(part.labels)
+        network = estimator if isinstance(estimator, Network) else None
+        steps = rows * (network.epochs if network else 1)
+        with self._setting.progress.stage(f"fitting {method.name}", steps) as advance:
+            if network:
+                network.fit(inputs, part.labels, advance)
+            else:
+                estimator.fit(inputs, part.labels)
+                advance(rows)
 
 
-def chosen_methods(said: str) -> tuple[str, ...]:
-    """The methods that a comma-separated list names, `all` being all of them; an ensemble alone gets members.
+def ensemble_of(methods: Sequence[Method], truth: IntArray) -> Method:
+    """The ensemble of the methods with votes for the validation split, whose categories are `truth`."""
+    from rubrika.eval.baselines import ensemble_weights
+
+    members = {each.name: (each, each.validation) for each in methods if each.validation}
+    choosing, weights = _timed(ensemble_weights, {name: votes for name, (_, votes) in members.items()}, truth)
+    chosen = [members[name][0] for name in weights]
+    adding, votes = _timed(fused_vote, [(each.votes, weights[each.name]) for each in chosen if each.votes])
+    heaviest = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
+    return Method(
+        ENSEMBLE,
+        "ensemble: " + " + ".join(f"{weight:.2f} × {name}" for name, weight in heaviest),
+        tuple(dict.fromkeys(vector for each in chosen for vector in each.vectors)),
+        votes=votes,
+        # All of them had to learn for some to be chosen.
+        training=choosing + sum(each.training + each.choosing for each, _ in members.values()),
+        predicting=adding + sum(each.predicting for each in chosen),
+    )
+
+
+def validation_rows(groups: IntArray, seed: int) -> tuple[IntArray, IntArray]:
+    """Rows to learn from and a tenth to measure on, both ascending, at most 40,000; a group is whole on one side.
 
     Raises:
-        RubrikaError: one is unknown.
+        RubrikaError: there is only one group.
     """
-    names = [name.strip() for name in said.split(",") if name.strip()]
-    unknown = [name for name in names if name not in (*NAMES, ALL)]
-    if unknown or not names:
-        raise RubrikaError(f"no method {', '.join(unknown) or 'is named'}; there are {', '.join(NAMES)}, and {ALL}")
-    if ALL in names:
-        return NAMES
-    if names == [ENSEMBLE]:
-        names += [KNN, LINEAR, MLP]
-    return tuple(name for name in NAMES if name in names)
+    code = np.unique(groups, return_inverse=True)[1]
+    size = np.bincount(code)
+    if len(size) < 2:
+        raise RubrikaError("all products to learn from belong to one group, so none can be kept apart")
+    order = np.random.default_rng(seed).permutation(len(size))
+    both = groups_within(size, order, MAX_VALIDATION_ROWS)
+    if len(both) < 2:
+        both = order[np.argsort(size[order], kind="stable")[:2]]
+    held = groups_within(size, both, size[both].sum() * VALIDATION_PART)
+    return np.flatnonzero(np.isin(code, np.setdiff1d(both, held))), np.flatnonzero(np.isin(code, held))
 
 
-def runnable(names: Sequence[str], note: Note) -> tuple[str, ...]:
-    """The methods whose packages are installed; of the others it is said that they are left out."""
-    found = []
-    for name in names:
-        try:
-            need(*_PACKAGES.get(name, ("numpy", "numpy")))
-            found.append(name)
-        except BaselineError as error:
-            note(f"{name} is left out: {error}")
-    return tuple(found)
+def _validation(
+    index: Index,
+    setting: Setting,
+    products: Selection,
+    part: Part,
+    rows: tuple[IntArray, IntArray],
+    learned: Collection[str],
+) -> tuple[Part, Part]:
+    """Two sides of the training part, their learned vectors by encoders that learned from the first side alone.
 
-
-def baselines_of(names: Collection[str], vectors: Collection[str], seed: int) -> list[Baseline]:
-    """What is to be fitted for some methods, where products have these vectors."""
-    inputs = [own for own in ((TEXT,), (TEXT, IMAGE), (JOINT,)) if set(own) <= set(vectors)]
-    found: list[Baseline] = []
-    if LINEAR in names:
-        found += [Network(f"linear head on {' + '.join(own)}", own, seed=seed) for own in inputs]
-    if MLP in names:
-        found += [Network(f"MLP on {' + '.join(own)}", own, HIDDEN, seed=seed) for own in inputs if JOINT not in own]
-    whole: dict[str, Baseline] = {
-        TFIDF_KNN: TfidfNeighbours(),
-        TFIDF_SVM: LinearSvm(seed=seed),
-        FASTTEXT: FastText(seed=seed),
-    }
-    return found + [baseline for name, baseline in whole.items() if name in names]
-
-
-def methods_of(ran: Sequence[Ran], truth: Labels, groups: Labels, seed: int) -> tuple[Method, ...]:
-    """The figures of methods, of which the first is Rubrika.
-
-    Args:
-        ran: what each has predicted.
-        truth: true categories (n,).
-        groups: rows with the same number belong together (n,).
-        seed: of the intervals' resamples.
+    Vectors of products that an encoder has learned from are too good, and what is chosen by them is chosen wrongly.
     """
-    return tuple(_method(each, ran[0], truth, groups, seed) for each in ran)
+    train, held = (part.rows(each) for each in rows)
+    if not learned:
+        return train, held
+    choice = setting.choice or Choice()
+    if JOINT not in learned:
+        # No method looks at it, so none is learned.
+        choice = replace(choice, image=None, vote=None)
+    chosen = Selection(products, np.isin(np.arange(len(part.labels)), rows[0]))
+    encoders = prepare(chosen, setting.pictures, choice, setting.cache, setting.progress, index.store)
+
+    def encoded(side: Part) -> Part:
+        others = {name: vectors for name, vectors in side.vectors.items() if name not in learned}
+        described = [Product(0, "", text, 0) for text in side.texts]
+        return replace(side, vectors={**others, **encoders.encode(described, None, learned, given=others).vectors})
+
+    return encoded(train), encoded(held)
 
 
-def _method(ran: Ran, own: Ran, truth: Labels, groups: Labels, seed: int) -> Method:
-    metrics = metrics_of(truth, ran.predicted)
-    return Method(
-        ran.name,
-        metrics.weighted_f1,
-        weighted_f1_interval(truth, ran.predicted, groups, seed),
-        metrics.macro_f1,
-        None if ran is own else paired_difference(truth, own.predicted, ran.predicted, groups, seed),
-        round(ran.train_seconds, 1),
-        round(ran.predict_seconds / len(truth) * PRODUCTS, 1),
-        ran.curve,
+def gather(
+    index: Index,
+    setting: Setting,
+    labels: Labels,
+    groups: IntArray,
+    held_out: Mask,
+    texts: bool,
+    stored: Collection[str],
+    encoded: Collection[str],
+) -> tuple[Part, Part, dict[str, float]]:
+    """Read texts, if wanted, and the `stored` vectors of the training part, and encode what was held out.
+
+    Returns:
+        The training part, the held-out part, and the seconds that encoding it took by vector.
+    """
+    # Loaded before the clock runs.
+    encoders = index.encoders
+    parts: dict[str, list[FloatArray]] = {name: [] for name in (TEXT, IMAGE, JOINT) if name in encoded}
+    seconds, kept, place = dict.fromkeys(parts, 0.0), list[str](), 0
+    with setting.progress.stage("reading texts, encoding held-out products", len(setting.reader)) as advance:
+        for batch in setting.reader:
+            out = np.flatnonzero(held_out[place : place + len(batch.products)])
+            place += len(batch.products)
+            chosen = [batch.products[row] for row in out.tolist()]
+            made: dict[str, FloatArray] = {}
+            for name in parts if chosen else ():
+                spent, result = _timed(encoders.encode, chosen, setting.pictures, [name], given=made)
+                made |= result.vectors
+                seconds[name] += spent
+                parts[name].append(made[name])
+            kept += [product.text for product in batch.products] if texts else []
+            advance(batch.rows)
+    whole, train = Part(kept, {}, labels.categories, groups), np.flatnonzero(~held_out)
+    vectors = {name: np.zeros((len(train), index.manifest.sizes[name]), np.float32) for name in stored}
+    with setting.progress.stage("reading stored vectors", len(train) if stored else 0) as advance:
+        for start in range(0, len(train) if stored else 0, FETCHED):
+            ids = labels.ids[train[start : start + FETCHED]].tolist()
+            points = index.store.fetch(ids, payload=False, vectors=True)
+            for row, id in enumerate(ids, start):
+                for name in vectors.keys() & (points[id].vectors.keys() if id in points else ()):
+                    vectors[name][row] = points[id].vectors[name]
+            advance(len(ids))
+    test = replace(
+        whole.rows(np.flatnonzero(held_out)), vectors={name: np.concatenate(each) for name, each in parts.items()}
     )
+    return replace(whole.rows(train), vectors=vectors), test, seconds
+
+
+def _with_inputs(index: Index, names: set[str]) -> set[str]:
+    """Some vectors and those that they are made from."""
+    joint = index.encoders.joint if JOINT in names else None
+    return names | set(joint.config.inputs) if joint else names
+
+
+def _timed(
+    work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> tuple[float, Result]:
+    started = time.monotonic()
+    result = work(*args, **kwargs)
+    return time.monotonic() - started, result

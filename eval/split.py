@@ -15,15 +15,15 @@ from scipy.sparse.csgraph import connected_components
 from rubrika.errors import RubrikaError
 
 Mask = NDArray[np.bool_]
-Rows = NDArray[np.int64]
+IntArray = NDArray[np.int64]
 
-# Of what is wanted, so much is enough: no search for groups that would fill the rest.
+# When this part of the wanted rows is reached, no more groups are searched for that would fill the rest.
 ENOUGH = 0.99
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Which rows are held out, and what names that choice: how, seed, and a hash of the held-out product ids."""
+    """Which rows are held out, and what identifies that choice: how, seed, and a hash of the held-out product ids."""
 
     held_out: Mask
     how: str
@@ -33,11 +33,16 @@ class Split:
 
 def plain_split(ids: NDArray[np.uint64], holdout: float, seed: int) -> Split:
     """Hold out a random part of the rows."""
-    return _named(_whole(families(ids), holdout, seed), ids, "rows", seed)
+    return _named(group_holdout(families(ids), holdout, seed), ids, "rows", seed)
 
 
-def stratified_split(ids: NDArray[np.uint64], categories: NDArray[np.int64], holdout: float, seed: int) -> Split:
-    """Hold out the same part of every category, and no category's last product; each counts where its last row is."""
+def group_split(ids: NDArray[np.uint64], groups: Sequence[str], holdout: float, seed: int, column: str) -> Split:
+    """Hold out whole groups until they hold about `holdout` of the rows, so that no near duplicate is on both sides."""
+    return _named(group_holdout(families(ids, groups), holdout, seed), ids, f"groups of {column}", seed)
+
+
+def stratified_split(ids: NDArray[np.uint64], categories: IntArray, holdout: float, seed: int) -> Split:
+    """Hold out the same part of every category, but no category's last product; each counts where its last row is."""
     _target(len(ids), holdout)
     family = families(ids)
     category = np.empty(family.max() + 1, np.int64)
@@ -52,23 +57,18 @@ def stratified_split(ids: NDArray[np.uint64], categories: NDArray[np.int64], hol
     return _named(chosen[family], ids, "stratified", seed)
 
 
-def group_split(ids: NDArray[np.uint64], groups: Sequence[str], holdout: float, seed: int, column: str) -> Split:
-    """Hold out whole groups until they hold about `holdout` of the rows, so that no near duplicate is on both sides."""
-    return _named(_whole(families(ids, groups), holdout, seed), ids, f"groups of {column}", seed)
-
-
-def families(ids: NDArray[np.uint64], groups: Sequence[str] | None = None) -> Rows:
+def families(ids: NDArray[np.uint64], groups: Sequence[str] | None = None) -> IntArray:
     """Which rows belong together: those of one product id, and those of one group.
 
     Args:
         ids: of n products.
-        groups: of the same; what has no name is no group. Groups that have a product in common are one.
+        groups: names (n,), empty for a row without a group; groups that have a product in common are one.
 
     Returns:
-        A number a row (n,), the same for rows that belong together; without groups in the order of first rows.
+        A number for each row (n,), equal for rows that belong together; without groups in the order of first rows.
     """
     _, first, place = np.unique(ids, return_index=True, return_inverse=True)
-    product: Rows = np.unique(first[place], return_inverse=True)[1]
+    product: IntArray = np.unique(first[place], return_inverse=True)[1]
     if groups is None:
         return product
     names = np.array(groups, object).astype(str)
@@ -79,41 +79,36 @@ def families(ids: NDArray[np.uint64], groups: Sequence[str] | None = None) -> Ro
     # Groups and products are the nodes of a graph, rows its edges.
     size = int(group.max() + product.max()) + 2
     edges = csr_array((np.ones(len(ids), bool), (group, size - 1 - product)), (size, size))
-    together: Rows = connected_components(edges, directed=False)[1][group].astype(np.int64)
+    together: IntArray = connected_components(edges, directed=False)[1][group].astype(np.int64)
     return together
 
 
-def fitting(size: Rows, order: Rows, most: float) -> Rows:
-    """The first groups in an order that have at most `most` rows in all; one that no longer fits is passed over.
+def group_holdout(groups: IntArray, holdout: float, seed: int) -> Mask:
+    """Hold out whole groups, numbered from 0, that have about the part `holdout` of the rows (n,)."""
+    target, size = _target(len(groups), holdout), np.bincount(groups)
+    chosen = np.zeros(len(size), bool)
+    chosen[groups_within(size, np.random.default_rng(seed).permutation(len(size)), target)] = True
+    held_out: Mask = chosen[groups]
+    return held_out
 
-    Args:
-        size: of each group, (n,).
-        order: of the groups, or some of them.
-        most: rows; where not even one group is so small, it is the smallest.
+
+def groups_within(size: IntArray, order: IntArray, max_rows: float) -> IntArray:
+    """The first groups in an order that have at most `max_rows` rows in all; one that no longer fits is passed over.
+
+    `size` has the rows of each group; where not even one of `order` is so small, the smallest is returned.
     """
-    taken, left, rest = [order[:0]], most, order
-    while left > most * (1 - ENOUGH) and len(rest := rest[size[rest] <= left]):
+    taken, left, rest = [order[:0]], max_rows, order
+    while left > max_rows * (1 - ENOUGH) and len(rest := rest[size[rest] <= left]):
         taken.append(rest[: np.searchsorted(np.cumsum(size[rest]), left, side="right")])
         left, rest = left - size[taken[-1]].sum(), rest[len(taken[-1]) :]
     found = np.concatenate(taken)
     return found if len(found) else order[[np.argmin(size[order])]]
 
 
-def _whole(code: Rows, holdout: float, seed: int) -> Mask:
-    """Rows of whole groups, which are numbered from 0."""
-    target, size = _target(len(code), holdout), np.bincount(code)
-    chosen = np.zeros(len(size), bool)
-    chosen[fitting(size, np.random.default_rng(seed).permutation(len(size)), target)] = True
-    held_out: Mask = chosen[code]
-    return held_out
-
-
 def _target(rows: int, holdout: float) -> int:
     target = round(rows * holdout) if 0 < holdout < 1 else 0
     if not 0 < target < rows:
-        raise RubrikaError(
-            f"a held-out part of {holdout} leaves {target} of {rows} rows to test on; choose another --holdout"
-        )
+        raise RubrikaError(f"holdout {holdout} leaves {target} of {rows} rows to test on; choose another holdout")
     return target
 
 

@@ -1,42 +1,37 @@
-"""Chooses how an index votes and measures how far it can be relied on, on products held out from labelled ones.
+"""Chooses how an index votes and calibrates its confidences, on products held out from labelled ones.
 
-What is chosen is chosen on one half of them, and its worth reported on the other, which had no part in the choice.
+Settings are chosen on one half of them, and measured on the other, which had no part in the choice.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rubrika.errors import InputError
-from rubrika.eval.heldout import HeldOut, Holdout, hold_out
-from rubrika.eval.metrics import SelectiveRisk, selective_risk_of
+from rubrika.eval.heldout import HeldOut, Setting, Timer, hold_out
+from rubrika.eval.metrics import Mask, Metrics, SelectiveRisk, metrics_of, selective_risk_of
 from rubrika.index.folder import Choice
 from rubrika.index.manifest import MAX_ERROR, Calibration, VoteSettings
-from rubrika.metrics import Metrics, metrics_of
 from rubrika.products.images import PictureFolder
 from rubrika.products.reader import Reader
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.confidence import MIN_ROWS, decide, evidence, fit, nearest
-from rubrika.store.base import Hits
 from rubrika.vote import Votes, fused_vote, mode_vote, vote_over
 
 TOP_KS = (3, 5, 7, 10, 15, 20, 30)
 TEMPERATURES = (20.0, 30.0, 40.0, 60.0, 80.0)
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
-# The choice must be better by so much than what needs no tuning: less is chance.
+# Tuned settings must be better than the untuned ones by this much: less is chance.
 GAIN = 0.001
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One way to vote, and how good it is on the half that had no part in the choice."""
+    """One way to vote, and its figures on the half that had no part in the choice."""
 
     name: str
     metrics: Metrics
@@ -44,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What was chosen, what each part of it is worth, and how far its confidences can be relied on."""
+    """The chosen vote and calibration, the figures of each part of the vote, and how far confidences can be trusted."""
 
     vote: VoteSettings
     calibration: Calibration
@@ -75,70 +70,47 @@ def tune(
     max_error: float = MAX_ERROR,
     progress: Progress | None = None,
 ) -> Tuned:
-    """Tune the vote and calibrate it.
-
-    Args:
-        reader: labelled products; when it has `group_by`, whole groups are held out.
-        choice: the encoders and the vote of the index.
-        cache: a folder for vectors of pretrained encoders.
-        pictures: where the products' pictures are, if anywhere.
-        holdout: the part held out.
-        seed: chooses the rows.
-        max_error: the part of automatic answers that may be wrong, for the report.
-        progress: where to show how far it is.
+    """Tune the vote and calibrate it; the arguments are as in `Setting`, `max_error` is for the report.
 
     Raises:
         InputError: too few products can be held out.
     """
-    held = hold_out(
-        reader,
-        Holdout(holdout, seed),
-        max(TOP_KS),
-        cache=cache,
-        pictures=pictures,
-        choice=choice,
-        server=None,
-        progress=progress or Silent(),
-    )
+    setting = Setting(reader, cache, pictures, choice, holdout, seed, progress or Silent(), Timer())
+    held = hold_out(setting, max(TOP_KS))
     first = held.groups % 2 == 0
     if min(first.sum(), (~first).sum()) < MIN_ROWS:
         raise InputError(
             f"{reader.files[0]}: {len(first)} products can be held out, and tuning needs {MIN_ROWS} for each of its "
-            f"two halves; give more products, or a larger --holdout"
+            f"two halves; give more products, or a larger holdout"
         )
     vote = _choose(held, first)
-    selective_risk = _selective_risk(held, vote, first, max_error)
     return Tuned(
         vote=vote,
         # What was measured of a calibration on one half holds the more for one on both.
         calibration=_calibration(held, vote, np.ones_like(first)),
         parts=[Part(name, _metrics(held, votes, ~first)) for name, votes in _parts(held, vote)],
-        selective_risk=selective_risk,
+        selective_risk=_selective_risk(held, vote, first, max_error),
         chosen_on=int(first.sum()),
         measured_on=int((~first).sum()),
     )
 
 
-def _choose(held: HeldOut, chosen: Mask) -> VoteSettings:
-    """The settings with the best weighted F1; those that need no tuning, unless others are better by GAIN."""
-    best, best_f1 = held.vote, _metrics(held, _votes(held, held.vote), chosen).weighted_f1 + GAIN
-    for weights, top_k, temperature in product(_weights(held.vote.weights), TOP_KS, TEMPERATURES):
+def _choose(held: HeldOut, rows: Mask) -> VoteSettings:
+    """The settings with the best weighted F1; the untuned ones, unless others are better by GAIN."""
+    best, best_f1 = held.vote, _metrics(held, _votes(held, held.vote), rows).weighted_f1 + GAIN
+    names = list(held.vote.weights)
+    # Weights of two vectors are shares; a single one keeps its own.
+    pairs = [dict(zip(names, (round(1 - share, 2), share), strict=True)) for share in SHARES if len(names) > 1]
+    for weights, top_k, temperature in product(pairs or [dict(held.vote.weights)], TOP_KS, TEMPERATURES):
         settings = VoteSettings(weights, top_k, temperature)
-        f1 = _metrics(held, _votes(held, settings), chosen).weighted_f1
+        f1 = _metrics(held, _votes(held, settings), rows).weighted_f1
         if f1 > best_f1:
             best, best_f1 = settings, f1
     return best
 
 
-def _weights(now: Mapping[str, float]) -> list[dict[str, float]]:
-    if len(now) == 1:
-        return [dict(now)]
-    one, other = now
-    return [{one: round(1 - share, 2), other: share} for share in SHARES]
-
-
 def _parts(held: HeldOut, vote: VoteSettings) -> Iterator[tuple[str, Votes]]:
-    """What each part of the vote is worth: from the nearest neighbour alone to what was chosen."""
+    """The parts of the vote: from the nearest neighbour alone to the chosen settings."""
     usual = VoteSettings(held.vote.weights)
     yield "the nearest neighbour", _votes(held, replace(usual, top_k=1))
     hits = held.first(usual.top_k)
@@ -159,14 +131,14 @@ def _metrics(held: HeldOut, votes: Votes, rows: Mask) -> Metrics:
 
 def _calibration(held: HeldOut, vote: VoteSettings, rows: Mask) -> Calibration:
     hits, votes = held.first(vote.top_k), _votes(held, vote)
-    both = evidence(hits, votes, vote.weights)
-    return fit(both[rows], (votes.winners == held.truth)[rows], nearest(hits)[rows])
+    right = votes.winners == held.truth
+    return fit(evidence(hits, votes, vote.weights)[rows], right[rows], nearest(hits)[rows])
 
 
 def _selective_risk(held: HeldOut, vote: VoteSettings, fitted: Mask, max_error: float) -> SelectiveRisk:
     """Calibrate on some rows and measure on the others."""
     rest = ~fitted
-    hits: dict[str, Hits] = {name: found.rows(rest) for name, found in held.first(vote.top_k).items()}
+    hits = {name: found.rows(rest) for name, found in held.first(vote.top_k).items()}
     votes = vote_over(hits, vote)
     decided = decide(hits, votes, vote.weights, _calibration(held, vote, fitted), max_error)
     return selective_risk_of(decided, votes.winners == held.truth[rest], max_error)

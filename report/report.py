@@ -62,7 +62,7 @@ def write_report(folder: Path, data: ReportData, pictures: PictureFolder | None,
         title="Evaluation",
         data=data,
         evaluation=evaluation,
-        method_notes=[evaluation.rehearsed.said(), SECONDS] if evaluation.rehearsed else [SECONDS],
+        method_notes=[evaluation.validation.describe(), SECONDS] if evaluation.validation else [SECONDS],
         worst=worst(data.scores),
         thumbnails={
             example.product_id: thumbnail(pictures, example.product_id)

@@ -4,16 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
-from rubrika.baselines.baseline import Baseline, BaselineError, Part, best_of, need
-from rubrika.baselines.ensemble import Ensemble
-from rubrika.baselines.fasttext import FastText
-from rubrika.baselines.nearest import Nearest
-from rubrika.baselines.network import Network
-from rubrika.baselines.svm import LinearSvm
-from rubrika.baselines.tfidf import TfidfNeighbours
-from rubrika.metrics import metrics_of
-from rubrika.progress import Silent
+from rubrika.errors import RubrikaError
+from rubrika.eval.baselines import (
+    Baseline,
+    FastText,
+    LinearSvm,
+    NearestNeighbours,
+    Network,
+    best_of,
+    ensemble_weights,
+    need,
+)
+from rubrika.eval.methods import Method, Part, ensemble_of
+from rubrika.eval.metrics import metrics_of
 from rubrika.retrieve.search import best_hits
 from rubrika.vote import Votes
 
@@ -40,70 +45,88 @@ def shelf(count: int, seed: int) -> Part:
 
 
 TRAIN, TEST = shelf(300, 0), shelf(100, 1)
-ALL: list[Baseline] = [
-    Nearest("text", 5, 20.0),
-    Network("linear head", ("text",)),
-    Network("MLP", ("text", "image"), hidden=16),
-    TfidfNeighbours(),
-    LinearSvm(),
-    FastText(),
+METHODS = [
+    Method("", "kNN by text", ("text",), NearestNeighbours(5, 20.0)),
+    Method("", "linear head", ("text",), Network()),
+    Method("", "MLP", ("text", "image"), Network(hidden=16)),
+    Method("", "TF-IDF kNN", (), NearestNeighbours()),
+    Method("", "TF-IDF + linear SVM", (), LinearSvm()),
+    Method("", "fastText", (), FastText()),
 ]
+each_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+
+
+def fitted(method: Method) -> Baseline:
+    assert method.estimator
+    return method.estimator.fit(method.inputs(TRAIN), TRAIN.labels)
 
 
 def f1(votes: Votes, part: Part) -> float:
     return metrics_of(part.labels, votes.winners).weighted_f1
 
 
-@pytest.mark.parametrize("baseline", ALL, ids=lambda baseline: baseline.name)
-def test_a_baseline_learns_what_is_plain_to_see_and_does_so_twice(baseline: Baseline) -> None:
-    once, again = (baseline.fit(TRAIN, Silent()).predict(TEST) for _ in range(2))
+@each_method
+def test_a_method_learns_what_is_plain_to_see_and_does_so_twice(method: Method) -> None:
+    once, again = (fitted(method).votes(method.inputs(TEST)) for _ in range(2))
     assert f1(once, TEST) > 0.95
     assert np.array_equal(once.categories, again.categories)
     assert np.array_equal(once.shares, again.shares)
 
 
-@pytest.mark.parametrize("baseline", ALL, ids=lambda baseline: baseline.name)
-def test_shares_are_parts_of_one_and_the_best_comes_first(baseline: Baseline) -> None:
-    votes = baseline.fit(TRAIN, Silent()).predict(TEST)
+@each_method
+def test_shares_are_parts_of_one_and_the_best_comes_first(method: Method) -> None:
+    votes = fitted(method).votes(method.inputs(TEST))
     assert votes.shares.sum(axis=1) == pytest.approx(np.ones(100), abs=1e-3)
     assert (np.diff(votes.shares, axis=1) <= 0).all()
 
 
-@pytest.mark.parametrize("baseline", ALL, ids=lambda baseline: baseline.name)
-def test_nobody_looks_at_the_answers(baseline: Baseline) -> None:
-    fitted = baseline.fit(TRAIN, Silent())
-    blind = replace(TEST, labels=np.zeros(100, np.int64))
-    assert np.array_equal(fitted.predict(TEST).winners, fitted.predict(blind).winners)
+@each_method
+def test_a_method_is_a_classifier_of_scikit_learn(method: Method) -> None:
+    estimator, inputs = fitted(method), method.inputs(TEST)
+    assert estimator.classes_.tolist() == sorted(WORDS)
+    shares = estimator.predict_proba(inputs)
+    assert shares.shape == (100, 3)
+    assert np.array_equal(estimator.classes_[shares.argmax(axis=1)], estimator.predict(inputs))
+    assert estimator.score(inputs, TEST.labels) > 0.95
+    assert type(clone(estimator)) is type(estimator)
+
+
+@each_method
+def test_the_answers_are_not_among_the_inputs(method: Method) -> None:
+    estimator, blind = fitted(method), replace(TEST, labels=np.zeros(100, np.int64))
+    assert np.array_equal(estimator.predict(method.inputs(TEST)), estimator.predict(method.inputs(blind)))
 
 
 def test_two_categories_are_enough_for_an_svm() -> None:
     two = TRAIN.rows(np.flatnonzero(TRAIN.labels != PUZZLES))
-    assert f1(LinearSvm().fit(two, Silent()).predict(two), two) > 0.95
+    assert f1(LinearSvm().fit(two.texts, two.labels).votes(two.texts), two) > 0.95
 
 
 def test_one_category_is_not() -> None:
     one = TRAIN.rows(np.flatnonzero(TRAIN.labels == CASES))
-    with pytest.raises(BaselineError, match="there is only one"):
-        LinearSvm().fit(one, Silent())
+    with pytest.raises(RubrikaError, match="there is only one"):
+        LinearSvm().fit(one.texts, one.labels)
 
 
-@pytest.mark.parametrize("baseline", [TfidfNeighbours(), LinearSvm()], ids=lambda baseline: baseline.name)
+@pytest.mark.parametrize("baseline", [NearestNeighbours(), LinearSvm()], ids=lambda baseline: type(baseline).__name__)
 def test_texts_without_words_are_explained(baseline: Baseline) -> None:
-    with pytest.raises(BaselineError, match="too few words"):
-        baseline.fit(replace(TRAIN, texts=[""] * 300), Silent())
+    with pytest.raises(RubrikaError, match="too few words"):
+        baseline.fit([""] * 300, TRAIN.labels)
 
 
 def test_a_package_that_is_missing_is_named() -> None:
-    with pytest.raises(BaselineError, match="Nothing is not installed; install"):
+    with pytest.raises(RubrikaError, match="Nothing is not installed; install"):
         need("rubrika_nothing", "Nothing")
 
 
 def test_a_product_without_the_vector_finds_nothing_and_is_nobodys_neighbour() -> None:
-    train = replace(TRAIN, vectors={"image": np.where(np.arange(300)[:, None] < 150, TRAIN.vectors["image"], 0)})
-    test = replace(TEST, vectors={"image": np.where(np.arange(100)[:, None] < 50, TEST.vectors["image"], 0)})
-    votes = Nearest("image", 5, 20.0).fit(train, Silent()).predict(test)
+    train = {"image": np.where(np.arange(300)[:, None] < 150, TRAIN.vectors["image"], 0)}
+    test = {"image": np.where(np.arange(100)[:, None] < 50, TEST.vectors["image"], 0)}
+    nearest = NearestNeighbours(5, 20.0).fit(train, TRAIN.labels)
+    votes = nearest.votes(test)
     assert (votes.shares[:50].sum(axis=1) > 0).all()
     assert not votes.shares[50:].any()
+    assert not nearest.predict_proba(test)[50:].any()
 
 
 def test_nearest_products_come_best_first_and_ties_by_their_place() -> None:
@@ -124,8 +147,8 @@ def test_of_more_ties_than_are_kept_the_first_come() -> None:
 
 
 def test_the_fewer_products_the_more_often_fasttext_sees_them() -> None:
-    assert [FastText().pace(count) for count in (0, 300, 10_000, 20_000, 73_061)] == [100, 100, 30, 15, 15]
-    assert FastText(epochs=7).pace(300) == 7
+    assert [FastText().epochs_for(count) for count in (0, 300, 10_000, 20_000, 73_061)] == [100, 100, 30, 15, 15]
+    assert FastText(epochs=7).epochs_for(300) == 7
 
 
 def test_of_many_categories_the_best_ten_are_kept() -> None:
@@ -134,18 +157,23 @@ def test_of_many_categories_the_best_ten_are_kept() -> None:
     assert votes.shares[0, 0] / votes.shares[0, 1] == pytest.approx(np.exp(0.1))
 
 
-def test_a_rehearsal_stops_when_more_epochs_do_not_help() -> None:
-    found = Network("MLP", ("image",), hidden=16, epochs=200).rehearse(TRAIN, TEST, Silent())
-    curve = [epoch.weighted_f1 for epoch in found.curve]
+def sides(*names: str) -> list[tuple[dict[str, np.ndarray], np.ndarray]]:
+    return [({name: part.vectors[name] for name in names}, part.labels) for part in (TRAIN, TEST)]
+
+
+def test_early_stopping_ends_when_more_epochs_do_not_help() -> None:
+    network, (train, test) = Network(hidden=16, epochs=200), sides("image")
+    epochs, votes = network.choose_epochs(train, test)
+    curve = [epoch.weighted_f1 for epoch in epochs]
     assert len(curve) < 200
-    assert found.network.epochs == int(np.argmax(curve)) + 1
-    assert f1(found.votes, TEST) == max(curve)
+    assert network.epochs == int(np.argmax(curve)) + 1
+    assert f1(votes, TEST) == max(curve)
     # What was chosen so is then learned just so.
-    assert np.array_equal(found.network.fit(TRAIN, Silent()).predict(TEST).winners, found.votes.winners)
+    assert np.array_equal(network.fit(*train).predict(test[0]), votes.winners)
 
 
 def test_loss_falls_from_epoch_to_epoch() -> None:
-    curve = Network("linear head", ("text",)).rehearse(TRAIN, TEST, Silent()).curve
+    curve, _ = Network().choose_epochs(*sides("text"))
     assert curve[-1].loss < curve[0].loss / 2
 
 
@@ -160,13 +188,14 @@ def test_an_ensemble_is_better_than_members_that_are_unsure_where_they_err() -> 
         "text": votes_of((SNEAKERS, 0.9), (CASES, 0.9), (CASES, 0.6)),
         "image": votes_of((CASES, 0.6), (CASES, 0.9), (PUZZLES, 0.9)),
     }
-    ensemble = Ensemble.chosen(said, truth)
-    assert ensemble.weights == {"text": 0.5, "image": 0.5}
-    assert ensemble.vote(said).winners.tolist() == truth.tolist()
+    assert ensemble_weights(said, truth) == {"text": 0.5, "image": 0.5}
+    ensemble = ensemble_of([Method("", name, votes=votes, validation=votes) for name, votes in said.items()], truth)
+    assert ensemble.votes
+    assert ensemble.votes.winners.tolist() == truth.tolist()
     assert ensemble.name == "ensemble: 0.50 × image + 0.50 × text"
 
 
 def test_an_ensemble_leaves_out_what_does_not_help() -> None:
     truth = np.array([SNEAKERS, CASES])
     bad, good = votes_of((CASES, 0.9), (SNEAKERS, 0.9)), votes_of((SNEAKERS, 0.9), (CASES, 0.9))
-    assert Ensemble.chosen({"bad": bad, "good": good}, truth).weights == {"good": 1.0}
+    assert ensemble_weights({"bad": bad, "good": good}, truth) == {"good": 1.0}

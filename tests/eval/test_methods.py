@@ -13,12 +13,16 @@ from conftest import Run
 from PIL import Image
 from rows import CASES, row
 
-from rubrika.baselines.baseline import BaselineError
 from rubrika.errors import RubrikaError
-from rubrika.eval.gather import Wanted, gather
-from rubrika.eval.heldout import read_labels
-from rubrika.eval.methods import NAMES, ChosenOn, chosen_methods
-from rubrika.eval.rehearsal import MOST, drawn
+from rubrika.eval.heldout import Setting, Timer, read_labels
+from rubrika.eval.methods import (
+    MAX_VALIDATION_ROWS,
+    NAMES,
+    ValidationSplit,
+    chosen_methods,
+    gather,
+    validation_rows,
+)
 from rubrika.eval.split import families, plain_split
 from rubrika.index.folder import Index
 from rubrika.index.location import Location
@@ -168,9 +172,9 @@ def test_for_methods_that_look_at_texts_no_encoder_is_learned_anew(rubrika: Rubr
     ],
 )
 def test_only_what_was_chosen_is_said_to_have_been(tuned: tuple[str, ...], begins: str) -> None:
-    assert ChosenOn(9, 1, tuned, encoders=True).said().startswith(begins)
-    assert "encoders too" in ChosenOn(9, 1, tuned, encoders=True).said()
-    assert "encoders" not in ChosenOn(9, 1, tuned, encoders=False).said()
+    assert ValidationSplit(9, 1, tuned, encoders=True).describe().startswith(begins)
+    assert "encoders too" in ValidationSplit(9, 1, tuned, encoders=True).describe()
+    assert "encoders" not in ValidationSplit(9, 1, tuned, encoders=False).describe()
 
 
 def test_only_what_is_looked_at_is_kept(index: Path, market: Path, tmp_path: Path) -> None:
@@ -178,17 +182,18 @@ def test_only_what_is_looked_at_is_kept(index: Path, market: Path, tmp_path: Pat
     reader = Reader([market / "train.parquet"] * 2, labelled=True)
     labels = read_labels(reader, Silent())
     split, groups = plain_split(labels.ids, 0.1, 0), families(labels.ids)
+    setting = Setting(reader, tmp_path, None, None, 0.1, 0, Silent(), Timer())
     with Index.open(Location(index, cache=tmp_path)) as opened:
-        few, all_of_it = (
-            gather(opened, reader, labels, groups, split, wanted, None, Silent())
-            for wanted in (Wanted(False, (), {"text"}), Wanted(True, {"text"}, {"text"}))
+        few, both = (
+            gather(opened, setting, labels, groups, split.held_out, texts, stored, {"text"})[:2]
+            for texts, stored in ((False, set[str]()), (True, {"text"}))
         )
-        again = opened.encoders.text.encode(all_of_it.train.texts)  # type: ignore[arg-type]
-    assert not few.train.texts
-    assert not few.train.vectors
-    assert len(few.train) == len(all_of_it.train.texts)
-    assert np.array_equal(few.test.vectors["text"], all_of_it.test.vectors["text"])
-    assert np.allclose(all_of_it.train.vectors["text"], again, atol=1e-6)
+        again = opened.encoders.text.encode(both[0].texts)  # type: ignore[arg-type]
+    assert not few[0].texts
+    assert not few[0].vectors
+    assert len(few[0].labels) == len(both[0].texts)
+    assert np.array_equal(few[1].vectors["text"], both[1].vectors["text"])
+    assert np.allclose(both[0].vectors["text"], again, atol=1e-6)
 
 
 def test_rows_that_stand_twice_teach_nothing_of_themselves(rubrika: Rubrika, write: Write) -> None:
@@ -217,30 +222,32 @@ def test_an_unknown_method_is_refused_with_the_known_ones(rubrika: Rubrika, mark
     assert "no method oracle; there are knn, linear, mlp, tfidf-knn, tfidf-svm, fasttext, ensemble, and all" in said
 
 
-def test_a_rehearsal_keeps_a_tenth_apart_in_whole_groups() -> None:
+def test_a_validation_split_keeps_a_tenth_apart_in_whole_groups() -> None:
     groups = np.repeat(np.arange(20_000), 3)
-    train, apart = drawn(groups, 0)
-    assert len(train) + len(apart) == MOST - MOST % 3
-    assert len(apart) == pytest.approx(MOST / 10, rel=0.01)
+    train, apart = validation_rows(groups, 0)
+    assert len(train) + len(apart) == MAX_VALIDATION_ROWS - MAX_VALIDATION_ROWS % 3
+    assert len(apart) == pytest.approx(MAX_VALIDATION_ROWS / 10, rel=0.01)
     assert not set(groups[train]) & set(groups[apart])
-    assert all(np.array_equal(one, other) for one, other in zip(drawn(groups, 0), (train, apart), strict=True))
-    assert not np.array_equal(drawn(groups, 1)[1], apart)
+    assert all(
+        np.array_equal(one, other) for one, other in zip(validation_rows(groups, 0), (train, apart), strict=True)
+    )
+    assert not np.array_equal(validation_rows(groups, 1)[1], apart)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_rehearsal_passes_over_groups_that_are_too_large(seed: int) -> None:
-    train, apart = drawn(np.concatenate([np.zeros(100_000, np.int64), np.arange(1, 50)]), seed)
+def test_a_validation_split_passes_over_groups_that_are_too_large(seed: int) -> None:
+    train, apart = validation_rows(np.concatenate([np.zeros(100_000, np.int64), np.arange(1, 50)]), seed)
     assert (len(train), len(apart)) == (45, 4)
-    train, apart = drawn(np.concatenate([np.zeros(3_000, np.int64), np.arange(1, 1_000)]), seed)
+    train, apart = validation_rows(np.concatenate([np.zeros(3_000, np.int64), np.arange(1, 1_000)]), seed)
     assert len(apart) == pytest.approx(400, abs=5)
     # Two groups are needed, however large they are.
-    train, apart = drawn(np.repeat([0, 1], [100_000, 10]), seed)
+    train, apart = validation_rows(np.repeat([0, 1], [100_000, 10]), seed)
     assert (len(train), len(apart)) == (100_000, 10)
 
 
 def test_one_group_leaves_nothing_to_keep_apart() -> None:
-    with pytest.raises(BaselineError, match="belong to one group"):
-        drawn(np.zeros(10, np.int64), 0)
+    with pytest.raises(RubrikaError, match="belong to one group"):
+        validation_rows(np.zeros(10, np.int64), 0)
 
 
 def test_the_protocol_draws_rows_as_others_did_and_counts_the_mode(rubrika: Rubrika, market: Path) -> None:

@@ -14,10 +14,10 @@ from conftest import Run
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rubrika.baselines.network import Epoch
+from rubrika.eval.baselines import Epoch
 from rubrika.eval.evaluate import Answers, Evaluation, Sweep
 from rubrika.eval.heldout import Samples, Timer
-from rubrika.eval.methods import Method
+from rubrika.eval.methods import MethodResult
 from rubrika.eval.metrics import (
     SelectiveRisk,
     by_size,
@@ -25,13 +25,13 @@ from rubrika.eval.metrics import (
     hierarchical_f1_interval,
     hierarchy_of,
     macro_f1_interval,
+    metrics_of,
     mistakes,
     reliability,
     risk,
     scores_of,
 )
 from rubrika.eval.split import Split
-from rubrika.metrics import metrics_of
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Category
 from rubrika.report.charts import Chart, palette
@@ -63,7 +63,7 @@ def report(market: Path, rubrika: Callable[..., Run], tmp_path_factory: pytest.T
     return folder
 
 
-def found(title: str = "кроссовки", methods: tuple[Method, ...] = (), tree: Tree = TREE) -> ReportData:
+def found(title: str = "кроссовки", methods: tuple[MethodResult, ...] = (), tree: Tree = TREE) -> ReportData:
     vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float16)
     samples = Samples(np.arange(100, 130, dtype=np.uint64), [title] * 30, np.full(30, 7), np.arange(30), vectors)
     evaluation = Evaluation(
@@ -172,7 +172,7 @@ def test_pictures_of_examples_are_part_of_the_page(tmp_path: Path) -> None:
 
 def test_other_methods_are_compared_when_there_are_any(tmp_path: Path) -> None:
     assert "Compared with other methods" not in written(tmp_path / "report", found())
-    method = Method("TF-IDF + linear SVM", 0.81, (0.7, 0.9), 0.78, (0.01, 0.04), 12.5, 3.25)
+    method = MethodResult("TF-IDF + linear SVM", 0.81, (0.7, 0.9), 0.78, (0.01, 0.04), 12.5, 3.25)
     page = written(tmp_path / "report", found(methods=(method,)))
     assert "Compared with other methods" in page
     assert "0.0100 … 0.0400" in page
@@ -182,7 +182,7 @@ def test_other_methods_are_compared_when_there_are_any(tmp_path: Path) -> None:
 
 def test_an_mlp_shows_how_it_learned(tmp_path: Path) -> None:
     curve = (Epoch(2.0, 0.5), Epoch(1.0, 0.75), Epoch(0.5, 0.7))
-    method = Method("MLP on text", 0.81, (0.7, 0.9), 0.78, curve=curve)
+    method = MethodResult("MLP on text", 0.81, (0.7, 0.9), 0.78, curve=curve)
     charts = {chart.name: chart for chart in charts_of(found(methods=(method,)))}
     assert ">epoch<" in charts["loss"].svg()
     assert points(charts["learning"]) == [[(1, 0.5), (2, 0.75), (3, 0.7)]]

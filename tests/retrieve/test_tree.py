@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import row
 
-from rubrika.eval.metrics import Hierarchy, hierarchy_of
+from rubrika.eval.metrics import Hierarchy, hierarchy_of, metrics_of
 from rubrika.index.folder import Index
 from rubrika.index.location import Location
 from rubrika.index.manifest import BUILT_IN
-from rubrika.metrics import metrics_of
 from rubrika.products.product import Category
 from rubrika.retrieve.search import Query
 from rubrika.retrieve.tree import NO_NODE, Tree, path_confidence

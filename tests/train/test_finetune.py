@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 from rubrika.encode.base import FloatArray, unit_rows
 from rubrika.encode.registry import picture_encoder, text_encoder
 from rubrika.errors import EncoderError, StoppedError
-from rubrika.metrics import metrics_of
+from rubrika.eval.metrics import metrics_of
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Batch, Category, Product
 from rubrika.progress import Advance, Silent

@@ -1,1 +1,0 @@
-"""Other ways to predict a category, to compare Rubrika with; fitting and predicting are apart, each to be timed."""
