@@ -7,7 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rubrika.products.product import Category
+from rubrika.products.product import display_path
 from rubrika.retrieve.audit import Confusion
 
 Row = Mapping[str, Any]
@@ -77,4 +77,4 @@ def _table(title: str, figures: Sequence[str], texts: Sequence[str]) -> Table:
 
 
 def _shown(path: str) -> str:
-    return " › ".join(Category(0, path).levels)
+    return display_path(path)

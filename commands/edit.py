@@ -31,21 +31,11 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete products from the index."""
-    from rubrika.index.folder import changing, writing
     from rubrika.ingest.maintain import delete as run
 
-    ids = _ids(products)
-    with (
-        writing(index, "delete"),
-        changing(Location(index, server_of(url, collection), cache.expanduser(), api_key())) as opened,
-    ):
-        deleted = run(opened, ids)
-    unknown = len(ids) - deleted
-    answer(
-        {"deleted": deleted, "unknown": unknown},
-        as_json,
-        f"{index}: {deleted:,} products deleted" + (f", {unknown:,} were not there" if unknown else ""),
-    )
+    result = run(Location(index, server_of(url, collection), cache.expanduser(), api_key()), _ids(products))
+    unknown = f", {result.unknown:,} were not there" if result.unknown else ""
+    answer(result.to_dict(), as_json, f"{index}: {result.deleted:,} products deleted{unknown}")
 
 
 def relabel(
@@ -61,17 +51,11 @@ def relabel(
     as_json: AsJson = False,
 ) -> None:
     """Move all products of a category to another one, or rename a category (--from and --to the same)."""
-    from rubrika.index.folder import Index, changing, writing
-    from rubrika.ingest.maintain import named
     from rubrika.ingest.maintain import relabel as run
 
-    place = Location(index, server_of(url, collection), cache.expanduser(), api_key())
-    with writing(index, "relabel"):
-        with Index.open(place) as opened:
-            category = named(opened, source, target, path)
-        with changing(place) as opened:
-            moved = run(opened, source, category)
-    answer({"relabelled": moved}, as_json, f"{index}: {moved:,} products moved from category {source} to {target}")
+    result = run(Location(index, server_of(url, collection), cache.expanduser(), api_key()), source, target, path)
+    moved = f"{result.relabelled:,} products moved from category {source} to {target}"
+    answer(result.to_dict(), as_json, f"{index}: {moved}")
 
 
 def _ids(products: list[str]) -> list[int]:

@@ -6,7 +6,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rubrika.products.product import Category
+from rubrika.products.product import display_path
 from rubrika.retrieve.explain import Explanation
 
 BAR = 20
@@ -76,4 +76,4 @@ def _heading(title: str) -> Text:
 
 
 def _shown(path: str) -> str:
-    return " › ".join(Category(0, path).levels)
+    return display_path(path)

@@ -80,16 +80,13 @@ def ingest(
     )
     if report.rejects:
         write_rejects(report.rejects, aside)
-    counts = {
-        name: getattr(report, name) for name in ("read", "added", "updated", "relabelled", "unchanged", "rejected")
-    } | ({"deleted": report.deleted} if delete_missing else {})
-    lines = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name == "read")
-    pictures = {"pictures": report.pictures, "unusable_pictures": dict(report.unusable)} if images else {}
+    names = ("read", "added", "updated", "relabelled", "unchanged", "rejected", "deleted")
+    lines = ", ".join(f"{getattr(report, name):,} {name}" for name in names if getattr(report, name) or name == "read")
     answer(
-        counts | pictures | {"seconds": report.seconds, "rejects": str(aside) if report.rejects else None},
+        report.to_dict() | {"rejects": str(aside) if report.rejects else None},
         as_json,
         f"{index}: {lines} in {report.seconds:.1f} s"
-        + (f"; {report.pictures:,} with a picture" if images else "")
+        + (f"; {report.pictures:,} with a picture" if report.pictures is not None else "")
         + unusable_said(report.unusable)
         + set_aside_said(len(report.rejects), aside),
     )

@@ -1,6 +1,5 @@
 """`rubrika learn` learns an index's encoders again, from all products that it has now."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -25,4 +24,4 @@ def learn(
 
     learned = relearn(Location(index, None, cache.expanduser(), api_key()), files or (), progress=Terminal())
     said = f"{index}: learned from {learned.products:,} products of {learned.categories:,} categories"
-    answer(asdict(learned), as_json, said)
+    answer(learned.to_dict(), as_json, said)

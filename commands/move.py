@@ -1,6 +1,5 @@
 """`rubrika push` and `rubrika pull`: the points of an index to a server, and back."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -61,13 +60,11 @@ def _move(
     options: ServerOptions | None = None,
     alias: str | None = None,
 ) -> None:
-    from rubrika.index.folder import writing
     from rubrika.ingest.move import move_index
     from rubrika.terminal import Terminal
 
-    with writing(index, "push" if server else "pull"):
-        moved = move_index(Location(index, server, api_key=api_key()), Terminal(), options, alias)
+    moved = move_index(Location(index, server, api_key=api_key()), Terminal(), options, alias)
     where = f"{server.server}, collection {server.collection}" if server else str(index)
     named = f"; it is what {alias} names now" if alias else ""
     counts = f"{moved.total:,} products, {moved.copied:,} copied, {moved.skipped:,} were there already"
-    answer(asdict(moved), as_json, f"{where}: {counts}{named}")
+    answer(moved.to_dict(), as_json, f"{where}: {counts}{named}")

@@ -13,7 +13,7 @@ from rubrika.eval.evaluate import Evaluation
 from rubrika.eval.methods import SECONDS
 from rubrika.eval.metrics import SelectiveRisk
 from rubrika.eval.tune import Tuned
-from rubrika.products.product import Category
+from rubrika.products.product import display_path
 from rubrika.retrieve.search import Neighbour
 
 # What the figures of compared methods need, where no terminal is narrower.
@@ -99,7 +99,7 @@ def neighbours_table(found: Sequence[Neighbour]) -> str:
     table.add_column("title", ratio=1)
     table.add_column("id", justify="right", no_wrap=True)
     for each in found:
-        path = " › ".join(Category(each.category_id, each.category_path).levels)
+        path = display_path(each.category_path)
         table.add_row(f"{each.similarity:.3f}", Text(path), Text(each.title), str(each.product_id))
     return _rendered(table)
 

@@ -224,7 +224,7 @@ class Predictions:
         confidences, decisions = np.full(count, np.nan, np.float32), np.full(count, REVIEW, object)
         known = self.categories != NO_CATEGORY
         ids[self.places] = self.product_ids
-        ids[np.setdiff1d(np.arange(count), self.places)] = [_reject_id(reject) for reject in self.rejects]
+        ids[np.setdiff1d(np.arange(count), self.places)] = [reject.numeric_id for reject in self.rejects]
         categories[self.places[known]] = self.categories[known]
         names[self.places], confidences[self.places] = self.names, self.confidences
         decisions[self.places] = self.decisions
@@ -249,13 +249,6 @@ def checked(max_error: float) -> float:
     if not isinstance(max_error, Real) or not 0 <= max_error <= 1:
         raise RubrikaError(f"max_error is a part of the answers, from 0 to 1, not {max_error}")
     return max_error
-
-
-def _reject_id(reject: Reject) -> int | None:
-    """The id of an unreadable row, where it has one."""
-    said = reject.product_id
-    # A longer one is no id, and might be too long to read.
-    return int(said) if said.isdecimal() and len(said) <= 20 and int(said) < 2**64 else None
 
 
 def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteSettings) -> Predictions:

@@ -135,8 +135,8 @@ def test_categories_are_merged_and_renamed_without_encoding(rubrika: Rubrika, fo
     assert stored(folder)[1].payload["category_levels"] == ["Разное"]
     for arguments, reason in [
         (("--from", 5, "--to", 22), "no product is in category 5"),
-        (("--from", 22, "--to", 9), "say with --path"),
-        (("--from", 22, "--to", 22), "another name"),
+        (("--from", 22, "--to", 9), "give its path"),
+        (("--from", 22, "--to", 22), "give a path to rename it"),
         (("--from", 22, "--to", 9, "--path", "->"), "names no category"),
     ]:
         said = rubrika("relabel", *arguments, "--index", folder)

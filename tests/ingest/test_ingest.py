@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rows import CASES, SHOES, row
 
-from rubrika.errors import IndexFolderError, InputError
+from rubrika.errors import EncoderError, IndexFolderError, InputError
 from rubrika.index.folder import Index
 from rubrika.index.location import Location
 from rubrika.ingest.ingest import IngestReport, ingest
@@ -95,12 +95,15 @@ def test_strict_stops_at_the_first_bad_row(folder: Path, write: Write) -> None:
 
 def test_several_files_are_one_run(tmp_path: Path, write: Write) -> None:
     files = [write(SHELF[:3], "a.parquet"), write(SHELF[3:], "b.parquet")]
-    assert counts(ingest(tmp_path / "both", Reader(files, labelled=True), cache=CACHE)) == {"read": 4, "added": 4}
+    assert counts(ingest(Location(tmp_path / "both", cache=CACHE), Reader(files, labelled=True))) == {
+        "read": 4,
+        "added": 4,
+    }
 
 
 def test_nothing_to_learn_from_leaves_no_index(tmp_path: Path, write: Write) -> None:
-    with pytest.raises(Exception, match="at least 2 categories"):
-        ingest(tmp_path / "index", Reader([write(SHELF[:2])], labelled=True), cache=CACHE)
+    with pytest.raises(EncoderError, match="at least 2 categories"):
+        ingest(Location(tmp_path / "index", cache=CACHE), Reader([write(SHELF[:2])], labelled=True))
     assert not (tmp_path / "index" / "index.json").exists()
 
 
@@ -109,7 +112,7 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path, write: Write) -> No
     (photos / "edge").mkdir(parents=True)
     (photos / "album.txt").write_text("лето")
     with pytest.raises(IndexFolderError, match=r"album\.txt is in it.; choose a new folder"):
-        ingest(photos, Reader([write(SHELF)], labelled=True), cache=CACHE)
+        ingest(Location(photos, cache=CACHE), Reader([write(SHELF)], labelled=True))
     assert (photos / "edge").is_dir()
 
 
