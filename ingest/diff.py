@@ -19,13 +19,7 @@ Kind = Literal["added", "updated", "relabelled", "unchanged", "rejected"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What becomes of one product.
-
-    Args:
-        kind: what it counts as.
-        stale: the named vectors that must be encoded.
-        payload: the new payload of its point.
-    """
+    """What becomes of one product: its count, the named vectors to encode, and the new payload of its point."""
 
     kind: Kind
     stale: frozenset[str]
@@ -34,12 +28,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Hasher:
-    """Hashes of content that also depend on the encoders: with another encoder every hash differs.
+    """Hashes of content that also depend on the encoders: with another encoder every hash differs."""
 
-    Args:
-        salts: by named vector, a digest of all that determines its encoder's output.
-    """
-
+    # By named vector, a digest of all that determines its encoder's output.
     salts: Mapping[str, bytes]
 
     @classmethod

@@ -160,12 +160,7 @@ def _write(index: Index, writer: Writer, products: Products, strict: bool, progr
 
 
 def fingerprint(files: Sequence[Path], options: tuple[object, ...]) -> str:
-    """A digest of all that an ingest without pictures depends on.
-
-    Args:
-        files: parquet files, in their order.
-        options: whatever else changes the result, as `repr` shows it.
-    """
+    """A digest of all that an ingest without pictures depends on: the files in their order, and the options."""
     digest = hashlib.sha256(repr((__version__, options)).encode())
     for path in files:
         digest.update(str(path.absolute()).encode())

@@ -46,8 +46,9 @@ def delete(at: Location, ids: Iterable[int]) -> Deleted:
         InputError: an id cannot be a product's.
     """
     ids, deleted = list(dict.fromkeys(ids)), 0
-    for wrong in (id for id in ids if not 0 <= id <= MAX_ID):
-        raise InputError(f"{wrong} is not a product_id, which is a whole number from 0 to {MAX_ID}")
+    invalid = [id for id in ids if not 0 <= id <= MAX_ID]
+    if invalid:
+        raise InputError(f"{invalid[0]} is not a product_id, which is a whole number from 0 to {MAX_ID}")
     with writing(at.folder, "delete"), changing(at) as index:
         for part in _parts(ids):
             stored = list(index.store.fetch(part, payload=False))
@@ -79,11 +80,10 @@ def relabel(at: Location, source: int, target: int, path: str | None = None) -> 
     with writing(at.folder, "relabel"):
         # Everything is checked before anything is changed.
         with Index.open(at) as index:
-            category = _target(index, source, target, path)
+            payload = category_payload(_target(index, source, target, path))
         with changing(at) as index:
             for ids in _parts(list(_members(index.store, source))):
                 points = index.store.fetch(ids)
-                payload = category_payload(category)
                 index.store.replace_payloads({id: point.payload | payload for id, point in points.items()})
                 relabelled += len(points)
     return Relabelled(relabelled)
@@ -173,16 +173,11 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
 
 @dataclass(frozen=True)
 class StoredProducts:
-    """The products of an index: their texts from files, their categories from the index.
-
-    Args:
-        files: where to look, the latest first.
-        hasher: of the index's encoders.
-        known: by id, the hash of its text and its category.
-    """
+    """The products of an index: their texts from files, the latest first; their categories from the index."""
 
     files: Sequence[Path]
     hasher: Hasher
+    # By id, the hash of the text and the category.
     known: Mapping[int, tuple[str, Category]]
 
     @classmethod

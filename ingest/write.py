@@ -182,13 +182,7 @@ def stored_vectors(store: Store, ids: Sequence[int], sizes: Mapping[str, int]) -
 
 
 def deletion_blocker(seen: Collection[int], rejects: Sequence[Reject], source: str) -> str | None:
-    """Why it is uncertain which products a catalogue has, so that none may be deleted; None: it is certain.
-
-    Args:
-        seen: the ids of its good rows.
-        rejects: its other rows.
-        source: where it came from, for the message.
-    """
+    """Why it is uncertain which products a catalogue has, so that none may be deleted; None: it is certain."""
     if not seen:
         # An empty export is a mistake, not an empty shop.
         return f"{source}: no product can be read there, so none was deleted; export it again"

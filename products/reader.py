@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
 from rubrika.products.product import Batch, Product, Reject
-from rubrika.products.row import LABEL, ColumnType, Row, RowError, product_of, shown_id, wanted_columns
+from rubrika.products.row import LABEL, OPTIONAL, ColumnType, Row, RowError, product_of, shown_id, wanted_columns
 from rubrika.products.text import FieldsError, first_line, joined, parse_fields, plain_text
 from rubrika.progress import Advance
 
@@ -80,11 +80,7 @@ class Reader:
             yield from _batches(file, self.rows(file), self._product, self.batch_rows)
 
     def rows(self, file: Path) -> Iterator[tuple[Row, int]]:
-        """Every row of one of the files as values by column name, with its number from 1.
-
-        Raises:
-            InputError: as when iterating.
-        """
+        """Every row of one of the files as values by column name, with its number from 1."""
         number = 0
         with open_parquet(file) as parquet:
             columns, promised = self._columns(file, parquet), parquet.metadata.num_rows
@@ -136,11 +132,7 @@ def _batches(
 
 
 def is_labelled(files: Sequence[Path]) -> bool:
-    """Whether all files have the columns of a label.
-
-    Raises:
-        InputError: a file is missing or not parquet.
-    """
+    """Whether all files have the columns of a label."""
     return all(set(LABEL) <= set(open_parquet(file).schema_arrow.names) for file in files)
 
 
@@ -214,11 +206,7 @@ def _value(cell: pa.Scalar) -> Any:  # noqa: ANN401 - a cell can hold anything
 
 
 def read_ids(file: Path) -> list[int]:
-    """The distinct product_ids of the rows that have one, in their order.
-
-    Raises:
-        InputError: the file cannot be read, or has no such column of whole numbers.
-    """
+    """The distinct product_ids of a file, in their order; InputError when it has no such column of whole numbers."""
     if not file.exists():
         raise InputError(f"{file}: no such file, and not a product's id either; check the path")
     ids: dict[int, None] = {}
@@ -260,19 +248,11 @@ class Frame:
         return len(self.frame)
 
     def check(self) -> None:
-        """Look at the columns.
-
-        Raises:
-            InputError: one is missing, there twice, or cannot hold what it should.
-        """
+        """Fail, with an InputError, when a column is missing, there twice, or cannot hold what it should."""
         self._columns()
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the rows in order, numbered from 1, `batch_rows` at a time.
-
-        Raises:
-            InputError: as `check` does.
-        """
+        """Yield the rows in order, numbered from 1, `batch_rows` at a time; fails as `check` does."""
         return _batches(DATA_FRAME, self._rows(), self._product, self.batch_rows)
 
     def _rows(self) -> Iterator[tuple[Row, int]]:
@@ -344,17 +324,12 @@ def _plain(value: object) -> object:
 
 
 FIELDS = ("title", "description", "attributes", "custom_characteristics", "defined_characteristics", "filters")
-COLUMNS = ("shop_id", "shop_title", "rating", "sale")
 ADVANCE_ROWS = 1_024
 
 
 def empty_fields(reader: Reader, advance: Advance = lambda rows: None) -> dict[str, int]:
-    """How many of all rows, good and bad, leave each field empty; a field or column that is not there is empty.
-
-    Raises:
-        InputError: as when iterating over the reader.
-    """
-    counts = Counter(dict.fromkeys((*FIELDS, *COLUMNS), 0))
+    """How many of all rows, good and bad, leave each field empty; a field or column that is not there is empty."""
+    counts = Counter(dict.fromkeys((*FIELDS, *OPTIONAL), 0))
     for file in reader.files:
         number = 0
         for row, number in reader.rows(file):
@@ -372,7 +347,7 @@ def _empty_in(row: Mapping[str, object]) -> Iterator[str]:
         fields = {}
     yield from (name for name in FIELDS if _is_empty(fields.get(name)))
     # A rating begins at one star: 0 is written where nobody gave any.
-    yield from (name for name in COLUMNS if _is_empty(row.get(name)) or (name == "rating" and row[name] == 0))
+    yield from (name for name in OPTIONAL if _is_empty(row.get(name)) or (name == "rating" and row[name] == 0))
 
 
 def _is_empty(value: object) -> bool:

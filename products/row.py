@@ -21,7 +21,7 @@ from rubrika.products.text import (
 
 LABEL = ("category_id", "category_name")
 _REQUIRED = ("product_id", "text_fields")
-_OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
+OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
 _WHOLE_NUMBERS = ("product_id", "category_id")
 _TEXTS = ("text_fields", "category_name")
 
@@ -75,7 +75,7 @@ def wanted_columns(
             f"{source}: no column {', '.join(missing)} (it has {first_line(', '.join(names)) or 'none'}); "
             f"rename or add {'it' if len(missing) == 1 else 'them'}"
         )
-    columns = list(dict.fromkeys([*required, *(name for name in _OPTIONAL if name in names)]))
+    columns = list(dict.fromkeys([*required, *(name for name in OPTIONAL if name in names)]))
     for name in columns:
         if names.count(name) > 1:
             raise InputError(f"{source}: {names.count(name)} columns are called {name}; keep one")
@@ -89,13 +89,7 @@ def wanted_columns(
 
 
 def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> Product:
-    """Build a product.
-
-    Args:
-        row: values by column name.
-        number: its number in the file, from 1.
-        labelled: whether it must carry a category.
-        group_by: the column whose value becomes `Product.group`.
+    """Build a product from the values of a row by column name, and its number in the file, from 1.
 
     Raises:
         RowError: the id, the title or the category is missing or invalid.
