@@ -1,4 +1,4 @@
-"""What a product's payload is, and what of it changed since it was stored."""
+"""What a product's payload is, and what changed in it since it was stored."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,14 +9,88 @@ from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest
 from rubrika.products.product import Category, Product
 from rubrika.store.base import Payload
 
-# Not part of what a product says: it changes with every write.
+# The time of the run that wrote a point: every write changes it, so it is left out of comparisons.
 INGESTED_AT = "ingested_at"
+# What a payload says of the picture; it stays as long as no other picture comes.
+_PICTURE = ("image_hash", "image_url", "image_error")
+
+Kind = Literal["added", "updated", "relabelled", "unchanged", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of one product: its count, the named vectors to encode, and the new payload of its point."""
+
+    kind: Kind
+    stale: frozenset[str]
+    payload: Payload
+
+
+@dataclass(frozen=True)
+class Hasher:
+    """Hashes of content that also depend on the encoders: with another encoder every hash differs."""
+
+    # By named vector, a digest of all that determines its encoder's output.
+    salts: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Hasher":
+        """The hasher of an index."""
+        return cls({name: hashlib.blake2b(spec.sha256.encode()).digest() for name, spec in manifest.vectors.items()})
+
+    def text(self, content: str) -> str:
+        """Sixteen hexadecimal digits that change with the text, and with the encoder that reads it."""
+        return self._digest(content, TEXT)
+
+    def image(self, content: str | None) -> str | None:
+        """The same for a picture, from the hash of its bytes; None: no picture."""
+        return None if content is None else self._digest(content, IMAGE)
+
+    def _digest(self, content: str, vector: str) -> str:
+        # The joint encoder needs no salt: `relearn`, which replaces it, writes every point anew.
+        key = self.salts.get(vector, b"")
+        return hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=8, key=key).hexdigest()
+
+
+def change_of(
+    product: Product, known: Payload | None, hasher: Hasher, picture: str | None, image_url: str | None, now: str
+) -> Change:
+    """Compare a product with what is stored.
+
+    Args:
+        product: with its category.
+        known: its stored payload; None: it is new.
+        hasher: of the index.
+        picture: the hash of its picture's bytes; None: no usable picture came, and a stored one stays.
+        image_url: where that picture is served.
+        now: the time of this run.
+    """
+    payload = payload_of(product, hasher.text(product.text), hasher.image(picture), image_url, now)
+    if known is None:
+        return Change("added", frozenset(hasher.salts), payload)
+    stored_picture = {key: known[key] for key in _PICTURE if key in known}
+    if picture is None:
+        payload |= stored_picture
+    elif known.get("image_hash") == payload["image_hash"]:
+        # The same picture keeps what this run does not say of it.
+        payload = stored_picture | payload
+    stale = set[str]()
+    if known.get("text_hash") != payload["text_hash"]:
+        stale |= {TEXT, JOINT}
+    if known.get("image_hash") != payload.get("image_hash"):
+        stale |= {IMAGE, JOINT}
+    kind: Kind = "updated"
+    if not stale and known.get("category_id") != payload["category_id"]:
+        kind = "relabelled"
+    elif known | {INGESTED_AT: now} == payload:
+        kind = "unchanged"
+    return Change(kind, frozenset(stale & set(hasher.salts)), payload)
 
 
 def payload_of(
     product: Product, text_hash: str, image_hash: str | None, image_url: str | None, ingested_at: str
 ) -> Payload:
-    """Build the payload of a labelled product; absent values are left out."""
+    """The payload of a labelled product, without keys that have no value."""
     if product.category is None:
         raise ValueError(f"product {product.id} has no category")
     payload = {
@@ -43,95 +117,3 @@ def category_payload(category: Category) -> Payload:
         "category_path": category.path,
         "category_levels": category.levels,
     }
-
-
-Kind = Literal["added", "updated", "relabelled", "unchanged", "rejected"]
-# What the payload says of the picture; it stays while no other picture is given.
-_PICTURE = ("image_hash", "image_url", "image_error")
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What becomes of one product.
-
-    Args:
-        kind: what it counts as.
-        stale: the named vectors that must be encoded.
-        payload: what its point is to carry.
-    """
-
-    kind: Kind
-    stale: frozenset[str]
-    payload: Payload
-
-
-@dataclass(frozen=True)
-class Hasher:
-    """Hashes of content as one set of encoders sees it: another encoder, and every hash is another.
-
-    Args:
-        salts: by named vector, a digest of all that determines what its encoder makes.
-    """
-
-    salts: Mapping[str, bytes]
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> "Hasher":
-        """The hasher of an index."""
-        return cls({name: hashlib.blake2b(spec.sha256.encode()).digest() for name, spec in manifest.vectors.items()})
-
-    def text(self, content: str) -> str:
-        """Sixteen hexadecimal digits that change when the text does, or an encoder that reads it."""
-        return self._digest(content, TEXT)
-
-    def image(self, content: str | None) -> str | None:
-        """The same of a picture, given the hash of its bytes; None: no picture."""
-        return None if content is None else self._digest(content, IMAGE)
-
-    def _digest(self, content: str, vector: str) -> str:
-        # A joint encoder is not in it: with another one, all points are made anew; see `relearn`.
-        key = self.salts.get(vector, b"")
-        return hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=8, key=key).hexdigest()
-
-
-def change_of(
-    product: Product,
-    known: Payload | None,
-    hasher: Hasher,
-    picture: str | None,
-    image_url: str | None,
-    now: str,
-) -> Change:
-    """Compare.
-
-    Args:
-        product: with its category.
-        known: the payload that is stored of it; None: it is new.
-        hasher: of the index's encoders.
-        picture: the hash of its picture's bytes; None: there is none to use, and a stored one stays.
-        image_url: where that picture is served.
-        now: the time of this run.
-    """
-    payload = payload_of(product, hasher.text(product.text), hasher.image(picture), image_url, now)
-    if known is None:
-        return Change("added", frozenset(hasher.salts), payload)
-    if picture is None:
-        payload |= {key: known[key] for key in _PICTURE if key in known}
-    elif known.get("image_hash") == payload["image_hash"]:
-        # What this run does not say of the same picture stays.
-        payload = {key: known[key] for key in _PICTURE if key in known} | payload
-    stale = set[str]()
-    if known.get("text_hash") != payload["text_hash"]:
-        stale |= {TEXT, JOINT}
-    if known.get("image_hash") != payload.get("image_hash"):
-        stale |= {IMAGE, JOINT}
-    kind: Kind = "updated"
-    if not stale and known.get("category_id") != payload["category_id"]:
-        kind = "relabelled"
-    elif _content(known) == _content(payload):
-        kind = "unchanged"
-    return Change(kind, frozenset(stale & set(hasher.salts)), payload)
-
-
-def _content(payload: Payload) -> Payload:
-    return {key: value for key, value in payload.items() if key != INGESTED_AT}

@@ -4,8 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,148 +31,13 @@ from rubrika.index.folder import (
 )
 from rubrika.index.location import Location
 from rubrika.index.manifest import IMAGE, TEXT, Manifest, VoteSettings
-from rubrika.ingest.write import IngestReport, Writer, deletion_blocker, stored_vectors
-from rubrika.ingest.write import delete_missing as prune
+from rubrika.ingest.write import IngestReport, Writer, deletion_blocker, prune, stored_vectors
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Products, Reject, Selection
 from rubrika.progress import Interrupt, Progress, Silent
 from rubrika.retrieve.search import search_products
 from rubrika.store.base import Store
 from rubrika.vote import fused_vote, weighted_vote
-
-
-def fingerprint(files: Sequence[Path], options: tuple[object, ...]) -> str:
-    """A digest of all that an ingest without pictures depends on.
-
-    Args:
-        files: parquet files, in their order.
-        options: whatever else changes what it does, told apart by what `repr` says of it.
-    """
-    digest = hashlib.sha256(repr((__version__, options)).encode())
-    for path in files:
-        digest.update(str(path.absolute()).encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-_SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), ("product_id", pa.string()), ("reason", pa.string())])
-
-
-def default_reject_path(place: Path) -> Path:
-    """Where rows set aside go when nobody says: next to `place`, which may be `.` or end in `..`."""
-    whole = Path(os.path.abspath(place))
-    return whole.parent / f"{whole.name}.rejects.parquet"
-
-
-def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
-    """Write one row a reject.
-
-    Raises:
-        RubrikaError: it cannot be written there.
-    """
-    rows = [{"file": str(r.file), "row": r.row, "product_id": r.product_id, "reason": r.reason} for r in rejects]
-    with parquet(path, _SCHEMA) as target:
-        target.write_table(pa.Table.from_pylist(rows, _SCHEMA))
-
-
-HELD_BACK = 10
-WEIGHTS = np.linspace(0, 1, 21)
-
-
-def late_fusion(
-    products: Products, pictures: PictureFolder | None, choice: Choice, cache: Path, progress: Progress
-) -> VoteSettings:
-    """Hold every tenth product back, classify it by the others, and take the weights that are right most often."""
-    count = sum(len(batch.products) for batch in products)
-    held_back = np.arange(count) % HELD_BACK == 0
-    rest = Selection(products, ~held_back)
-    both = VoteSettings({TEXT: 0.5, IMAGE: 0.5})
-    with TemporaryDirectory(prefix="rubrika-late-") as folder:
-        encoders = prepare(rest, pictures, choice, cache, progress)
-        create_index(Path(folder), choice, encoders, both)
-        with Index.open(Location(Path(folder), cache=cache)) as index:
-            writer = Writer(index, pictures, IngestReport(), "")
-            for batch in rest:
-                writer.write(batch)
-            found = list(search_products(index, Selection(products, held_back), pictures))
-    truth = [product.category.id for one in found for product in one.batch.products if product.category]
-    right = np.zeros(len(WEIGHTS))
-    for place, share in enumerate(WEIGHTS):
-        parts = [
-            fused_vote([(weighted_vote(one.hits[name], both.temperature), w) for name, w in _pair(share).items()])
-            for one in found
-        ]
-        right[place] = np.mean(np.concatenate([votes.winners for votes in parts]) == truth)
-    # Among equals the middle one, as far from trusting one side alone as the others allow.
-    best = np.flatnonzero(right == right.max())
-    return VoteSettings(_pair(WEIGHTS[best[len(best) // 2]]))
-
-
-def _pair(image: float) -> dict[str, float]:
-    return {TEXT: round(1 - float(image), 2), IMAGE: round(float(image), 2)}
-
-
-Vectors = Mapping[str, NDArray[np.float16]]
-
-
-def prepare(
-    products: Products,
-    pictures: PictureFolder | None,
-    choice: Choice,
-    cache: Path,
-    progress: Progress,
-    store: Store | None = None,
-) -> Encoders:
-    """Load and learn.
-
-    Args:
-        products: labelled products.
-        pictures: where their pictures are, if anywhere.
-        choice: what the user asked for.
-        cache: a folder for vectors of pretrained encoders.
-        progress: where to show how far it is.
-        store: has these products already, and their vectors by encoders that are not learned.
-
-    Raises:
-        EncoderError: an encoder cannot be loaded, or there is too little to learn from.
-    """
-    # Imported here: learning needs torch, which takes seconds to load, and a daily ingest needs no learning.
-    from rubrika.train.embed import Input, learn
-
-    image = picture_encoder(choice.image, cache) if choice.image else None
-    learned = choice.text in (None, LEARNED)
-    text = learn(products, progress) if learned else text_encoder(str(choice.text), backend=choice.backend, cache=cache)
-    encoders = Encoders(text, image, None, cache)
-    if not choice.learns_joint:
-        return encoders
-    # A learned text vector has seen the labels already: among its inputs it would drown out the pictures.
-    names = [*([IMAGE] if image else []), *([] if learned else [TEXT])]
-    vectors = _vectors(products, pictures, encoders, names, progress, store)
-    inputs = {name: Input.of(rows) for name, rows in vectors.items()}
-    return Encoders(text, image, learn(products, progress, inputs=inputs), cache)
-
-
-def _vectors(
-    products: Products,
-    pictures: PictureFolder | None,
-    encoders: Encoders,
-    names: list[str],
-    progress: Progress,
-    store: Store | None,
-) -> Vectors:
-    parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in names}
-    with progress.stage(f"encoding {' and '.join(names) or 'nothing'}", len(products)) as advance:
-        for batch in products if names else ():
-            if store is None:
-                made = encoders.encode(batch.products, pictures, names).vectors
-            else:
-                sizes = {name: encoders.sizes[name] for name in names}
-                made = stored_vectors(store, [product.id for product in batch.products], sizes)
-            for name in names:
-                parts[name].append(made[name].astype(np.float16))
-            advance(batch.rows)
-    return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
 def ingest(
@@ -187,64 +51,79 @@ def ingest(
     delete_missing: bool = False,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Bring every labelled product into the index, making the index when there is none.
+    """Bring every labelled product into the index, creating the index when there is none.
 
     Args:
         at: where the index is, and where the points of a new one go.
         products: labelled products; read several times when the index is new, once otherwise.
-        pictures: where their pictures are, if anywhere.
-        image_url: where the folder of pictures is served, for Qdrant's web UI to show them.
+        pictures: their pictures, if any.
         choice: the encoders and the vote of a new index; None: the defaults, or what the index has.
+        image_url: where the folder of pictures is served, for Qdrant's web UI to show them.
         strict: fail at the first row that would be set aside.
-        delete_missing: remove stored products of which the files have no row, good or bad.
-        progress: where to show how far it is.
+        delete_missing: delete stored products that have no row in the files, good or bad.
+        progress: shows how far it is.
 
     Raises:
         InputError: a file cannot be read, or `strict` met a bad row.
         EncoderError: an encoder cannot be loaded, or there is too little to learn from.
-        IndexFolderError: the index was made with other encoders than those chosen, or another process changes it.
+        IndexFolderError: the index was made with other encoders than those chosen, or another process is changing it.
         StoppedError: Ctrl-C or SIGTERM; what was written until then is safe, and the same call goes on from there.
     """
-    started, progress, folder = time.monotonic(), progress or Silent(), at.folder
+    started, progress = time.monotonic(), progress or Silent()
     products.check()
-    report = IngestReport()
-    with writing(folder, "ingest"):
-        if has_index(folder):
-            _check_choice(folder, choice)
+    with writing(at.folder, "ingest"):
+        if has_index(at.folder):
+            _check_choice(at.folder, choice)
         else:
-            if at.server is None:
-                check_room(folder)
             _create(at, products, pictures, choice or Choice(), progress)
-        # Pictures, and products that are in no file, are not worth a digest: they are compared one by one.
-        worth = products.files and pictures is None
-        # Of the files before they are read: what somebody changes meanwhile is then seen the next time.
-        given = fingerprint(products.files, (at.server, image_url, delete_missing)) if worth else None
-        if given and _is_done(at, given):
-            rows = len(products)
-            return replace(report, read=rows, unchanged=rows, seconds=round(time.monotonic() - started, 3))
+        # Taken before the files are read: a file that is changed meanwhile is noticed the next time. Pictures and
+        # DataFrames have no digest; they are compared one by one.
+        has_digest = products.files and pictures is None
+        digest = fingerprint(products.files, (at.server, image_url, delete_missing)) if has_digest else None
+        if digest and _is_done(at, digest):
+            rows, deleted = len(products), 0 if delete_missing else None
+            seconds = round(time.monotonic() - started, 3)
+            return IngestReport(read=rows, unchanged=rows, deleted=deleted, seconds=seconds)
         with changing(at, products.files) as index:
-            writer = Writer(index, pictures, report, datetime.now(UTC).isoformat(timespec="seconds"), image_url)
-            _write(index, writer, products, report, strict, progress)
-            place = str(products.files[0]) if products.files else "the products"
-            blocked = deletion_blocker(writer.seen, report.rejects, place) if delete_missing else None
-            if delete_missing and not blocked:
-                report.deleted = prune(index.store, writer.seen, report.rejects)
+            writer = Writer(index, pictures, image_url)
+            report, blocker = writer.report, None
+            _write(index, writer, products, strict, progress)
+            if delete_missing:
+                source = str(products.files[0]) if products.files else "the products"
+                blocker = deletion_blocker(writer.seen, report.rejects, source)
+                report.deleted = 0 if blocker else prune(index.store, writer.seen, report.rejects)
             with progress.stage("optimising the store", 1) as advance:
                 index.store.optimise()
                 advance(1)
-        # Said last: what could be read is in the index by now.
-        if blocked:
-            raise InputError(blocked)
-        # Rows that were set aside are to be told again the next time.
-        if given and not report.rejects:
-            remember(folder, given)
+        # Raised last, when everything that could be read is in the index.
+        if blocker:
+            raise InputError(blocker)
+        # Rejects are to be reported again the next time.
+        if digest and not report.rejects:
+            remember(at.folder, digest)
     report.seconds = round(time.monotonic() - started, 3)
     return report
+
+
+def _check_choice(folder: Path, choice: Choice | None) -> None:
+    """Refuse encoders other than those that the index was made with."""
+    if choice is None:
+        return
+    vectors = Manifest.read(folder).vectors
+    for name, chosen in ((TEXT, choice.text), (IMAGE, choice.image)):
+        encoder = vectors[name].encoder if name in vectors else None
+        if chosen is not None and chosen != encoder:
+            raise IndexFolderError(
+                f"{folder}: its {name} vectors are made by {encoder or 'nothing'}, not by {chosen}; "
+                f"ingest into a new folder, or do not name an encoder"
+            )
 
 
 def _create(
     at: Location, products: Products, pictures: PictureFolder | None, choice: Choice, progress: Progress
 ) -> None:
+    if at.server is None:
+        check_room(at.folder)
     check_free(at.folder)
     vote = choice.settings
     if choice.vote == LATE:
@@ -252,25 +131,25 @@ def _create(
     create_index(at.folder, choice, prepare(products, pictures, choice, at.cache, progress), vote, at.server)
 
 
-def _is_done(at: Location, given: str) -> bool:
+def _is_done(at: Location, digest: str) -> bool:
     """Whether the last change of the index was this very ingest, and its points are all there."""
     contents = Manifest.read(at.folder).contents
-    if contents.fingerprint != given:
+    if contents.fingerprint != digest:
         return False
     with Index.open(at) as index:
         return index.store.count() == contents.products
 
 
-def _write(
-    index: Index, writer: Writer, products: Products, report: IngestReport, strict: bool, progress: Progress
-) -> None:
-    rows = len(products)
+def _write(index: Index, writer: Writer, products: Products, strict: bool, progress: Progress) -> None:
+    rows, report = len(products), writer.report
     with Interrupt() as interrupt, progress.stage("writing products", rows) as advance:
         for batch in products:
             writer.write(batch)
             if strict and report.rejects:
                 first = report.rejects[0]
-                raise InputError(f"{first.file} row {first.row}: {first.reason}; mend it, or run without --strict")
+                raise InputError(
+                    f"{first.file} row {first.row}: {first.reason}; correct it, or allow rejected rows (strict is on)"
+                )
             advance(batch.rows)
             if index.server is None:
                 check_room(index.folder)
@@ -282,14 +161,126 @@ def _write(
                 )
 
 
-def _check_choice(folder: Path, choice: Choice | None) -> None:
-    if choice is None:
-        return
-    made = Manifest.read(folder).vectors
-    for name, asked in ((TEXT, choice.text), (IMAGE, choice.image)):
-        has = made[name].encoder if name in made else None
-        if asked is not None and asked != has:
-            raise IndexFolderError(
-                f"{folder}: its {name} vectors are made by {has or 'nothing'}, not by {asked}; "
-                f"ingest into a new folder, or leave the encoder out"
-            )
+def fingerprint(files: Sequence[Path], options: tuple[object, ...]) -> str:
+    """A digest of all that an ingest without pictures depends on: the files in their order, and the options."""
+    digest = hashlib.sha256(repr((__version__, options)).encode())
+    for path in files:
+        digest.update(str(path.absolute()).encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def prepare(
+    products: Products,
+    pictures: PictureFolder | None,
+    choice: Choice,
+    cache: Path,
+    progress: Progress,
+    store: Store | None = None,
+) -> Encoders:
+    """Load the pretrained encoders of an index, and learn the others.
+
+    Args:
+        products: labelled products.
+        pictures: their pictures, if any.
+        choice: which encoders.
+        cache: a folder for vectors of pretrained encoders.
+        progress: shows how far it is.
+        store: already has these products, with their vectors by encoders that are not learned.
+
+    Raises:
+        EncoderError: an encoder cannot be loaded, or there is too little to learn from.
+    """
+    # Imported here: learning needs torch, which takes seconds to load, and a daily ingest learns nothing.
+    from rubrika.train.embed import Input, learn
+
+    image = picture_encoder(choice.image, cache) if choice.image else None
+    learned = choice.text in (None, LEARNED)
+    text = learn(products, progress) if learned else text_encoder(str(choice.text), backend=choice.backend, cache=cache)
+    encoders = Encoders(text, image, None, cache)
+    if not choice.learns_joint:
+        return encoders
+    # A learned text vector has seen the labels already: among the inputs it would drown out the pictures.
+    names = [*([IMAGE] if image else []), *([] if learned else [TEXT])]
+    vectors = _vectors(products, pictures, encoders, names, progress, store)
+    inputs = {name: Input.of(rows) for name, rows in vectors.items()}
+    return Encoders(text, image, learn(products, progress, inputs=inputs), cache)
+
+
+def _vectors(
+    products: Products,
+    pictures: PictureFolder | None,
+    encoders: Encoders,
+    names: list[str],
+    progress: Progress,
+    store: Store | None,
+) -> Mapping[str, NDArray[np.float16]]:
+    """Vectors (n, size) of all products by name, encoded or taken from the store."""
+    parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in names}
+    sizes = {name: encoders.sizes[name] for name in names}
+    with progress.stage(f"encoding {' and '.join(names) or 'nothing'}", len(products)) as advance:
+        for batch in products if names else ():
+            if store is None:
+                vectors = encoders.encode(batch.products, pictures, names).vectors
+            else:
+                vectors = stored_vectors(store, [product.id for product in batch.products], sizes)
+            for name in names:
+                parts[name].append(vectors[name].astype(np.float16))
+            advance(batch.rows)
+    return {name: np.concatenate(rows) for name, rows in parts.items()}
+
+
+HELD_OUT = 10
+IMAGE_WEIGHTS = np.linspace(0, 1, 21)
+
+
+def late_fusion(
+    products: Products, pictures: PictureFolder | None, choice: Choice, cache: Path, progress: Progress
+) -> VoteSettings:
+    """Hold out every tenth product, classify it by the others, and choose the weights that are right most often."""
+    held_out = np.arange(sum(len(batch.products) for batch in products)) % HELD_OUT == 0
+    rest = Selection(products, ~held_out)
+    vote = VoteSettings({TEXT: 0.5, IMAGE: 0.5})
+    with TemporaryDirectory(prefix="rubrika-late-") as folder:
+        create_index(Path(folder), choice, prepare(rest, pictures, choice, cache, progress), vote)
+        with Index.open(Location(Path(folder), cache=cache)) as index:
+            writer = Writer(index, pictures)
+            for batch in rest:
+                writer.write(batch)
+            results = list(search_products(index, Selection(products, held_out), pictures))
+    truth = [product.category.id for result in results for product in result.batch.products if product.category]
+    votes = [{name: weighted_vote(result.hits[name], vote.temperature) for name in vote.weights} for result in results]
+    accuracy = np.zeros(len(IMAGE_WEIGHTS))
+    for row, image in enumerate(IMAGE_WEIGHTS):
+        fused = [fused_vote([(part[name], weight) for name, weight in _weights(image).items()]) for part in votes]
+        accuracy[row] = np.mean(np.concatenate([each.winners for each in fused]) == truth)
+    # Of equally good weights the middle one: as far as possible from trusting one side alone.
+    best = np.flatnonzero(accuracy == accuracy.max())
+    return VoteSettings(_weights(IMAGE_WEIGHTS[best[len(best) // 2]]))
+
+
+def _weights(image: float) -> dict[str, float]:
+    return {TEXT: round(1 - float(image), 2), IMAGE: round(float(image), 2)}
+
+
+REJECT_SCHEMA = pa.schema(
+    [("file", pa.string()), ("row", pa.int64()), ("product_id", pa.string()), ("reason", pa.string())]
+)
+
+
+def default_reject_path(path: Path) -> Path:
+    """Where rejects go by default: next to `path`, which may be `.` or end in `..`."""
+    absolute = Path(os.path.abspath(path))
+    return absolute.parent / f"{absolute.name}.rejects.parquet"
+
+
+def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
+    """Write one row for each reject.
+
+    Raises:
+        RubrikaError: it cannot be written there.
+    """
+    rows = [asdict(reject) | {"file": str(reject.file)} for reject in rejects]
+    with parquet(path, REJECT_SCHEMA) as target:
+        target.write_table(pa.Table.from_pylist(rows, REJECT_SCHEMA))

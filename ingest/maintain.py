@@ -4,131 +4,140 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rubrika.errors import EncoderError, InputError, RubrikaError, StoreError
 from rubrika.files import check_room
-from rubrika.index.folder import LEARNED, Choice, Index, lay_out, writing
+from rubrika.index.folder import LEARNED, Choice, Index, changing, lay_out, writing
 from rubrika.index.location import Location, collection_note, other_generations, source_of
 from rubrika.index.manifest import IMAGE
 from rubrika.ingest.diff import INGESTED_AT, Hasher, category_payload
 from rubrika.ingest.ingest import prepare
-from rubrika.ingest.write import IngestReport, StoredProducts, Writer, stored_vectors
+from rubrika.ingest.write import Counts, Writer, stored_vectors, timestamp
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Batch, Category, Product
 from rubrika.products.reader import Reader
+from rubrika.products.row import MAX_ID
 from rubrika.progress import Progress, Silent
-from rubrika.store.base import Payload, Point, Store
+from rubrika.store.base import Point, Store
 from rubrika.store.connection import Connection
 from rubrika.store.open import delete_store, is_alias, open_store
 
 BATCH = 1_000
 
 
-def delete(index: Index, ids: Sequence[int]) -> int:
-    """Delete products; return how many there were.
+@dataclass(frozen=True, slots=True)
+class Deleted(Counts):
+    """How many products were deleted, and how many ids were not in the index."""
 
-    Args:
-        index: open for a change.
-        ids: of products; one that is not stored is no error.
-    """
-    found = 0
-    for part in _parts(ids):
-        known = index.store.fetch(part, payload=False)
-        index.store.delete(list(known))
-        found += len(known)
-    return found
+    deleted: int
+    unknown: int
 
 
-def named(index: Index, source: int, target: int, path: str | None = None) -> Category:
-    """The category that `relabel` gives, found out before anything is changed.
-
-    Args:
-        index: open.
-        source: the id of the category that products leave.
-        target: the id of the one they get; the same as `source`, to rename it.
-        path: the full path of the target; by default as its products say.
+def delete(at: Location, ids: Iterable[int]) -> Deleted:
+    """Delete products; an id that is not stored is no error.
 
     Raises:
-        RubrikaError: no product is in the source, or nothing says what the target is called.
+        InputError: an id cannot be a product's.
     """
+    ids, deleted = list(dict.fromkeys(ids)), 0
+    invalid = [id for id in ids if not 0 <= id <= MAX_ID]
+    if invalid:
+        raise InputError(f"{invalid[0]} is not a product_id, which is a whole number from 0 to {MAX_ID}")
+    with writing(at.folder, "delete"), changing(at) as index:
+        for part in _parts(ids):
+            stored = list(index.store.fetch(part, payload=False))
+            index.store.delete(stored)
+            deleted += len(stored)
+    return Deleted(deleted, len(ids) - deleted)
+
+
+@dataclass(frozen=True, slots=True)
+class Relabelled(Counts):
+    """How many products got another category, or their category another path."""
+
+    relabelled: int
+
+
+def relabel(at: Location, source: int, target: int, path: str | None = None) -> Relabelled:
+    """Move all products of one category to another one, or rename a category.
+
+    Args:
+        at: where the index is.
+        source: the id of the category that products leave.
+        target: the id of the category they get; the same as `source`, to rename it.
+        path: the full path of the target; by default the one that its products have.
+
+    Raises:
+        RubrikaError: no product is in the source, or the target has no path.
+    """
+    relabelled = 0
+    with writing(at.folder, "relabel"):
+        # Everything is checked before anything is changed.
+        with Index.open(at) as index:
+            payload = category_payload(_target(index, source, target, path))
+        with changing(at) as index:
+            for ids in _parts(list(_members(index.store, source))):
+                points = index.store.fetch(ids)
+                index.store.replace_payloads({id: point.payload | payload for id, point in points.items()})
+                relabelled += len(points)
+    return Relabelled(relabelled)
+
+
+def _target(index: Index, source: int, target: int, path: str | None) -> Category:
     interrupted = index.manifest.contents.products is None
-    # After an interrupted run there may be none left to move.
+    # After an interrupted run no product may be left to move.
     if not interrupted and source not in index.store.facet("category_id"):
         raise RubrikaError(f"{index.folder}: no product is in category {source}; see `rubrika info` for what there is")
     if path is None and source == target:
-        raise RubrikaError(f"category {source} cannot move to itself; give it another name with --path")
-    category = Category(target, _path(index, target) if path is None else path)
+        raise RubrikaError(f"category {source} cannot move to itself; give a path to rename it")
+    if path is None:
+        member = next(_members(index.store, target), None)
+        if member is None:
+            raise RubrikaError(f"{index.folder}: no product is in category {target} yet; give its path")
+        path = index.store.fetch([member])[member].text("category_path")
+    category = Category(target, path)
     if not category.levels:
-        raise RubrikaError(f"«{path}» names no category; write a --path such as «Все категории->Обувь»")
+        raise RubrikaError(f"«{path}» names no category; write a path such as «Все категории->Обувь»")
     return category
 
 
-def relabel(index: Index, source: int, target: Category) -> int:
-    """Move all products of one category to another, or give a category another path; return how many there were.
-
-    Args:
-        index: open for a change.
-        source: the id of the category that products leave.
-        target: the one they get, see `named`.
-    """
-    payload = category_payload(target)
-    moved = 0
-    for ids in _parts(list(_of_category(index.store, source))):
-        points = index.store.fetch(ids)
-        index.store.replace_payloads({id: point.payload | payload for id, point in points.items()})
-        moved += len(points)
-    return moved
+def _members(store: Store, category: int) -> Iterator[int]:
+    for page in store.scroll(payload=["category_id"]):
+        yield from (point.id for point in page if point.payload.get("category_id") == category)
 
 
 def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
     return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
-def _path(index: Index, category: int) -> str:
-    for id in _of_category(index.store, category):
-        return index.store.fetch([id])[id].text("category_path")
-    raise RubrikaError(f"{index.folder}: no product is in category {category} yet; say with --path what it is called")
-
-
-def _of_category(store: Store, category: int) -> Iterator[int]:
-    for page in store.scroll(payload=["category_id"]):
-        yield from (point.id for point in page if point.payload.get("category_id") == category)
-
-
 @dataclass(frozen=True, slots=True)
-class Relearned:
-    """From how many products and categories was learned."""
+class Relearned(Counts):
+    """From how many products of how many categories the encoder learned."""
 
     products: int
     categories: int
 
 
-def relearn(
-    at: Location,
-    files: Sequence[Path] = (),
-    *,
-    progress: Progress | None = None,
-) -> Relearned:
-    """Learn again; until the last moment the index is what it was, and a run cut short leaves it so.
+def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None = None) -> Relearned:
+    """Learn the encoders again; until the last moment the index stays as it was, also when the run is cut short.
 
     Args:
         at: where the index is.
-        files: where the texts of its products are; by default the files that were ingested.
-        progress: where to show how far it is.
+        files: files with the texts of its products, the latest last; by default those that were ingested.
+        progress: shows how far it is.
 
     Raises:
         InputError: some product is in none of the files.
         EncoderError: no encoder of this index is learned, or there is too little to learn from.
+        StoreError: the index goes by an alias of its server.
     """
-    progress, folder, cache = progress or Silent(), at.folder, at.cache
+    progress, folder = progress or Silent(), at.folder
     with writing(folder, "learn"):
         with Index.open(at) as index:
             manifest = index.manifest
@@ -143,14 +152,14 @@ def relearn(
             products = StoredProducts.of(index, files)
             products.check()
             choice = Choice.of(manifest)
-            encoders = prepare(products, None, choice, cache, progress, index.store)
+            encoders = prepare(products, None, choice, at.cache, progress, index.store)
             generation = manifest.generation + 1
-            server = _fresh(index.server, collection_note(folder, generation), generation) if index.server else None
+            server = _next_collection(index.server, folder, generation) if index.server else None
             fresh = lay_out(folder, choice, encoders, manifest.vote, server, generation)
             fresh = replace(fresh, search=manifest.search, calibration=manifest.calibration)
             store = open_store(source_of(fresh, at, os.environ), fresh.sizes, fresh.search)
-            with Index(folder, fresh, store, cache, server) as target:
-                _fill(index, target, products, learned, progress)
+            with Index(folder, fresh, store, at.cache, server) as target:
+                _rewrite(index, target, products, learned, progress)
                 target.store.optimise()
                 target.store.flush()
                 contents = replace(manifest.contents, products=target.store.count())
@@ -162,202 +171,241 @@ def relearn(
     return Relearned(len(products), len({category.id for _, category in products.known.values()}))
 
 
-def _fill(source: Index, target: Index, products: StoredProducts, learned: set[str], progress: Progress) -> None:
-    """Write every point anew: learned vectors made again, the others and the payload as they are stored."""
+@dataclass(frozen=True)
+class StoredProducts:
+    """The products of an index: their texts from files, the latest first; their categories from the index."""
+
+    files: Sequence[Path]
+    hasher: Hasher
+    # By id, the hash of the text and the category.
+    known: Mapping[int, tuple[str, Category]]
+
+    @classmethod
+    def of(cls, index: Index, files: Sequence[Path] = ()) -> "StoredProducts":
+        """The products of an open index, to be found in these files or in those that were ingested."""
+        categories: dict[tuple[int, str], Category] = {}
+        known = {}
+        for page in index.store.scroll(payload=["text_hash", "category_id", "category_path"]):
+            for point in page:
+                key = (point.category_id, point.text("category_path"))
+                known[point.id] = (point.text("text_hash"), categories.setdefault(key, Category(*key)))
+        return cls(_sources(index, files)[::-1], Hasher.of(index.manifest), known)
+
+    def __len__(self) -> int:
+        """How many products there are."""
+        return len(self.known)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield each product once, from the latest file that has the text that was stored.
+
+        Raises:
+            InputError: a file cannot be read, or some products are in none of them.
+        """
+        missing = set(self.known)
+        yield from _pick(Reader(self.files, labelled=False), missing, self._has_text, self._labelled)
+        if missing:
+            raise InputError(
+                f"{len(missing):,} products of the index, such as {min(missing)}, are in none of the files "
+                f"{', '.join(map(str, self.files)) or 'it remembers'}; name files that have them, or delete them"
+            )
+
+    def check(self) -> None:
+        """Read everything once, so that a missing product is known before any work is done."""
+        for _ in self:
+            pass
+
+    def _has_text(self, product: Product) -> bool:
+        return self.known[product.id][0] == self.hasher.text(product.text)
+
+    def _labelled(self, product: Product) -> Product:
+        return replace(product, category=self.known[product.id][1])
+
+
+def _pick(
+    reader: Reader, missing: set[int], fits: Callable[[Product], bool], change: Callable[[Product], Product]
+) -> Iterator[Batch]:
+    """The first fitting row of every missing product, changed; products found are removed from `missing`."""
+    for batch in reader:
+        products = []
+        for product in batch.products:
+            if product.id in missing and fits(product):
+                missing.remove(product.id)
+                products.append(change(product))
+        if products:
+            yield Batch(batch.file, products, [])
+
+
+def _sources(index: Index, files: Sequence[Path]) -> list[Path]:
+    """These files or, if there are none, those that were ingested and still exist; the latest last."""
+    return list(files) or [Path(file) for file in index.manifest.contents.sources if Path(file).exists()]
+
+
+def _rewrite(source: Index, target: Index, products: StoredProducts, learned: set[str], progress: Progress) -> None:
+    """Write every point anew: learned vectors encoded again, the others and the payload as they are stored."""
     sizes = {name: size for name, size in source.manifest.sizes.items() if name not in learned}
-    hasher = Hasher.of(target.manifest)
-    # With it, a later push sees that these are other points than those it may have moved before.
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-
-    def made(text: str) -> Payload:
-        return {"text_hash": hasher.text(text), INGESTED_AT: now}
-
+    # The new time tells a later push that these are other points than those it may have moved before.
+    hasher, now = Hasher.of(target.manifest), timestamp()
     with progress.stage("writing products", len(products)) as advance:
         for batch in products:
             ids = [product.id for product in batch.products]
-            given = stored_vectors(source.store, ids, sizes)
-            encoded = target.encoders.encode(batch.products, None, given=given)
-            known = source.store.fetch(ids)
+            encoded = target.encoders.encode(batch.products, None, given=stored_vectors(source.store, ids, sizes))
+            stored = source.store.fetch(ids)
+            changed = [{"text_hash": hasher.text(product.text), INGESTED_AT: now} for product in batch.products]
             target.store.upsert(
-                [
-                    Point(id, encoded.of(row), known[id].payload | made(product.text))
-                    for row, (id, product) in enumerate(zip(ids, batch.products, strict=True))
-                ]
+                [Point(id, encoded.of(row), stored[id].payload | changed[row]) for row, id in enumerate(ids)]
             )
             advance(len(ids))
             if target.server is None:
                 check_room(target.folder)
 
 
-def _fresh(server: Connection, note: Path, generation: int) -> Connection:
-    """The collection of the next generation: called as the first one, and as nobody else's; its name is noted.
+def _next_collection(server: Connection, folder: Path, generation: int) -> Connection:
+    """The collection of the next generation, under a name that nobody else has; its name is noted in the folder.
 
-    The one that a run cut short had noted goes.
+    A collection that an interrupted run had noted is deleted.
     """
+    note = collection_note(folder, generation)
     first = re.sub(r"-\d+-[0-9a-f]{8}$", "", server.collection)
-    left = note.read_text(encoding="utf-8") if note.exists() else ""
-    if re.fullmatch(rf"{re.escape(first)}-{generation}-[0-9a-f]{{8}}", left):
-        delete_store(replace(server, collection=left))
+    noted = note.read_text(encoding="utf-8") if note.exists() else ""
+    if re.fullmatch(rf"{re.escape(first)}-{generation}-[0-9a-f]{{8}}", noted):
+        delete_store(replace(server, collection=noted))
     fresh = replace(server, collection=f"{first}-{generation}-{uuid4().hex[:8]}")
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(fresh.collection, encoding="utf-8")
     return fresh
 
 
-# A vector's length may differ so much from 1.
+# How far the length of a vector may be from 1.
 TOLERANCE = 1e-3
 _CATEGORY = {"category_id": int, "category": str, "category_path": str, "category_levels": list}
 
 
 @dataclass
 class Checked:
-    """What was found.
+    """The result of a check.
 
     Args:
         products: how many were read.
         problems: what is wrong, and with how many products, or once with the index itself.
         damaged: the ids of products that have a problem.
+        repaired: how many products were written anew.
     """
 
     products: int = 0
     problems: Counter[str] = field(default_factory=Counter)
     damaged: set[int] = field(default_factory=set)
+    repaired: int = 0
 
-    def add(self, what: str, ids: Sequence[int]) -> None:
-        """Note the same problem of several products."""
-        if ids:
-            self.problems[what] += len(ids)
-            self.damaged.update(ids)
+    @property
+    def examples(self) -> list[int]:
+        """The first ten damaged products."""
+        return sorted(self.damaged)[:10]
 
-
-def check(index: Index) -> Checked:
-    """Read every point, some thousands at a time."""
-    found = Checked()
-    for page in index.store.scroll(payload=True, vectors=True):
-        found.products += len(page)
-        for name, size in index.manifest.sizes.items():
-            _check_vectors(found, page, name, size)
-        _check_payloads(found, page)
-    expected = index.manifest.contents.products
-    if expected is None:
-        found.problems["the last change of the index was interrupted; run it again"] += 1
-    elif expected != found.products:
-        found.problems[f"it held {expected:,} products when it was last changed, and holds {found.products:,}"] += 1
-    return found
+    def to_dict(self) -> dict[str, object]:
+        """As `rubrika check --json` prints it."""
+        problems = dict(sorted(self.problems.items()))
+        return {"products": self.products, "problems": problems, "examples": self.examples, "repaired": self.repaired}
 
 
-def _check_vectors(found: Checked, page: Sequence[Point], name: str, size: int) -> None:
-    there = [point for point in page if name in point.vectors]
-    if len(there) < len(page):
-        lacking = (point for point in page if name not in point.vectors)
-        found.add(f"without a vector {name}", [point.id for point in lacking if _needs(name, point.payload)])
-    fitting = [point for point in there if point.vectors[name].shape == (size,)]
-    found.add(
-        f"with a vector {name} of another size", [point.id for point in there if point.vectors[name].shape != (size,)]
-    )
-    if fitting:
-        rows = np.stack([point.vectors[name] for point in fitting])
-        finite = np.asarray(np.isfinite(rows).all(axis=1))
-        length = np.linalg.norm(np.where(finite[:, None], rows, 0), axis=1)
-        found.add(f"with a vector {name} that is not finite", _ids(fitting, ~finite))
-        found.add(
-            f"with a vector {name} that is not of length 1", _ids(fitting, finite & (abs(length - 1) > TOLERANCE))
-        )
-
-
-def _needs(vector: str, payload: Payload) -> bool:
-    """A product without a usable picture has no picture vector."""
-    return vector != IMAGE or ("image_hash" in payload and "image_error" not in payload)
-
-
-def _check_payloads(found: Checked, page: Sequence[Point]) -> None:
-    found.add("without a category", [point.id for point in page if not _has_category(point.payload)])
-    found.add("without the hash of its text", [point.id for point in page if "text_hash" not in point.payload])
-    found.add("under the id of another", [point.id for point in page if point.payload.get("product_id") != point.id])
-
-
-def _has_category(payload: Mapping[str, object]) -> bool:
-    return all(isinstance(payload.get(key), kind) for key, kind in _CATEGORY.items())
-
-
-def _ids(points: Sequence[Point], chosen: NDArray[np.bool_]) -> list[int]:
-    return [point.id for point, it in zip(points, chosen, strict=True) if it]
-
-
-# Of a point that is written anew these stay, where they are sound: the index may know better than an old file.
-_CATEGORY_KEYS = ("category_id", "category_path")
-_ADDRESS = "image_url"
-
-
-def compare(index: Index, files: Sequence[Path], found: Checked) -> None:
-    """Add to what was found the products whose text is in none of the files that have them.
+def check(
+    at: Location, files: Sequence[Path] = (), pictures: PictureFolder | None = None, repair: bool = False
+) -> Checked:
+    """Read the whole index, compare it with its files, and say what is wrong; a failure is one of the problems.
 
     Args:
-        index: open.
-        files: of labelled products.
-        found: by `check`.
+        at: where the index is.
+        files: labelled products to compare with, the latest last; by default those that were ingested.
+        pictures: their pictures, if any, for `repair`.
+        repair: write damaged products anew from the files.
     """
-    hasher = Hasher.of(index.manifest)
-    stored = {point.id: _hash(point) for page in index.store.scroll(payload=["text_hash"]) for point in page}
-    there, same = set[int](), set[int]()
-    for batch in _read(files):
-        known = [product for product in batch.products if product.id in stored]
-        there.update(product.id for product in known)
-        same.update(product.id for product in known if stored[product.id] == hasher.text(product.text))
-    found.add("with another text than in the files it came from", sorted(there - same))
+    repaired = 0
+    try:
+        result = _inspect(at, files)
+        if repair and result.damaged:
+            # A damaged index is no authority on how many products there should be.
+            with writing(at.folder, "check --repair"), changing(at, recount=False) as index:
+                repaired = _repair(index, _sources(index, files), pictures, result.damaged)
+            result = _inspect(at, files)
+    except RubrikaError as error:
+        result = Checked(problems=Counter([str(error)]))
+    result.repaired = repaired
+    return result
 
 
-def repair(index: Index, files: Sequence[Path], pictures: PictureFolder | None, ids: Collection[int]) -> int:
-    """Write products anew from their files; return how many of them the files have.
+def _inspect(at: Location, files: Sequence[Path]) -> Checked:
+    result, hashes = Checked(), dict[int, object]()
+    with Index.open(at) as index:
+        for page in index.store.scroll(payload=True, vectors=True):
+            for point in page:
+                hashes[point.id] = point.payload.get("text_hash")
+                problems = list(_problems(point, index.manifest.sizes))
+                result.problems.update(problems)
+                result.damaged.update([point.id] if problems else [])
+        result.products, expected = len(hashes), index.manifest.contents.products
+        if expected is None:
+            result.problems["the last change of the index was interrupted; run it again"] += 1
+        elif expected != result.products:
+            text = f"it held {expected:,} products when it was last changed, and holds {result.products:,}"
+            result.problems[text] += 1
+        hasher, equal = Hasher.of(index.manifest), dict[int, bool]()
+        for batch in Reader(_sources(index, files), labelled=True):
+            for product in batch.products:
+                if product.id in hashes and not equal.get(product.id):
+                    equal[product.id] = hashes[product.id] == hasher.text(product.text)
+    different = [id for id, same in equal.items() if not same]
+    result.problems.update({"with another text than in the files it came from": len(different)} if different else {})
+    result.damaged.update(different)
+    return result
 
-    Args:
-        index: open for a change.
-        files: of labelled products, the latest last.
-        pictures: where their pictures are, if anywhere.
-        ids: of the products.
 
-    Raises:
-        InputError: one of them has a picture, and nothing says where pictures are.
-    """
+def _problems(point: Point, sizes: Mapping[str, int]) -> Iterator[str]:
+    payload = point.payload
+    for name, size in sizes.items():
+        vector = point.vectors.get(name)
+        if vector is None:
+            # A product without a usable picture has no picture vector.
+            if name != IMAGE or ("image_hash" in payload and "image_error" not in payload):
+                yield f"without a vector {name}"
+        elif vector.shape != (size,):
+            yield f"with a vector {name} of another size"
+        elif not np.isfinite(vector).all():
+            yield f"with a vector {name} that is not finite"
+        elif abs(np.linalg.norm(vector) - 1) > TOLERANCE:
+            yield f"with a vector {name} that is not of length 1"
+    if not all(isinstance(payload.get(key), kind) for key, kind in _CATEGORY.items()):
+        yield "without a category"
+    if "text_hash" not in payload:
+        yield "without the hash of its text"
+    if payload.get("product_id") != point.id:
+        yield "under the id of another"
+
+
+def _repair(index: Index, files: Sequence[Path], pictures: PictureFolder | None, ids: set[int]) -> int:
+    """Write products anew from their files, and return how many of them the files have."""
     stored = {id: point.payload for id, point in index.store.fetch(sorted(ids)).items()}
     if pictures is None and any("image_hash" in payload for payload in stored.values()):
-        raise InputError(f"{index.folder}: damaged products have pictures; say with --images where they are")
-    report = IngestReport()
-    writer = Writer(index, pictures, report, datetime.now(UTC).isoformat(timespec="seconds"), afresh=True)
-    for batch in _rows(index, files, stored, ids):
-        writer.write(batch)
-    fresh = index.store.fetch([id for id, payload in stored.items() if _ADDRESS in payload])
-    addresses = {id: point.payload | {_ADDRESS: stored[id][_ADDRESS]} for id, point in fresh.items()}
-    if addresses:
-        index.store.replace_payloads(addresses)
+        raise InputError(f"{index.folder}: damaged products have pictures; name the folder of images to repair them")
+    hasher, missing, reader = Hasher.of(index.manifest), set(ids), Reader(files[::-1], labelled=True)
+
+    def has_text(product: Product) -> bool:
+        return stored.get(product.id, {}).get("text_hash") == hasher.text(product.text)
+
+    def with_category(product: Product) -> Product:
+        # A sound category stays: the index may know better than an old file.
+        id, path = (stored.get(product.id, {}).get(key) for key in ("category_id", "category_path"))
+        if isinstance(id, int) and isinstance(path, str) and Category(id, path).levels:
+            return replace(product, category=Category(id, path))
+        return product
+
+    writer = Writer(index, pictures, overwrite=True)
+    # Rows with the text that is stored, then the latest rows of the products that are in none of them.
+    for fits in (has_text, lambda product: True):
+        for batch in _pick(reader, missing, fits, with_category):
+            writer.write(batch)
+    # The address of a picture is in no file.
+    fresh = index.store.fetch([id for id, payload in stored.items() if "image_url" in payload])
+    urls = {id: point.payload | {"image_url": stored[id]["image_url"]} for id, point in fresh.items()}
+    if urls:
+        index.store.replace_payloads(urls)
     index.store.optimise()
-    return report.added
-
-
-def _rows(index: Index, files: Sequence[Path], stored: Mapping[int, Payload], ids: Collection[int]) -> Iterator[Batch]:
-    """A row of each product: the one that says what the index says, if there is one, else the latest file's."""
-    hasher, missing = Hasher.of(index.manifest), set(ids)
-    for exact in (True, False):
-        for batch in _read(files[::-1]):
-            chosen = []
-            for product in batch.products:
-                known = stored.get(product.id, {})
-                if product.id in missing and (not exact or known.get("text_hash") == hasher.text(product.text)):
-                    missing.remove(product.id)
-                    chosen.append(_labelled(product, known))
-            if chosen:
-                yield Batch(batch.file, chosen, [])
-
-
-def _labelled(product: Product, known: Payload) -> Product:
-    id, path = (known.get(key) for key in _CATEGORY_KEYS)
-    sound = isinstance(id, int) and isinstance(path, str) and Category(id, path).levels
-    return replace(product, category=Category(int(id), str(path))) if sound else product  # type: ignore[arg-type]
-
-
-def _hash(point: Point) -> str | None:
-    return point.payload.get("text_hash")
-
-
-def _read(files: Sequence[Path]) -> Iterator[Batch]:
-    yield from Reader(files, labelled=True) if files else ()
+    return writer.report.added

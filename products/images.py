@@ -19,17 +19,17 @@ MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
-# The plugins are called directly: Image.open warns of large pictures before their size can be asked for.
+# The plugins are called directly: Image.open warns of large pictures before their size can be checked.
 _READERS: dict[bytes, Callable[[BytesIO], ImageFile.ImageFile]] = {
     b"\xff\xd8\xff": JpegImageFile,
     b"\x89PNG\r\n\x1a\n": PngImageFile,
     b"RIFF": WebPImageFile,
 }
-_OTHERS = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF", b"<": "HTML or SVG"}
+_REFUSED = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF", b"<": "HTML or SVG"}
 
 
 class PictureError(ValueError):
-    """A picture that cannot be used; it reads on after its name: `is truncated`."""
+    """A picture that cannot be used; the message continues its name: `is truncated`."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PictureFolder:
 
     @classmethod
     def scan(cls, folder: Path) -> "PictureFolder":
-        """Read the folder once; of several pictures of a product the first by suffix, then by name, is taken.
+        """List the folder once; of several pictures of a product the first by suffix, then by name, counts.
 
         Raises:
             InputError: the folder cannot be read.
@@ -51,7 +51,7 @@ class PictureFolder:
                 names = [entry.name for entry in entries if _product_id(entry.name) is not None and entry.is_file()]
         except OSError as error:
             raise InputError(f"{folder}: this folder of pictures cannot be read ({error.strerror})") from None
-        # Written from last to first choice, so that the first stays.
+        # From the last to the first choice, so that the first stays.
         names.sort(key=lambda name: (SUFFIXES.index(Path(name).suffix.lower()), name), reverse=True)
         return cls(folder, {int(Path(name).stem): name for name in names})
 
@@ -78,10 +78,15 @@ def open_picture(path: Path, side: int | None = None) -> Image.Image:
     data = _read(path)
     reader = next((reader for start, reader in _READERS.items() if data.startswith(start)), None)
     if reader is None:
-        raise PictureError(f"is {_kind(data)}, not JPEG, PNG or WEBP")
+        start = data.lstrip()
+        kind = next((kind for mark, kind in _REFUSED.items() if start.startswith(mark)), "something else")
+        raise PictureError(f"is {kind}, not JPEG, PNG or WEBP")
     try:
         picture = reader(BytesIO(data))
-        _check_size(picture)
+        pixels = picture.width * picture.height
+        if pixels > MAX_PIXELS:
+            limit = MAX_PIXELS // 10**6
+            raise PictureError(f"has {_millions(pixels)} million pixels, more than the {limit} million that are read")
         if side:
             # A JPEG is decoded at a half, a quarter or an eighth of its size, which takes a third of the time.
             picture.draft(None, (side, side))
@@ -93,7 +98,9 @@ def open_picture(path: Path, side: int | None = None) -> Image.Image:
     except PictureError:
         raise
     except Exception as error:  # Pillow's readers raise whatever their parsing stumbles over.
-        cut = "truncated" in str(error).lower() or _is_cut(data)
+        # A WEBP says how long it is; the readers of PNG and JPEG notice a missing end themselves.
+        cut = data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 8 > len(data)
+        cut = cut or "truncated" in str(error).lower()
         raise PictureError("is truncated" if cut else f"is damaged ({error})") from None
 
 
@@ -108,14 +115,14 @@ def picture_hash(path: Path) -> str:
 
 def _product_id(name: str) -> int | None:
     stem, suffix = os.path.splitext(name)
-    # `007.jpg` is nobody's: an id is written in one way only.
+    # `007.jpg` belongs to no product: an id is written in one way only.
     known = suffix.lower() in SUFFIXES and stem.isascii() and stem.isdigit() and (stem == "0" or stem[0] != "0")
     return int(stem) if known and len(stem) <= 20 else None
 
 
 def _read(path: Path) -> bytes:
     try:
-        # Asked first, because opening a pipe would wait for ever.
+        # Checked first, because opening a pipe would wait for ever.
         if not path.is_file():
             raise PictureError("is not a file" if path.exists() else "is missing")
         with path.open("rb") as file:
@@ -130,36 +137,20 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _kind(data: bytes) -> str:
-    return next((name for start, name in _OTHERS.items() if data.lstrip().startswith(start)), "something else")
-
-
-def _check_size(picture: Image.Image) -> None:
-    pixels = picture.width * picture.height
-    if pixels > MAX_PIXELS:
-        limit = MAX_PIXELS // 10**6
-        raise PictureError(f"has {_millions(pixels)} million pixels, more than the {limit} million that are read")
-
-
 def _millions(count: int) -> str:
     return f"{count / 10**6:.0f}" if count >= 10**8 else f"{count / 10**6:.1f}"
-
-
-def _is_cut(data: bytes) -> bool:
-    """Whether the file is shorter than it says; PNG and JPEG readers say so themselves, WEBP's does not."""
-    return data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 8 > len(data)
 
 
 def _upright(picture: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # Damaged notes of a camera do not spoil its picture.
+    except Exception:  # Damaged EXIF data do not spoil the picture.
         return picture
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I"):
-        # 16 bits a pixel, grey: Pillow would clip to 255 rather than scale.
+        # Grey with 16 bits a pixel: Pillow would clip to 255 rather than scale.
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
     if picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")

@@ -28,8 +28,13 @@ class Category:
 
     @property
     def leaf(self) -> str:
-        """The name that a person would say."""
+        """The last name of the path."""
         return self.levels[-1]
+
+
+def display_path(path: str) -> str:
+    """The path of a category for people: `Обувь › Кроссовки`."""
+    return " › ".join(_levels(path))
 
 
 @lru_cache(maxsize=65_536)
@@ -40,9 +45,9 @@ def _levels(path: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One row of a parquet file: `row` counts from 1, `category` is None when the row carries no label.
+    """One row of a file: `row` counts from 1, and `category` is None when the row has no label.
 
-    Two rows that say the same are equal, wherever they stand.
+    Two rows with the same content are equal, wherever they stand.
     """
 
     id: int
@@ -59,12 +64,20 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that was set aside, and why."""
+    """A row that was set aside, and why; `product_id` is shown as its owner wrote it."""
 
     file: Path
     row: int
     product_id: str
     reason: str
+
+    @property
+    def numeric_id(self) -> int | None:
+        """Its product_id, if that is a valid id with all its digits."""
+        text = self.product_id
+        # A longer text is no id, and might be too long to read.
+        known = text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) < 2**64
+        return int(text) if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +118,7 @@ class Products(Protocol):
 
 @dataclass(frozen=True)
 class Selection:
-    """The good products of a reader whose place among all good ones is marked in `chosen`; rejects stay behind."""
+    """Some of the good products of a reader, by a mark for each in `chosen`; rejects are left out."""
 
     products: Products
     chosen: NDArray[np.bool_]
@@ -121,11 +134,11 @@ class Selection:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the chosen products in order."""
-        place = 0
+        start = 0
         for batch in self.products:
-            here = self.chosen[place : place + len(batch.products)]
-            place += len(batch.products)
-            kept = [product for product, keep in zip(batch.products, here, strict=True) if keep]
+            marks = self.chosen[start : start + len(batch.products)]
+            start += len(batch.products)
+            kept = [product for product, keep in zip(batch.products, marks, strict=True) if keep]
             if kept:
                 yield Batch(batch.file, kept, [])
 

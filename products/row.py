@@ -1,10 +1,11 @@
-"""A row of a table becomes a Product, or a Reject with its reason."""
+"""A row of a table becomes a Product, or is rejected with a reason."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from rubrika.errors import InputError
 from rubrika.products.product import SEPARATOR, Category, Product
@@ -20,55 +21,9 @@ from rubrika.products.text import (
 
 LABEL = ("category_id", "category_name")
 _REQUIRED = ("product_id", "text_fields")
-_OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
+OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
 _WHOLE_NUMBERS = ("product_id", "category_id")
 _TEXTS = ("text_fields", "category_name")
-
-
-def wanted_columns(place: Path, names: Sequence[str], labelled: bool, group_by: str | None = None) -> list[str]:
-    """The columns to read: those that are needed, then the others that are there.
-
-    Args:
-        place: what stands in messages.
-        names: of all columns there are.
-        labelled: whether every row must carry category_id and category_name.
-        group_by: one more that is needed.
-
-    Raises:
-        InputError: one is missing, or there twice.
-    """
-    needed = [*_REQUIRED, *(LABEL if labelled else ()), *([group_by] if group_by else ())]
-    missing = [name for name in needed if name not in names]
-    if missing:
-        raise InputError(
-            f"{place}: no column {', '.join(missing)} (it has {first_line(', '.join(names)) or 'none'}); "
-            f"rename or add {'it' if len(missing) == 1 else 'them'}"
-        )
-    columns = list(dict.fromkeys([*needed, *(name for name in _OPTIONAL if name in names)]))
-    for name in columns:
-        if names.count(name) > 1:
-            raise InputError(f"{place}: {names.count(name)} columns are called {name}; keep one")
-    return columns
-
-
-def check_type(place: Path, name: str, kind: object, number: bool, text: bool) -> None:
-    """See whether a column can hold what it should.
-
-    Args:
-        place: what stands in messages.
-        name: of the column.
-        kind: its type, which messages call by what `str` says of it.
-        number: whether this can hold whole numbers.
-        text: whether this can hold texts.
-
-    Raises:
-        InputError: it cannot.
-    """
-    if name in _WHOLE_NUMBERS and not number:
-        raise InputError(f"{place}: column {name} is {first_line(str(kind))}, not a whole number; convert it first")
-    if name in _TEXTS and not text:
-        raise InputError(f"{place}: column {name} is {first_line(str(kind))}, not text; convert it first")
-
 
 MAX_ID = 2**64 - 1
 MAX_SIGNED = 2**63 - 1
@@ -79,7 +34,7 @@ MAX_TITLE = 1_000
 MAX_SHOP_TITLE = 200
 MAX_PATH = 2_000
 MAX_LEVELS = 32
-# An id that is none is shown in so many characters; a whole number beyond these bits would be longer.
+# An invalid id is shown in so many characters; a whole number of more bits than this would be longer.
 MAX_SHOWN = 40
 MAX_SHOWN_BITS = 128
 
@@ -90,17 +45,54 @@ class RowError(ValueError):
     """Why one row cannot be used."""
 
 
-def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> Product:
-    """Build a product.
+class ColumnType(NamedTuple):
+    """The type of a column, and whether it can hold numbers or texts."""
+
+    type: object
+    has_numbers: bool
+    has_texts: bool
+
+
+def wanted_columns(
+    source: Path, names: Sequence[str], type_of: Callable[[str], ColumnType], labelled: bool, group_by: str | None
+) -> list[str]:
+    """The columns to read: the required ones, then the optional ones that are there.
 
     Args:
-        row: cells by column name.
-        number: its place in the file, from 1.
-        labelled: whether it must carry a category.
-        group_by: the column whose value becomes `Product.group`.
+        source: named in messages.
+        names: of all columns there are.
+        type_of: gives the type of a column.
+        labelled: whether every row must carry category_id and category_name.
+        group_by: one more that is required.
 
     Raises:
-        RowError: the id, the title or the category is missing or cannot be one.
+        InputError: one is missing, is there twice, or cannot hold what it should.
+    """
+    required = [*_REQUIRED, *(LABEL if labelled else ()), *([group_by] if group_by else ())]
+    missing = [name for name in required if name not in names]
+    if missing:
+        raise InputError(
+            f"{source}: no column {', '.join(missing)} (it has {first_line(', '.join(names)) or 'none'}); "
+            f"rename or add {'it' if len(missing) == 1 else 'them'}"
+        )
+    columns = list(dict.fromkeys([*required, *(name for name in OPTIONAL if name in names)]))
+    for name in columns:
+        if names.count(name) > 1:
+            raise InputError(f"{source}: {names.count(name)} columns are called {name}; keep one")
+        column = type_of(name)
+        shown = first_line(str(column.type))
+        if name in _WHOLE_NUMBERS and not column.has_numbers:
+            raise InputError(f"{source}: column {name} is {shown}, not a whole number; convert it first")
+        if name in _TEXTS and not column.has_texts:
+            raise InputError(f"{source}: column {name} is {shown}, not text; convert it first")
+    return columns
+
+
+def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> Product:
+    """Build a product from the values of a row by column name, and its number in the file, from 1.
+
+    Raises:
+        RowError: the id, the title or the category is missing or invalid.
     """
     product_id = _whole("product_id", row["product_id"], MAX_ID)
     try:
@@ -110,7 +102,8 @@ def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> P
     title = product_title(fields)
     if not title:
         raise RowError("text_fields has no title")
-    rating = _finite(row.get("rating"))
+    rating, shop_title = _finite(row.get("rating")), row.get("shop_title")
+    group = row[group_by] if group_by else None
     return Product(
         id=product_id,
         title=shortened(title, MAX_TITLE),
@@ -118,16 +111,16 @@ def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> P
         row=number,
         category=_label(row["category_id"], row["category_name"]) if labelled else None,
         shop_id=_shop_id(row.get("shop_id")),
-        shop_title=_shop_title(row.get("shop_title")),
+        shop_title=shortened(one_line(shop_title), MAX_SHOP_TITLE) if isinstance(shop_title, str) else "",
         rating=None if rating is None else float(rating),
         sale=_flag(row.get("sale")),
-        # A number that is none is not even equal to itself.
-        group=str(row[group_by]) if group_by and row[group_by] is not None and row[group_by] == row[group_by] else "",
+        # NaN is not even equal to itself.
+        group="" if group is None or group != group else str(group),
     )
 
 
 def shown_id(value: object) -> str:
-    """An id as its owner wrote it, cut when long: a column with an empty place holds even whole numbers as 2.0."""
+    """An id as its owner wrote it, cut when long: in a column with an empty cell even whole numbers are read as 2.0."""
     if isinstance(value, int) and value.bit_length() > MAX_SHOWN_BITS:
         return f"(a number of {value.bit_length():,} bits)"
     exact = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT
@@ -155,10 +148,10 @@ def _label(number: object, name: object) -> Category:
 
 @lru_cache(maxsize=65_536)
 def _category(number: int, path: str) -> Category:
-    """Products of one category share it."""
+    """Cached, so that products of one category share it."""
     if len(path) > MAX_PATH:
         raise RowError(f"category_name has {len(path):,} characters, more than the {MAX_PATH:,} that a path may have")
-    # A path that a person can see stays as it is, to be found again where it came from.
+    # A printable path stays as it is, to be found again where it came from.
     path = path.strip() if path.isprintable() else one_line(path)
     category = Category(number, path)
     if not path.strip(f" {SEPARATOR}"):
@@ -170,14 +163,10 @@ def _category(number: int, path: str) -> Category:
 
 
 def _shop_id(value: object) -> int | None:
-    """A shop's number, where the store can index it: whole, and signed in 64 bits."""
+    """A shop's number, if the store can index it: whole, and signed in 64 bits."""
     number = _finite(value)
     fits = number is not None and number == int(number) and -MAX_SIGNED - 1 <= number <= MAX_SIGNED
     return int(number) if number is not None and fits else None
-
-
-def _shop_title(value: object) -> str:
-    return shortened(one_line(value), MAX_SHOP_TITLE) if isinstance(value, str) else ""
 
 
 def _flag(value: object) -> bool | None:
@@ -190,5 +179,5 @@ def _finite(value: object) -> int | float | Decimal | None:
         return None
     try:
         return value if math.isfinite(value) else None
-    except (OverflowError, ValueError):  # A number that no float holds, or a NaN that signals.
+    except (OverflowError, ValueError):  # A number that no float holds, or a signalling NaN.
         return None

@@ -1,4 +1,4 @@
-"""The fields of a product and the one text made of them, whatever strangers wrote there."""
+"""Parses the fields of a product, which may hold anything, and makes one text of them."""
 
 import ast
 import json
@@ -15,46 +15,43 @@ MAX_DEPTH = 16
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*+'?|\"(?:[^\"\\]|\\.)*+\"?", re.DOTALL)
 _BRACKETS = "[{("
 _JSON = json.JSONDecoder(strict=False)
-# What a string leaves in the skeleton of a cell.
+# Stands for every string in the skeleton of a cell.
 _HOLE = '"'
-# All that a literal of dictionaries, lists, strings and numbers needs between its strings.
+# All that a literal of dictionaries, lists and numbers may have between its strings.
 _LITERAL = re.compile(r"(?:[\[\]{}(),:\s\d.+\"-]|[eE]|True|False|None|nan|inf)*")
-# What pandas writes for an empty place, though no literal holds it.
+# What pandas writes for an empty cell, though it is no literal.
 _NAN = re.compile(r"nan|inf")
-# Three quotes would open a string that ends elsewhere than `_STRING` thinks, and hide operators from `_LITERAL`.
+# Three quotes open a string that ends elsewhere than `_STRING` expects, and would hide operators from `_LITERAL`.
 _REFUSED = re.compile(r"[+-]\s*[+-]|\"\"")
 
 
 class FieldsError(ValueError):
-    """A cell that is not a dictionary in either notation; its message completes «text_fields …»."""
+    """A cell that is not a dictionary in either notation; the message continues «text_fields …»."""
 
 
 def parse_fields(raw: object) -> dict[str, object]:
-    """Turn one cell into a dictionary.
-
-    Args:
-        raw: the cell: a string in JSON or as a Python literal.
+    """Turn one cell, a string in JSON or as a Python literal, into a dictionary.
 
     Raises:
-        FieldsError: the cell is empty, too large, too deep, or neither notation.
+        FieldsError: it is empty, too large, too deep, or neither notation.
     """
     if raw is None or (isinstance(raw, str) and not raw.strip()):
         raise FieldsError("is empty")
     if not isinstance(raw, str):
-        raise _no_dictionary(raw)
+        raise _not_a_dictionary(raw)
     if len(raw) > MAX_CHARACTERS:
         raise FieldsError(f"has {len(raw):,} characters, more than the {MAX_CHARACTERS:,} that are read")
-    # Most cells are too short and too flat to look closer.
+    # Most cells are so short and flat that no closer look is needed.
     if len(raw) > MAX_STRUCTURE or sum(map(raw.count, _BRACKETS)) > MAX_DEPTH:
         _check_structure(_STRING.sub(_HOLE, raw))
     fields = _load(raw)
     if not isinstance(fields, dict):
-        raise _no_dictionary(fields)
+        raise _not_a_dictionary(fields)
     return {str(key): value for key, value in fields.items()}
 
 
-def _no_dictionary(found: object) -> FieldsError:
-    return FieldsError(f"is a {type(found).__name__}, not a dictionary with a title")
+def _not_a_dictionary(value: object) -> FieldsError:
+    return FieldsError(f"is a {type(value).__name__}, not a dictionary with a title")
 
 
 def _check_structure(skeleton: str) -> None:
@@ -70,26 +67,26 @@ def _check_structure(skeleton: str) -> None:
 def _load(raw: str) -> object:
     with suppress(ValueError, RecursionError):
         return _JSON.decode(raw)
-    # A literal with single quotes alone and nothing escaped is JSON but for these; reading it so is ten times quicker.
+    # A literal with single quotes only and no escapes is JSON but for the quotes; parsing it so is ten times quicker.
     if '"' not in raw and "\\" not in raw:
         with suppress(ValueError, RecursionError):
             return _JSON.decode(raw.replace("'", '"'))
     skeleton = _STRING.sub(_HOLE, raw)
-    # literal_eval builds only data, but deep chains of operators can exhaust its parser: so only a literal's own marks.
+    # literal_eval builds only data, but long chains of operators can exhaust its parser: only a literal's marks pass.
     if not _LITERAL.fullmatch(skeleton) or _REFUSED.search(skeleton):
         raise FieldsError("is neither JSON nor a Python literal")
     try:
         with warnings.catch_warnings():
-            # Python warns of spellings such as "\\d", which its parser then reads as they stand.
+            # Python warns of escapes such as "\\d", which its parser keeps as they are.
             warnings.simplefilter("ignore")
             tree = ast.parse(raw.strip(), mode="eval")
-        return ast.literal_eval(_Emptied().visit(tree) if _NAN.search(skeleton) else tree)
+        return ast.literal_eval(_NanToNone().visit(tree) if _NAN.search(skeleton) else tree)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise FieldsError("is neither JSON nor a Python literal") from error
 
 
-class _Emptied(ast.NodeTransformer):
-    """Puts None where the names nan and inf stand."""
+class _NanToNone(ast.NodeTransformer):
+    """Replaces the names nan and inf by None."""
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return ast.Constant(None) if _NAN.fullmatch(node.id) else node
@@ -97,35 +94,34 @@ class _Emptied(ast.NodeTransformer):
 
 MAX_TEXT = 20_000
 MAX_HTML = 1_000_000
-# Wrongly nested tags take a parser time that grows with the square of their number.
+# Wrongly nested tags cost a parser time that grows with the square of their number.
 MAX_TAGS = 4_000
 _LONGEST_LINE = 200
 
-# Control, bidirectional, zero-width and tag marks change how a text looks, not what it says; a lone surrogate says
-# nothing.
+# Control, bidirectional, zero-width and tag characters, which change how a text looks, not its words; lone surrogates.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
-# A tag ends where the next one starts at the latest, and few spaces begin it: else unclosed tags would be read again
+# A tag ends where the next one starts at the latest, and few spaces begin it, or unclosed tags would be scanned again
 # and again.
 _BREAKS = re.compile(r"<[\s/]{0,3}(?:br|p|li|ul|ol|div|tr|td|th|h[1-6])\b[^<>]*(?:>|(?=<))", re.IGNORECASE)
 
 
 def one_line(text: str) -> str:
-    """The words of a text, up to `MAX_HTML` characters of it, on one line and without marks that cannot be seen."""
+    """The first `MAX_HTML` characters of a text on one line, without characters that cannot be seen."""
     text = text[:MAX_HTML]
-    # All of _UNPRINTABLE is unprintable to Python too, which tells so much faster.
+    # All of _UNPRINTABLE is unprintable to Python too, whose check is much faster.
     return " ".join((text if text.isprintable() else _UNPRINTABLE.sub("", text)).split())
 
 
 def shortened(text: str, length: int) -> str:
-    """At most `length` characters of a text, the last of them an ellipsis when there were more."""
+    """At most `length` characters of a text, the last of them an ellipsis if it was longer."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 def first_line(text: str) -> str:
-    """The first line of what a library or a file says, fit for a message: a damaged one can say anything."""
+    """The first line of a text from a library or a file, made fit for a message: it may hold anything."""
     return shortened(one_line((text.splitlines() or [""])[0]), _LONGEST_LINE).rstrip(".")
 
 
@@ -135,7 +131,7 @@ def product_title(fields: dict[str, object]) -> str:
 
 
 def product_text(fields: dict[str, object]) -> str:
-    """Everything worth reading, one fact a line, at most `MAX_TEXT` characters; a line said before is left out."""
+    """Everything worth reading, one fact a line, at most `MAX_TEXT` characters; repeated lines are left out."""
     seen: set[str] = set()
     lines: list[str] = []
     length = 0
@@ -151,11 +147,11 @@ def product_text(fields: dict[str, object]) -> str:
 
 
 def plain_text(html: str) -> str:
-    """HTML to the words a reader would see: entities resolved, breaks as spaces, pictures and scripts dropped."""
+    """The text of HTML that a reader would see: entities resolved, breaks as spaces, pictures and scripts dropped."""
     html = "<".join(html[:MAX_HTML].split("<", MAX_TAGS)[:MAX_TAGS])
     if "<" not in html and "&" not in html:
         return one_line(html)
-    # Imported here: only products with marked-up texts need a parser.
+    # Imported here: only products with HTML need a parser.
     from selectolax.lexbor import LexborHTMLParser
 
     # Surrogates go first: the parser takes only what UTF-8 can hold.
@@ -171,8 +167,8 @@ def _facts(fields: dict[str, object]) -> Iterator[str]:
     for part in ("attributes", "custom_characteristics", "defined_characteristics", "filters"):
         value = fields.get(part)
         if isinstance(value, dict):
-            said = ((name, joined(inner)) for name, inner in value.items())
-            yield from (one_line(f"{name}: {words}") for name, words in said if words)
+            named = ((name, joined(inner)) for name, inner in value.items())
+            yield from (one_line(f"{name}: {words}") for name, words in named if words)
         elif isinstance(value, list | tuple):
             yield from (plain_text(joined(item)) for item in value)
         else:
@@ -180,7 +176,7 @@ def _facts(fields: dict[str, object]) -> Iterator[str]:
 
 
 def joined(value: object) -> str:
-    """A list as a person would write it; nested values are flattened, their depth being capped by the parser."""
+    """A list as a person would write it, nested values flattened; the parser caps their depth."""
     if isinstance(value, dict):
         return ", ".join(f"{name}: {joined(inner)}" for name, inner in value.items())
     if isinstance(value, list | tuple | set):
@@ -191,5 +187,5 @@ def joined(value: object) -> str:
 
 
 def _scalar(value: object) -> str:
-    """A single value as text; NaN, alone in not being equal to itself, is an empty place."""
+    """A single value as text; NaN, which is not equal to itself, is empty."""
     return "" if value is None or value != value or isinstance(value, dict | list | tuple | set) else str(value)

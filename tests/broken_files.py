@@ -1,4 +1,4 @@
-"""Broken input: parquet files damaged by seed, cells of garbage, and a keeper that reads in a process of its own."""
+"""Broken input: parquet files damaged by seed, cells of garbage, and a process that reads them apart from the tests."""
 
 import multiprocessing
 import resource
@@ -22,7 +22,7 @@ COMPRESSIONS = ("snappy", "zstd", "gzip", "none")
 CLEAN, REJECTS, SENTENCE = "clean", "rejects", "sentence"
 CRASH, HANG, TRACEBACK = "crash", "hang", "traceback"
 
-SHELF = [row(1, "кот"), row(2, "пёс"), row(3, "ёж")]
+GOOD_ROWS = [row(1, "кот"), row(2, "пёс"), row(3, "ёж")]
 # Cells of text_fields that are no product.
 GARBAGE = {
     "a bomb of brackets": '{"title": ' + "[" * 1_000_000,
@@ -64,7 +64,7 @@ class Outcome:
     bad: int = 0
 
 
-def write_animal(path: Path, rows: Sequence[dict[str, object]] = SHELF, **columns: pa.Array) -> Path:
+def write_rows(path: Path, rows: Sequence[dict[str, object]] = GOOD_ROWS, **columns: pa.Array) -> Path:
     """Rows as a file, some of its columns replaced by others."""
     table = pa.Table.from_pylist(list(rows))
     arrays = {name: table[name] for name in table.schema.names} | columns
@@ -123,7 +123,7 @@ def splice(whole: bytes, rng: np.random.Generator) -> bytes:
 DAMAGES: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {"flip": flip, "cut": cut, "splice": splice}
 
 
-class Keeper:
+class ReadingProcess:
     """Reads files in another process, so that a native crash or a hang is an outcome like any other."""
 
     def __init__(self, memory: int = MEMORY) -> None:

@@ -18,7 +18,7 @@ from rubrika.terminal import Terminal
 when, what = sys.argv.pop(1), sys.argv.pop(1)
 
 
-def strike() -> None:
+def interrupt() -> None:
     if what == "wait":
         sys.stdout.write("waiting\n")
         sys.stdout.flush()
@@ -30,17 +30,17 @@ def strike() -> None:
 write, stage = Writer.write, Terminal.stage
 
 
-def struck_write(self: Writer, batch: Batch) -> None:
+def interrupted_write(self: Writer, batch: Batch) -> None:
     write(self, batch)
     if when == "batch":
-        strike()
+        interrupt()
 
 
 @contextmanager
-def struck_stage(self: Terminal, title: str, total: int) -> Iterator[Advance]:
+def interrupted_stage(self: Terminal, title: str, total: int) -> Iterator[Advance]:
     with stage(self, title, total) as advance:
         if title.startswith(when):
-            strike()
+            interrupt()
         yield advance
 
 
@@ -49,5 +49,5 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if what == "crowded":
     files.ROOM = 0
 else:
-    Writer.write, Terminal.stage = struck_write, struck_stage
+    Writer.write, Terminal.stage = interrupted_write, interrupted_stage
 cli.main()

@@ -21,7 +21,7 @@ Write = Callable[..., Path]
 CACHE = Path("nowhere")
 SHORT = "it held 4 products when it was last changed, and holds 3"
 DRESSES = (33, "Все категории->Одежда->Платья")
-SHELF = [
+ROWS = [
     row(1, "кроссовки беговые"),
     row(2, "кроссовки мужские", rating=4.0),
     row(3, "чехол для телефона", CASES),
@@ -31,7 +31,7 @@ SHELF = [
 
 @pytest.fixture
 def folder(tmp_path: Path, write: Write) -> Path:
-    put(tmp_path / "index", write(SHELF))
+    put(tmp_path / "index", write(ROWS))
     return tmp_path / "index"
 
 
@@ -50,7 +50,7 @@ def manifest(folder: Path) -> dict[str, object]:
 
 def test_another_label_or_rating_encodes_nothing(folder: Path, write: Write) -> None:
     before = stored(folder)
-    changed = [SHELF[0] | {"category_id": CASES[0], "category_name": CASES[1]}, SHELF[1] | {"rating": 1.0}]
+    changed = [ROWS[0] | {"category_id": CASES[0], "category_name": CASES[1]}, ROWS[1] | {"rating": 1.0}]
     report = put(folder, write(changed, "changed.parquet"))
     assert (report.relabelled, report.updated, report.encoded) == (1, 1, 0)
     after = stored(folder)
@@ -61,7 +61,7 @@ def test_another_label_or_rating_encodes_nothing(folder: Path, write: Write) -> 
 
 def test_another_text_is_encoded_and_nothing_else(folder: Path, write: Write) -> None:
     before = stored(folder)
-    report = put(folder, write([*SHELF[:3], row(4, "чехол кожаный", CASES)], "changed.parquet"))
+    report = put(folder, write([*ROWS[:3], row(4, "чехол кожаный", CASES)], "changed.parquet"))
     assert (report.updated, report.unchanged, report.encoded) == (1, 3, 1)
     after = stored(folder)
     assert not np.array_equal(after[4].vectors["text"], before[4].vectors["text"])
@@ -84,7 +84,7 @@ def test_the_same_file_again_counts_again_once_something_else_has_happened(
 
 def test_products_that_left_the_file_can_leave_the_index(folder: Path, write: Write) -> None:
     broken = row(2, "")
-    report = put(folder, write([SHELF[0], broken], "today.parquet"), delete_missing=True)
+    report = put(folder, write([ROWS[0], broken], "today.parquet"), delete_missing=True)
     assert (report.deleted, report.rejected) == (2, 1)
     assert set(stored(folder)) == {1, 2}
     assert manifest(folder)["contents"]["products"] == 2
@@ -113,7 +113,7 @@ def test_a_file_that_was_renamed_is_known_by_its_new_name(rubrika: Rubrika, fold
 
 
 def test_two_files_with_the_same_product_are_no_damage(rubrika: Rubrika, tmp_path: Path, write: Write) -> None:
-    files = [write(SHELF, "a.parquet"), write([row(1, "кеды")], "b.parquet")]
+    files = [write(ROWS, "a.parquet"), write([row(1, "кеды")], "b.parquet")]
     put(tmp_path / "both", *files)
     assert rubrika("check", "--index", tmp_path / "both").code == 0
 
@@ -135,8 +135,8 @@ def test_categories_are_merged_and_renamed_without_encoding(rubrika: Rubrika, fo
     assert stored(folder)[1].payload["category_levels"] == ["Разное"]
     for arguments, reason in [
         (("--from", 5, "--to", 22), "no product is in category 5"),
-        (("--from", 22, "--to", 9), "say with --path"),
-        (("--from", 22, "--to", 22), "another name"),
+        (("--from", 22, "--to", 9), "give its path"),
+        (("--from", 22, "--to", 22), "give a path to rename it"),
         (("--from", 22, "--to", 9, "--path", "->"), "names no category"),
     ]:
         said = rubrika("relabel", *arguments, "--index", folder)

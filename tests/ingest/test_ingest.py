@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rows import CASES, SHOES, row
 
-from rubrika.errors import IndexFolderError, InputError
+from rubrika.errors import EncoderError, IndexFolderError, InputError
 from rubrika.index.folder import Index
 from rubrika.index.location import Location
 from rubrika.ingest.ingest import IngestReport, ingest
@@ -15,7 +15,7 @@ from rubrika.products.reader import Reader
 Write = Callable[..., Path]
 # Learned encoders need no cache.
 CACHE = Path("nowhere")
-SHELF = [
+ROWS = [
     row(1, "кроссовки беговые", rating=4.5, sale=True, shop_id=3, shop_title="Бегун"),
     row(2, "кроссовки мужские", rating=4.0, sale=False, shop_id=3, shop_title="Бегун"),
     row(3, "чехол для телефона", CASES, rating=5.0, sale=False, shop_id=4, shop_title="Связь"),
@@ -30,7 +30,7 @@ def counts(report: IngestReport) -> dict[str, int]:
 
 @pytest.fixture
 def folder(tmp_path: Path, write: Write) -> Path:
-    ingest(Location(tmp_path / "index", cache=CACHE), Reader([write(SHELF)], labelled=True))
+    ingest(Location(tmp_path / "index", cache=CACHE), Reader([write(ROWS)], labelled=True))
     return tmp_path / "index"
 
 
@@ -58,15 +58,15 @@ def test_a_point_says_what_a_person_wants_to_know(folder: Path) -> None:
 
 
 def test_a_second_run_changes_nothing(folder: Path, write: Write) -> None:
-    assert again(folder, write(SHELF)) == {"read": 4, "unchanged": 4}
+    assert again(folder, write(ROWS)) == {"read": 4, "unchanged": 4}
 
 
 def test_changes_are_told_apart(folder: Path, write: Write) -> None:
     changed = [
-        SHELF[0] | {"category_id": CASES[0], "category_name": CASES[1]},
-        SHELF[1] | {"rating": 1.0},
+        ROWS[0] | {"category_id": CASES[0], "category_name": CASES[1]},
+        ROWS[1] | {"rating": 1.0},
         row(3, "чехол для планшета", CASES, rating=5.0, sale=False, shop_id=4, shop_title="Связь"),
-        SHELF[3],
+        ROWS[3],
         row(5, "кеды", SHOES),
     ]
     assert again(folder, write(changed)) == {"read": 5, "added": 1, "updated": 2, "relabelled": 1, "unchanged": 1}
@@ -94,13 +94,16 @@ def test_strict_stops_at_the_first_bad_row(folder: Path, write: Write) -> None:
 
 
 def test_several_files_are_one_run(tmp_path: Path, write: Write) -> None:
-    files = [write(SHELF[:3], "a.parquet"), write(SHELF[3:], "b.parquet")]
-    assert counts(ingest(tmp_path / "both", Reader(files, labelled=True), cache=CACHE)) == {"read": 4, "added": 4}
+    files = [write(ROWS[:3], "a.parquet"), write(ROWS[3:], "b.parquet")]
+    assert counts(ingest(Location(tmp_path / "both", cache=CACHE), Reader(files, labelled=True))) == {
+        "read": 4,
+        "added": 4,
+    }
 
 
 def test_nothing_to_learn_from_leaves_no_index(tmp_path: Path, write: Write) -> None:
-    with pytest.raises(Exception, match="at least 2 categories"):
-        ingest(tmp_path / "index", Reader([write(SHELF[:2])], labelled=True), cache=CACHE)
+    with pytest.raises(EncoderError, match="at least 2 categories"):
+        ingest(Location(tmp_path / "index", cache=CACHE), Reader([write(ROWS[:2])], labelled=True))
     assert not (tmp_path / "index" / "index.json").exists()
 
 
@@ -109,12 +112,12 @@ def test_somebody_elses_folder_is_left_alone(tmp_path: Path, write: Write) -> No
     (photos / "edge").mkdir(parents=True)
     (photos / "album.txt").write_text("лето")
     with pytest.raises(IndexFolderError, match=r"album\.txt is in it.; choose a new folder"):
-        ingest(photos, Reader([write(SHELF)], labelled=True), cache=CACHE)
+        ingest(Location(photos, cache=CACHE), Reader([write(ROWS)], labelled=True))
     assert (photos / "edge").is_dir()
 
 
 def test_what_an_interrupted_try_left_is_replaced(tmp_path: Path, write: Write) -> None:
     (tmp_path / "index" / "encoders" / "text.new").mkdir(parents=True)
     (tmp_path / "index" / "edge").mkdir()
-    report = ingest(Location(tmp_path / "index", cache=CACHE), Reader([write(SHELF)], labelled=True))
+    report = ingest(Location(tmp_path / "index", cache=CACHE), Reader([write(ROWS)], labelled=True))
     assert report.added == 4

@@ -21,17 +21,17 @@ from rubrika.products.reader import Reader
 from rubrika.store.connection import Connection
 
 Write = Callable[..., Path]
-STRIKE = Path(__file__).parents[1] / "interrupted.py"
-SHELF = [row(1, "кроссовки беговые"), row(2, "кроссовки мужские"), row(3, "чехол", CASES), row(4, "футляр", CASES)]
+INTERRUPTED = Path(__file__).parents[1] / "interrupted.py"
+ROWS = [row(1, "кроссовки беговые"), row(2, "кроссовки мужские"), row(3, "чехол", CASES), row(4, "футляр", CASES)]
 
 
 def start(when: str, what: str, *arguments: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, STRIKE, when, what, *arguments]
+    command = [sys.executable, INTERRUPTED, when, what, *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(list(map(str, command)), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
-def struck(when: str, what: str, *arguments: object) -> tuple[int, str]:
+def interrupted(when: str, what: str, *arguments: object) -> tuple[int, str]:
     process = start(when, what, *arguments)
     _, said = process.communicate(timeout=300)
     return process.returncode, said
@@ -44,7 +44,7 @@ def ingest(folder: Path, *files: Path) -> IngestReport:
 @pytest.fixture
 def files(write: Write) -> list[Path]:
     """Every file is a batch at least."""
-    return [write(SHELF, "a.parquet"), write([row(5, "кеды")], "b.parquet"), write([row(6, "сапоги")], "c.parquet")]
+    return [write(ROWS, "a.parquet"), write([row(5, "кеды")], "b.parquet"), write([row(6, "сапоги")], "c.parquet")]
 
 
 def test_a_repetition_changes_no_byte(files: list[Path], tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_repetition_changes_no_byte(files: list[Path], tmp_path: Path) -> None
 @pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM"])
 def test_stopped_while_writing_it_says_how_to_go_on(files: list[Path], tmp_path: Path, signal: str) -> None:
     ingest(tmp_path / "undisturbed", *files)
-    code, said = struck("batch", signal, "ingest", *files, "--index", tmp_path / "index")
+    code, said = interrupted("batch", signal, "ingest", *files, "--index", tmp_path / "index")
     assert code == 1
     assert said.splitlines()[-1] == (
         f"rubrika: stopped as asked: 4 of 6 rows are in {tmp_path / 'index'}; run the same command again to go on"
@@ -72,7 +72,7 @@ def test_stopped_while_writing_it_says_how_to_go_on(files: list[Path], tmp_path:
 
 
 def test_stopped_while_learning_it_leaves_nothing(files: list[Path], tmp_path: Path) -> None:
-    code, said = struck("learning", "SIGINT", "ingest", *files, "--index", tmp_path / "index")
+    code, said = interrupted("learning", "SIGINT", "ingest", *files, "--index", tmp_path / "index")
     assert code == 1
     assert said.endswith(f"{tmp_path / 'index'}: stopped as asked; nothing is lost, run the same command again\n")
     assert not (tmp_path / "index").exists()
@@ -83,7 +83,7 @@ def test_learning_again_that_was_stopped_leaves_the_index_as_it_was(files: list[
     ingest(index, *files)
     before, manifest = contents(index), (index / MANIFEST).read_bytes()
     for moment in ("learning", "writing"):
-        code, said = struck(moment, "SIGINT", "learn", "--index", index)
+        code, said = interrupted(moment, "SIGINT", "learn", "--index", index)
         assert (code, said.count("stopped as asked")) == (1, 1)
         assert contents(index) == before
         assert (index / MANIFEST).read_bytes() == manifest
@@ -95,7 +95,7 @@ def test_learning_again_on_a_server_clears_away_what_a_killed_one_left_there(fil
     index = tmp_path / "index"
     with serve() as server:
         run(Location(index, Connection(server.url, "products"), index), Reader(files, labelled=True))
-        code, _ = struck("writing", "SIGKILL", "learn", "--index", index)
+        code, _ = interrupted("writing", "SIGKILL", "learn", "--index", index)
         assert (code, len(server.client.get_collections().collections)) == (-9, 2)
         relearn(Location(index, cache=index))
         [left] = server.client.get_collections().collections

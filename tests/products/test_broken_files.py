@@ -1,4 +1,4 @@
-"""The broken-input zoo: whatever is in a file, it ends in a sentence or in rejects, with the good rows in."""
+"""Broken input: whatever is in a file, reading it ends in a sentence or in rejects, with the good rows in."""
 
 import json
 import os
@@ -18,14 +18,14 @@ from broken_files import (
     COMPRESSIONS,
     DAMAGES,
     GARBAGE,
+    GOOD_ROWS,
     HEAVY,
     REJECTS,
     SENTENCE,
-    SHELF,
-    Keeper,
     Outcome,
+    ReadingProcess,
     healthy,
-    write_animal,
+    write_rows,
 )
 from rows import row
 
@@ -35,15 +35,15 @@ COLUMNS = ("product_id", "category_id", "category_name", "text_fields")
 
 
 @pytest.fixture(scope="module")
-def keeper() -> Iterator[Keeper]:
-    keeper = Keeper()
-    yield keeper
-    keeper.close()
+def process() -> Iterator[ReadingProcess]:
+    process = ReadingProcess()
+    yield process
+    process.close()
 
 
 @pytest.fixture
-def animal(tmp_path: Path) -> Path:
-    return tmp_path / "animal.parquet"
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "file.parquet"
 
 
 def fine(outcome: Outcome, file: Path, *kinds: str) -> None:
@@ -56,21 +56,21 @@ def fine(outcome: Outcome, file: Path, *kinds: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(len(COMPRESSIONS)))
-def test_a_file_cut_anywhere_ends_in_a_sentence(seed: int, animal: Path, keeper: Keeper) -> None:
-    whole = healthy(animal, seed)
-    fine(keeper.read(animal), animal, CLEAN)
+def test_a_file_cut_anywhere_ends_in_a_sentence(seed: int, file: Path, process: ReadingProcess) -> None:
+    whole = healthy(file, seed)
+    fine(process.read(file), file, CLEAN)
     for size in np.linspace(0, len(whole) - 1, CUTS // len(COMPRESSIONS)).astype(int):
-        animal.write_bytes(whole[:size])
-        fine(keeper.read(animal), animal, SENTENCE)
+        file.write_bytes(whole[:size])
+        fine(process.read(file), file, SENTENCE)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("seed", range(8))
-def test_damaged_bytes_never_crash(seed: int, damage: str, animal: Path, keeper: Keeper) -> None:
-    rng, whole = np.random.default_rng(seed), healthy(animal, seed)
+def test_damaged_bytes_never_crash(seed: int, damage: str, file: Path, process: ReadingProcess) -> None:
+    rng, whole = np.random.default_rng(seed), healthy(file, seed)
     for number in range(DAMAGED_A_FILE):
-        animal.write_bytes(DAMAGES[damage](whole, rng))
-        fine(keeper.read(animal, labelled=number % 2 == 0), animal, CLEAN, REJECTS, SENTENCE)
+        file.write_bytes(DAMAGES[damage](whole, rng))
+        fine(process.read(file, labelled=number % 2 == 0), file, CLEAN, REJECTS, SENTENCE)
 
 
 ARRAYS = {
@@ -87,61 +87,61 @@ ARRAYS = {
 
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("kind", ARRAYS)
-def test_a_needed_column_of_another_type_is_named(kind: str, column: str, animal: Path, keeper: Keeper) -> None:
+def test_a_needed_column_of_another_type_is_named(kind: str, column: str, file: Path, process: ReadingProcess) -> None:
     if kind == "text" and column in ("category_name", "text_fields"):
         pytest.skip("that is its type")
-    outcome = keeper.read(write_animal(animal, **{column: ARRAYS[kind]}))
-    fine(outcome, animal, SENTENCE)
+    outcome = process.read(write_rows(file, **{column: ARRAYS[kind]}))
+    fine(outcome, file, SENTENCE)
     assert f"column {column} is" in outcome.said
 
 
 @pytest.mark.parametrize("column", ["shop_id", "shop_title", "rating", "sale", "anything"])
 @pytest.mark.parametrize("kind", ARRAYS)
-def test_a_column_that_is_not_needed_costs_no_row(kind: str, column: str, animal: Path, keeper: Keeper) -> None:
-    fine(keeper.read(write_animal(animal, **{column: ARRAYS[kind]})), animal, CLEAN)
+def test_a_column_that_is_not_needed_costs_no_row(kind: str, column: str, file: Path, process: ReadingProcess) -> None:
+    fine(process.read(write_rows(file, **{column: ARRAYS[kind]})), file, CLEAN)
 
 
 @pytest.mark.parametrize("column", [*COLUMNS, "shop_id"])
-def test_columns_of_one_name_are_refused(column: str, animal: Path, keeper: Keeper) -> None:
-    table = pa.Table.from_pylist([each | {"shop_id": 1} for each in SHELF])
-    pq.write_table(table.append_column(column, table[column]), animal)
-    outcome = keeper.read(animal)
-    fine(outcome, animal, SENTENCE)
+def test_columns_of_one_name_are_refused(column: str, file: Path, process: ReadingProcess) -> None:
+    table = pa.Table.from_pylist([each | {"shop_id": 1} for each in GOOD_ROWS])
+    pq.write_table(table.append_column(column, table[column]), file)
+    outcome = process.read(file)
+    fine(outcome, file, SENTENCE)
     assert outcome.said.endswith(f"2 columns are called {column}; keep one")
 
 
-def test_the_names_of_columns_are_shown_fit_for_a_terminal(animal: Path, keeper: Keeper) -> None:
-    pq.write_table(pa.table({"\x1b[31mкрасный\u202e\n": [1], "я" * 10_000: [1]}), animal)
-    outcome = keeper.read(animal)
-    fine(outcome, animal, SENTENCE)
+def test_the_names_of_columns_are_shown_fit_for_a_terminal(file: Path, process: ReadingProcess) -> None:
+    pq.write_table(pa.table({"\x1b[31mкрасный\u202e\n": [1], "я" * 10_000: [1]}), file)
+    outcome = process.read(file)
+    fine(outcome, file, SENTENCE)
     assert "no column product_id, text_fields, category_id, category_name (it has [31mкрасный" in outcome.said
 
 
 @pytest.mark.parametrize("groups", [0, 1])
-def test_no_rows_are_no_products(groups: int, animal: Path, keeper: Keeper) -> None:
-    schema = pa.Table.from_pylist(SHELF).schema
-    with pq.ParquetWriter(animal, schema) as writer:
+def test_no_rows_are_no_products(groups: int, file: Path, process: ReadingProcess) -> None:
+    schema = pa.Table.from_pylist(GOOD_ROWS).schema
+    with pq.ParquetWriter(file, schema) as writer:
         for _ in range(groups):
             writer.write_table(schema.empty_table())
-    assert keeper.read(animal) == Outcome(CLEAN)
+    assert process.read(file) == Outcome(CLEAN)
 
 
-def test_more_rows_than_bytes_are_refused(animal: Path, keeper: Keeper) -> None:
+def test_more_rows_than_bytes_are_refused(file: Path, process: ReadingProcess) -> None:
     nothing = pa.nulls(3_000_000)
-    pq.write_table(pa.table(dict.fromkeys(COLUMNS, nothing)), animal)
-    outcome = keeper.read(animal)
-    fine(outcome, animal, SENTENCE)
+    pq.write_table(pa.table(dict.fromkeys(COLUMNS, nothing)), file)
+    outcome = process.read(file)
+    fine(outcome, file, SENTENCE)
     assert "it promises 3,000,000 rows in" in outcome.said
 
 
-def test_a_cell_that_is_written_once_for_hundreds_of_rows_takes_no_more_memory(animal: Path) -> None:
+def test_a_cell_that_is_written_once_for_hundreds_of_rows_takes_no_more_memory(file: Path) -> None:
     cells = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), [" " * 4_000_000])
-    pq.write_table(pa.table({"product_id": range(300), "text_fields": cells}), animal, store_schema=False)
-    assert animal.stat().st_size < 1_000_000
+    pq.write_table(pa.table({"product_id": range(300), "text_fields": cells}), file, store_schema=False)
+    assert file.stat().st_size < 1_000_000
     # All at once they would take more than 4 GB.
-    keeper = Keeper(memory=3 * 2**30)
-    assert keeper.read(animal, labelled=False, seconds=60) == Outcome(REJECTS, bad=300)
-    keeper.close()
+    process = ReadingProcess(memory=3 * 2**30)
+    assert process.read(file, labelled=False, seconds=60) == Outcome(REJECTS, bad=300)
+    process.close()
 
 
 def _pipe(path: Path) -> None:
@@ -162,24 +162,24 @@ NO_FILES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", NO_FILES)
-def test_what_is_no_parquet_file_is_said(name: str, animal: Path, keeper: Keeper) -> None:
-    NO_FILES[name](animal)
-    fine(keeper.read(animal), animal, SENTENCE)
+def test_what_is_no_parquet_file_is_said(name: str, file: Path, process: ReadingProcess) -> None:
+    NO_FILES[name](file)
+    fine(process.read(file), file, SENTENCE)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_said(animal: Path, keeper: Keeper) -> None:
-    write_animal(animal).chmod(0)
-    fine(keeper.read(animal), animal, SENTENCE)
+def test_a_file_that_may_not_be_read_is_said(file: Path, process: ReadingProcess) -> None:
+    write_rows(file).chmod(0)
+    fine(process.read(file), file, SENTENCE)
 
 
 @pytest.fixture(scope="module")
 def shop(index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of this file's own, since other tests read that of all."""
-    return Path(shutil.copytree(index, tmp_path_factory.mktemp("zoo") / "rubrika-index"))
+    return Path(shutil.copytree(index, tmp_path_factory.mktemp("broken") / "rubrika-index"))
 
 
-def test_bad_rows_through_the_front_door(shop: Path, animal: Path, rubrika: Callable[..., Any]) -> None:
+def test_bad_rows_through_the_front_door(shop: Path, file: Path, rubrika: Callable[..., Any]) -> None:
     big = 2**64
     names = ("a long title", "tags wrongly nested", "a billion laughs", "strange keys")
     heavy = [row(big - 100 + n, "", text_fields=json.dumps(HEAVY[name])) for n, name in enumerate(names)]
@@ -195,17 +195,17 @@ def test_bad_rows_through_the_front_door(shop: Path, animal: Path, rubrika: Call
     rows = [*heavy, *bad, *more]
     numbers = pa.array([each["product_id"] for each in rows], pa.uint64())
     shops = pa.array([each.get("shop_id") for each in rows], pa.uint64())
-    write_animal(animal, [each | {"product_id": 0, "shop_id": 0} for each in rows], product_id=numbers, shop_id=shops)
-    done = rubrika("ingest", animal, "--index", shop, "--json")
+    write_rows(file, [each | {"product_id": 0, "shop_id": 0} for each in rows], product_id=numbers, shop_id=shops)
+    done = rubrika("ingest", file, "--index", shop, "--json")
     assert done.code == 0, done.err
     aside = pq.read_table(done.json["rejects"]).to_pylist()
     expected = [len(heavy) + number for number in range(1, len(bad) + 1)]
     assert [each["row"] for each in aside] == [*expected, len(rows) - 3, len(rows)]
-    assert all(each["reason"] and each["file"] == str(animal) for each in aside)
+    assert all(each["reason"] and each["file"] == str(file) for each in aside)
     assert done.json["added"] == len(rows) - len(aside)
     assert "Traceback" not in done.err
-    result = animal.with_name("result.parquet")
-    done = rubrika("classify", animal, "--index", shop, "-o", result)
+    result = file.with_name("result.parquet")
+    done = rubrika("classify", file, "--index", shop, "-o", result)
     assert done.code == 0, done.err
     assert pq.read_table(result)["product_id"].to_pylist() == numbers.to_pylist()
 
@@ -213,30 +213,30 @@ def test_bad_rows_through_the_front_door(shop: Path, animal: Path, rubrika: Call
 BAD_FILES: dict[str, Callable[[Path], object]] = NO_FILES | {
     "cut": lambda path: path.write_bytes(healthy(path, 0)[:-100]),
     "overwritten": lambda path: path.write_bytes(healthy(path, 1).replace(b"text_fields", b"\xff" * 11)),
-    "of another type": lambda path: write_animal(path, product_id=ARRAYS["struct"]),
+    "of another type": lambda path: write_rows(path, product_id=ARRAYS["struct"]),
     "of too many rows": lambda path: pq.write_table(pa.table(dict.fromkeys(COLUMNS, pa.nulls(3_000_000))), path),
 }
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_bad_files_through_the_front_door(name: str, shop: Path, animal: Path, rubrika: Callable[..., Any]) -> None:
-    BAD_FILES[name](animal)
-    done = rubrika("ingest", animal, "--index", shop)
+def test_bad_files_through_the_front_door(name: str, shop: Path, file: Path, rubrika: Callable[..., Any]) -> None:
+    BAD_FILES[name](file)
+    done = rubrika("ingest", file, "--index", shop)
     assert done.code == 1
-    assert done.err.splitlines()[-1].startswith(f"rubrika: {animal}: ")
+    assert done.err.splitlines()[-1].startswith(f"rubrika: {file}: ")
     assert "Traceback" not in done.err
 
 
-def test_rows_before_the_damage_are_in(shop: Path, animal: Path, rubrika: Callable[..., Any]) -> None:
+def test_rows_before_the_damage_are_in(shop: Path, file: Path, rubrika: Callable[..., Any]) -> None:
     rows = [row(10**6 + number, f"товар {number}") for number in range(100)]
-    pq.write_table(pa.Table.from_pylist(rows), animal, row_group_size=64, compression="zstd")
-    last = pq.read_metadata(animal).row_group(1).column(3)
-    whole = bytearray(animal.read_bytes())
+    pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=64, compression="zstd")
+    last = pq.read_metadata(file).row_group(1).column(3)
+    whole = bytearray(file.read_bytes())
     whole[last.data_page_offset : last.data_page_offset + 100] = bytes(100)
-    animal.write_bytes(whole)
-    done = rubrika("ingest", animal, "--index", shop)
+    file.write_bytes(whole)
+    done = rubrika("ingest", file, "--index", shop)
     assert done.code == 1
-    assert f"{animal}: damaged after row 64" in done.err
+    assert f"{file}: damaged after row 64" in done.err
     assert rubrika("neighbours", rows[63]["product_id"], "--index", shop).code == 0
     assert rubrika("neighbours", rows[64]["product_id"], "--index", shop).code == 1
 

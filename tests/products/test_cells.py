@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from broken_files import GARBAGE, HEAVY, REJECTS, SHELF, Keeper, write_animal
+from broken_files import GARBAGE, GOOD_ROWS, HEAVY, REJECTS, ReadingProcess, write_rows
 from rows import SHOES, row
 
 from rubrika.products.product import Product, Reject
@@ -20,15 +20,15 @@ from rubrika.products.text import MAX_TEXT
 
 
 @pytest.fixture(scope="module")
-def keeper() -> Iterator[Keeper]:
-    keeper = Keeper()
-    yield keeper
-    keeper.close()
+def process() -> Iterator[ReadingProcess]:
+    process = ReadingProcess()
+    yield process
+    process.close()
 
 
 @pytest.fixture
-def animal(tmp_path: Path) -> Path:
-    return tmp_path / "animal.parquet"
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "file.parquet"
 
 
 def read(*files: Path, labelled: bool = True) -> tuple[list[Product], list[Reject]]:
@@ -37,15 +37,15 @@ def read(*files: Path, labelled: bool = True) -> tuple[list[Product], list[Rejec
 
 
 @pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())])
-def test_text_is_text_however_it_is_kept(kind: pa.DataType, animal: Path) -> None:
-    names = {name: pa.array([each[name] for each in SHELF]).cast(kind) for name in ("category_name", "text_fields")}
-    products, rejects = read(write_animal(animal, **names))
+def test_text_is_text_however_it_is_kept(kind: pa.DataType, file: Path) -> None:
+    names = {name: pa.array([each[name] for each in GOOD_ROWS]).cast(kind) for name in ("category_name", "text_fields")}
+    products, rejects = read(write_rows(file, **names))
     assert ([each.title for each in products], rejects) == (["кот", "пёс", "ёж"], [])
 
 
 @pytest.mark.parametrize("column", ["product_id", "category_id", "category_name", "text_fields"])
-def test_a_column_of_nothing_sets_every_row_aside(column: str, animal: Path) -> None:
-    products, rejects = read(write_animal(animal, **{column: pa.nulls(3)}))
+def test_a_column_of_nothing_sets_every_row_aside(column: str, file: Path) -> None:
+    products, rejects = read(write_rows(file, **{column: pa.nulls(3)}))
     assert not products
     assert [each.reason for each in rejects] == [f"{column} is empty"] * 3
 
@@ -63,30 +63,30 @@ def test_a_column_of_nothing_sets_every_row_aside(column: str, animal: Path) -> 
     ],
 )
 @pytest.mark.parametrize("column", ["product_id", "category_id"])
-def test_a_number_with_a_fraction_is_no_id(column: str, number: float, reason: str, animal: Path) -> None:
-    products, [reject] = read(write_animal(animal, **{column: pa.array([7.0, number, 9.0])}))
+def test_a_number_with_a_fraction_is_no_id(column: str, number: float, reason: str, file: Path) -> None:
+    products, [reject] = read(write_rows(file, **{column: pa.array([7.0, number, 9.0])}))
     assert [each.row for each in products] == [1, 3]
     assert reject.row == 2
     assert reject.reason.startswith(column)
     assert reason in reject.reason or (column, number) == ("category_id", 2.0**63)
 
 
-def test_ids_reach_to_64_bits(animal: Path) -> None:
-    products, _ = read(write_animal(animal, product_id=pa.array([0, 2**63, 2**64 - 1], pa.uint64())))
+def test_ids_reach_to_64_bits(file: Path) -> None:
+    products, _ = read(write_rows(file, product_id=pa.array([0, 2**63, 2**64 - 1], pa.uint64())))
     assert [each.id for each in products] == [0, 2**63, 2**64 - 1]
 
 
 @pytest.mark.parametrize(
     "number", [pa.array([2**64 - 1], pa.uint64()), pa.array([1e300]), pa.array([0.5]), pa.array([float("nan")])]
 )
-def test_a_shop_that_cannot_be_indexed_is_no_shop(number: pa.Array, animal: Path) -> None:
-    [product], _ = read(write_animal(animal, SHELF[:1], shop_id=number, rating=pa.array([float("inf")])))
+def test_a_shop_that_cannot_be_indexed_is_no_shop(number: pa.Array, file: Path) -> None:
+    [product], _ = read(write_rows(file, GOOD_ROWS[:1], shop_id=number, rating=pa.array([float("inf")])))
     assert (product.shop_id, product.rating) == (None, None)
 
 
 @pytest.mark.parametrize("number", [10**400, Decimal("sNaN"), Decimal("1e400"), Decimal("NaN")])
 def test_a_number_that_no_float_holds_is_none(number: object) -> None:
-    product = product_of(SHELF[0] | {"rating": number, "shop_id": number, "sale": number}, 1, True, None)
+    product = product_of(GOOD_ROWS[0] | {"rating": number, "shop_id": number, "sale": number}, 1, True, None)
     assert (product.rating, product.shop_id, product.sale) == (None, None, None)
 
 
@@ -105,29 +105,29 @@ def test_an_id_that_is_none_is_shown_in_few_characters(value: object, shown: str
     assert shown_id(value) == shown
     if value != 2:
         with pytest.raises(RowError, match=re.escape(f"product_id {shown} is ")):
-            product_of(SHELF[0] | {"product_id": value}, 1, True, None)
+            product_of(GOOD_ROWS[0] | {"product_id": value}, 1, True, None)
 
 
-def test_every_garbage_is_one_reject_and_the_rows_around_it_are_in(animal: Path, keeper: Keeper) -> None:
+def test_every_garbage_is_one_reject_and_the_rows_around_it_are_in(file: Path, process: ReadingProcess) -> None:
     bad = [row(100 + number, "", text_fields=cell) for number, cell in enumerate(GARBAGE.values())]
-    rows = [each for one, other in zip([SHELF[0]] * len(bad), bad, strict=True) for each in (one, other)]
-    outcome = keeper.read(write_animal(animal, rows))
+    rows = [each for one, other in zip([GOOD_ROWS[0]] * len(bad), bad, strict=True) for each in (one, other)]
+    outcome = process.read(write_rows(file, rows))
     assert (outcome.kind, outcome.good, outcome.bad) == (REJECTS, len(GARBAGE), len(GARBAGE)), outcome.said
 
 
 @pytest.mark.parametrize("name", HEAVY)
 @pytest.mark.parametrize("notation", [json.dumps, repr])
-def test_heavy_texts_become_products_of_bounded_size(name: str, notation: Callable[..., str], animal: Path) -> None:
+def test_heavy_texts_become_products_of_bounded_size(name: str, notation: Callable[..., str], file: Path) -> None:
     cell = notation(HEAVY[name])
-    [product], _ = read(write_animal(animal, [row(1, "", text_fields=cell)]))
+    [product], _ = read(write_rows(file, [row(1, "", text_fields=cell)]))
     assert len(product.title) <= MAX_TITLE
     assert len(product.text) <= MAX_TEXT
     assert product.text.startswith("кот")
 
 
-def test_what_is_shown_is_cut_and_what_is_read_is_not(animal: Path) -> None:
+def test_what_is_shown_is_cut_and_what_is_read_is_not(file: Path) -> None:
     title, shop = "кроссовки " * 300, "Лапа \u202e" * 200_000
-    [product], _ = read(write_animal(animal, [row(1, title, shop_title=shop)]))
+    [product], _ = read(write_rows(file, [row(1, title, shop_title=shop)]))
     assert (product.text, len(product.title), product.title[-1]) == (title.strip(), MAX_TITLE, "…")
     assert len(product.shop_title) == MAX_SHOP_TITLE
     assert product.shop_title.startswith("Лапа Лапа")
@@ -142,27 +142,27 @@ def test_what_is_shown_is_cut_and_what_is_read_is_not(animal: Path) -> None:
         ("а->" * 40, "has 40 levels, more than the 32"),
     ],
 )
-def test_a_category_that_is_no_path_sets_its_row_aside(path: str, reason: str, animal: Path) -> None:
-    products, [reject] = read(write_animal(animal, [SHELF[0], row(2, "пёс", (1, path)), SHELF[2]]))
+def test_a_category_that_is_no_path_sets_its_row_aside(path: str, reason: str, file: Path) -> None:
+    products, [reject] = read(write_rows(file, [GOOD_ROWS[0], row(2, "пёс", (1, path)), GOOD_ROWS[2]]))
     assert [each.title for each in products] == ["кот", "ёж"]
     assert reject.reason.startswith("category_name")
     assert reason in reject.reason
 
 
-def test_bytes_that_are_not_utf8_cost_only_their_row(animal: Path) -> None:
+def test_bytes_that_are_not_utf8_cost_only_their_row(file: Path) -> None:
     names = pa.array(["Обувь".encode(), b"\xff\xfe", "Обувь".encode()]).view(pa.string())
-    products, [reject] = read(write_animal(animal, category_name=names, shop_title=names))
+    products, [reject] = read(write_rows(file, category_name=names, shop_title=names))
     assert [each.title for each in products] == ["кот", "ёж"]
     assert (reject.row, reject.reason) == (2, "category_name is empty")
 
 
-def test_the_readers_of_labels_and_of_none_agree(animal: Path) -> None:
-    write_animal(animal, [*SHELF, row(4, ""), row(5, "уж", SHOES)])
-    both = [read(animal, labelled=labelled) for labelled in (True, False)]
+def test_the_readers_of_labels_and_of_none_agree(file: Path) -> None:
+    write_rows(file, [*GOOD_ROWS, row(4, ""), row(5, "уж", SHOES)])
+    both = [read(file, labelled=labelled) for labelled in (True, False)]
     assert [[each.text for each in products] for products, _ in both] == [["кот", "пёс", "ёж", "уж"]] * 2
 
 
-FRAME = pd.DataFrame(SHELF)
+FRAME = pd.DataFrame(GOOD_ROWS)
 
 
 class Silent:

@@ -180,12 +180,12 @@ MARKS = ("\x1b[2J", "\x9b2J", "\u202e")
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of shoes and cases, and the file it was made from."""
-    folder = tmp_path_factory.mktemp("shelf")
+    folder = tmp_path_factory.mktemp("shop")
     rows = [row(id, f"кеды {id}") if id % 2 else row(id, f"чехол {id}", CASES) for id in range(40)]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "shelf.parquet")
-    run("ingest", folder / "shelf.parquet", "--index", folder / "index")
+    pq.write_table(pa.Table.from_pylist(rows), folder / "shop.parquet")
+    run("ingest", folder / "shop.parquet", "--index", folder / "index")
     return folder
 
 
@@ -194,10 +194,10 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(app, list(map(str, words)))
 
 
-def rewritten(shelf: Path, tmp_path: Path, change: Callable[[Payload], Payload]) -> Path:
+def rewritten(shop: Path, tmp_path: Path, change: Callable[[Payload], Payload]) -> Path:
     """A copy of the index whose payloads somebody else has written."""
     index = tmp_path / "index"
-    shutil.copytree(shelf / "index", index)
+    shutil.copytree(shop / "index", index)
     store = EdgeStore.open(edge_folder(index))
     points = [point for page in store.scroll() for point in page]
     store.replace_payloads({point.id: change(point.payload) for point in points})
@@ -209,24 +209,24 @@ ASKED = {
     "neighbours": ("neighbours", "1"),
     "explain": ("explain", "1"),
     "audit": ("audit", "-o"),
-    "classify": ("classify", "shelf.parquet", "-o"),
+    "classify": ("classify", "shop.parquet", "-o"),
     "learn": ("learn",),
 }
 
 
-def asked(name: str, shelf: Path, tmp_path: Path, index: Path) -> Result:
-    words = [str(shelf / word) if word == "shelf.parquet" else word for word in ASKED[name]]
+def asked(name: str, shop: Path, tmp_path: Path, index: Path) -> Result:
+    words = [str(shop / word) if word == "shop.parquet" else word for word in ASKED[name]]
     return run(*words, *([tmp_path / "out.parquet"] if words[-1] == "-o" else []), "--index", index)
 
 
 @pytest.mark.parametrize("name", ["neighbours", "explain", "audit"])
-def test_what_somebody_else_stored_cannot_command_a_terminal(name: str, shelf: Path, tmp_path: Path) -> None:
+def test_what_somebody_else_stored_cannot_command_a_terminal(name: str, shop: Path, tmp_path: Path) -> None:
     def marked(payload: Payload) -> Payload:
         texts = {key: payload[key] + "".join(MARKS) for key in ("title", "category", "category_path")}
         # One that its neighbours contradict.
         return payload | texts | ({"category_id": CASES[0]} if payload["product_id"] == 39 else {})
 
-    done = asked(name, shelf, tmp_path, rewritten(shelf, tmp_path, marked))
+    done = asked(name, shop, tmp_path, rewritten(shop, tmp_path, marked))
     assert done.exit_code == 0, done.output
     assert "кеды" in done.stdout
     assert [mark for mark in MARKS if mark in done.stdout] == []
@@ -234,10 +234,8 @@ def test_what_somebody_else_stored_cannot_command_a_terminal(name: str, shelf: P
 
 @pytest.mark.parametrize("payload", [{}, {"category_id": "11"}, {"category_id": 11, "title": 5}], ids=str)
 @pytest.mark.parametrize("name", ASKED)
-def test_points_that_are_no_products_end_in_a_sentence(
-    name: str, payload: Payload, shelf: Path, tmp_path: Path
-) -> None:
-    done = asked(name, shelf, tmp_path, rewritten(shelf, tmp_path, lambda _: payload))
+def test_points_that_are_no_products_end_in_a_sentence(name: str, payload: Payload, shop: Path, tmp_path: Path) -> None:
+    done = asked(name, shop, tmp_path, rewritten(shop, tmp_path, lambda _: payload))
     assert isinstance(done.exception, StoreError | IndexFolderError), done.exception
     assert re.search(
         r"point \d+ is not a product with a |there are no products in it|of one category", str(done.exception)
@@ -260,19 +258,19 @@ def test_points_with_ids_of_another_kind_end_in_a_sentence(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("command", ["decide", "ingest", "classify"])
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
-def test_what_is_not_a_file_is_not_waited_for(command: str, kind: str, shelf: Path, tmp_path: Path) -> None:
+def test_what_is_not_a_file_is_not_waited_for(command: str, kind: str, shop: Path, tmp_path: Path) -> None:
     given = tmp_path / "given.parquet"
     os.mkfifo(given) if kind == "pipe" else given.mkdir()
-    place = [] if command == "decide" else ["--index", shelf / "index"]
+    place = [] if command == "decide" else ["--index", shop / "index"]
     done = run(command, given, *place)
     assert isinstance(done.exception, InputError)
     assert "not a file" in str(done.exception)
 
 
-def test_pictures_that_an_index_cannot_use_are_said(shelf: Path, tmp_path: Path) -> None:
+def test_pictures_that_an_index_cannot_use_are_said(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
-    place = ("--index", shelf / "index", "--images", tmp_path / "pictures")
-    for command in (("ingest", shelf / "shelf.parquet"), ("classify", shelf / "shelf.parquet", "-o", tmp_path / "out")):
+    place = ("--index", shop / "index", "--images", tmp_path / "pictures")
+    for command in (("ingest", shop / "shop.parquet"), ("classify", shop / "shop.parquet", "-o", tmp_path / "out")):
         done = run(*command, *place)
         assert (done.exit_code, done.exception) == (0, None)
         assert "this index has no image vector, so pictures are not used; ingest into a new folder" in done.stderr

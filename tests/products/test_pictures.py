@@ -1,4 +1,4 @@
-"""Pictures as strangers leave them: found by product, opened safely, refused with a reason."""
+"""Pictures of any kind: found by product, opened safely, refused with a reason."""
 
 import os
 import warnings
