@@ -1,9 +1,7 @@
 """Rubrika from Python: an index of labelled products, with every operation of the command line as a method."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -447,7 +445,7 @@ class Index:
         Args:
             products: product ids, or parquet files with a column product_id.
         """
-        several = [products] if isinstance(products, Integral | str | os.PathLike) else list(products)
+        several = products if isinstance(products, Sequence) and not isinstance(products, str) else [products]
         ids = [id for each in several for id in ids_of(each)]
         self.close()
         return delete(self._at, list(dict.fromkeys(ids)))

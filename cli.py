@@ -69,6 +69,8 @@ def ingest(
     as_json: opt.AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
+    from rubrika.ingest.ingest import default_reject_path, write_rejects
+
     report = _index(index, url, collection, cache).ingest(
         files,
         images,
@@ -81,7 +83,11 @@ def ingest(
         strict=strict,
         delete_missing=delete_missing,
     )
-    _print(report.to_dict(), as_json, lambda: display.format_ingest(index, report))
+    path = rejects or default_reject_path(index)
+    if report.rejects and rejects is None:
+        write_rejects(report.rejects, path)
+    result = report.to_dict() | {"rejects": str(path) if report.rejects else None}
+    _print(result, as_json, lambda: display.format_ingest(index, report, path))
 
 
 @app.command()
@@ -271,7 +277,7 @@ def stats(
     as_json: opt.AsJson = False,
 ) -> None:
     """Describe files of products: lengths, categories, duplicates, scripts, pictures, and what is missing."""
-    from rubrika.stats.stats import describe
+    from rubrika.stats.report import describe
 
     result = describe(files, images, text_encoder, group_by, report, display.Terminal())
     _print(result.to_dict(), as_json, lambda: display.format_stats(result, report))
@@ -390,14 +396,18 @@ def push(
         search=SearchOptions(hnsw_ef, oversampling),
     )
     result = _index(index, None, None, opt.CACHE).push(url, collection, options=options, alias=alias)
-    _print(result.to_dict(), as_json, lambda: display.format_moved(result))
+    _print(
+        result.to_dict(),
+        as_json,
+        lambda: display.format_moved(result, f"{url}, collection {collection or 'products'}", alias),
+    )
 
 
 @app.command()
 def pull(index: opt.IndexFolder = opt.INDEX, as_json: opt.AsJson = False) -> None:
     """Bring the points of an index back from its server into its folder."""
     result = _index(index, None, None, opt.CACHE).pull()
-    _print(result.to_dict(), as_json, lambda: display.format_moved(result))
+    _print(result.to_dict(), as_json, lambda: display.format_moved(result, str(index)))
 
 
 @training.command()

@@ -84,11 +84,11 @@ def format_sample(folder: Path, summary: "SampleSummary") -> str:
     )
 
 
-def format_ingest(index: Path, report: "IngestReport", rejects: Path | None, pictures: bool) -> str:
+def format_ingest(index: Path, report: "IngestReport", rejects: Path) -> str:
     """What became of the rows."""
     names = ("added", "updated", "relabelled", "unchanged", "rejected", "deleted")
     counts = [f"{report.read:,} read", *(f"{n:,} {name}" for name in names if (n := getattr(report, name)))]
-    with_picture = f"; {report.pictures:,} with a picture" if pictures else ""
+    with_picture = "" if report.pictures is None else f"; {report.pictures:,} with a picture"
     return (
         f"{index}: {', '.join(counts)} in {report.seconds:.1f} s{with_picture}"
         f"{_unusable(report.unusable)}{_rejected(len(report.rejects), rejects)}"
@@ -142,11 +142,11 @@ def format_checked(index: Path, result: "Checked") -> str:
     return "\n".join([*lines, f"such as {examples}"] if examples else lines)
 
 
-def format_moved(result: "Moved") -> str:
+def format_moved(result: "Moved", target: str, alias: str | None = None) -> str:
     """Where the points are now."""
-    alias = f"; {result.alias} is its alias now" if result.alias else ""
+    named = f"; it is what {alias} names now" if alias else ""
     counts = f"{result.total:,} products, {result.copied:,} copied, {result.skipped:,} were there already"
-    return f"{result.target}: {counts}{alias}"
+    return f"{target}: {counts}{named}"
 
 
 def format_training(result: "Finetuned") -> str:
@@ -362,6 +362,8 @@ def _padding(stats: "Stats") -> Table:
 
 
 def _categories(found: "Categories") -> list[Table]:
+    from rubrika.stats.stats import TAIL_BELOW
+
     sizes = _table(f"{found.count:,} categories", QUANTILES, label="")
     sizes.add_row("products of a category", *_quantiles(found.sizes))
     depths = ", ".join(f"{count:,} with {depth}" for depth, count in found.depths.items())
@@ -369,7 +371,7 @@ def _categories(found: "Categories") -> list[Table]:
         sizes,
         f"1, 2–3, 4–7 and so on, {_histogram(found.sizes.histogram)}",
         f"{found.singletons:,} have one product",
-        f"{found.tail:,} have fewer than {found.tail_below}, together {found.tail_products:.1%} of the products",
+        f"{found.tail:,} have fewer than {TAIL_BELOW}, together {found.tail_products:.1%} of the products",
         f"the largest tenth has {found.head_products:.1%} of the products",
         f"{found.top:,} at the top of the tree; by levels: {depths}",
     )

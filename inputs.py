@@ -94,7 +94,7 @@ def query_of(product_id: object, title: object, image: object) -> int | str | Pa
 
 def product_id_of(value: object) -> int:
     """A product id."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= value <= MAX_ID:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= int(value) <= MAX_ID:
         raise ParameterError(f"`product_id` is a whole number from 0 to {MAX_ID}, not {shown_id(value)}")
     return int(value)
 

@@ -214,7 +214,7 @@ class Predictions:
         count = len(self.product_ids) + len(self.rejects)
         ids, categories, names = (np.full(count, None, object) for _ in range(3))
         confidences, decisions = np.full(count, np.nan, np.float32), np.full(count, REVIEW, object)
-        ids[np.setdiff1d(np.arange(count), self.places)] = [_reject_id(reject, pa.uint64()) for reject in self.rejects]
+        ids[np.setdiff1d(np.arange(count), self.places)] = [reject.numeric_id for reject in self.rejects]
         ids[self.places], names[self.places] = self.product_ids, self.names
         confidences[self.places], decisions[self.places] = self.confidences, self.decisions
         known = self.categories != NO_CATEGORY

@@ -1,9 +1,10 @@
 """Search: the query that a product makes, the hits of each named vector, and the nearest neighbours of one product."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from rubrika.products.product import Batch, Product, Products
 from rubrika.products.row import MAX_TITLE
 from rubrika.products.text import one_line, shortened
 from rubrika.store.base import FloatArray, Hits, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +226,7 @@ class Neighbours(Sequence[Neighbour]):
     hits: list[Neighbour]
     page: str | None = None
 
-    def __getitem__(self, place: Any) -> Any:
+    def __getitem__(self, place: Any) -> Any:  # noqa: ANN401 - a neighbour, or a list of them for a slice
         """A neighbour, or several."""
         return self.hits[place]
 

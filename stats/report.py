@@ -4,12 +4,48 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from rubrika.files import report_folder
+from rubrika.products.images import PictureFolder
 from rubrika.products.product import Category
+from rubrika.products.reader import Reader, is_labelled
+from rubrika.progress import Progress
 from rubrika.report.charts import Chart, plot_bars, plot_histogram, render
-from rubrika.stats.lengths import Summary
-from rubrika.stats.stats import TAIL_BELOW, Categories, Stats
+from rubrika.stats.lengths import Summary, tokens_of
+from rubrika.stats.stats import TAIL_BELOW, Categories, Stats, measure
 
 PAGE, FIGURES = "stats.html", "stats.json"
+
+
+def describe(
+    files: Sequence[Path],
+    images: Path | None = None,
+    text_encoder: str | None = None,
+    group_by: str | None = None,
+    report: Path | None = None,
+    progress: Progress | None = None,
+) -> Stats:
+    """Measure what is in parquet files of products.
+
+    Args:
+        files: of products, labelled or not.
+        images: the folder of their pictures, to find those that are missing or broken.
+        text_encoder: whose tokens to count; default: words.
+        group_by: also count rows that are alike in this column.
+        report: a folder for the same as a page with charts.
+        progress: shows how far it is.
+
+    Raises:
+        InputError: a file cannot be read, or no row of them is a product.
+    """
+    reader = Reader(files, labelled=is_labelled(files), group_by=group_by)
+    reader.check()
+    # Before the work: a folder that cannot be written is known at once.
+    folder = report_folder(report) if report else None
+    pictures = PictureFolder.scan(images) if images else None
+    stats = measure(reader, tokens_of(text_encoder), pictures, progress)
+    if folder:
+        write_report(folder, stats, files)
+    return stats
 
 
 def write_report(folder: Path, stats: Stats, files: Sequence[Path]) -> None:

@@ -5,21 +5,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # A room imports from the floors below its own, and from itself.
 FLOORS = [
-    {"errors", "progress", "metrics"},
+    {"errors", "progress", "files"},
     {"products", "sample"},
     {"encode", "store"},
-    {"files"},
     {"index"},
     {"vote", "train"},
     {"retrieve"},
     {"ingest"},
-    {"baselines"},
     {"eval"},
     {"report"},
     {"stats"},
-    {"api", "estimator"},
-    {"terminal"},
-    {"commands"},
+    {"inputs", "estimator"},
+    {"api"},
+    {"display", "options"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -74,6 +74,18 @@ class Finetuned:
     history: list[Moment]
     failures: int = 0
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `rubrika train --json` prints them."""
+        return {
+            "folder": str(self.folder),
+            "learnt": self.learnt,
+            "held_out": self.held_out,
+            "steps": self.steps,
+            "weighted_f1": self.f1,
+            "neighbours_weighted_f1": self.neighbours_f1,
+            "unusable_pictures": self.failures,
+        }
+
 
 class TextClassifier(nn.Module):
     """A text encoder and a linear head."""
@@ -219,7 +231,7 @@ def fit(
             reason = str(error).splitlines()[0]
             raise EncoderError(f"{checkpoint}: it cannot be read ({reason}); delete it to start again") from None
         step = trainer.state.global_step
-        if interrupt.asked and pace.done(step) < 1:
+        if interrupt.requested and pace.done(step) < 1:
             raise StoppedError(
                 f"{output}: stopped as asked after step {step:,}; a checkpoint is saved, "
                 "run the same command again to go on"
@@ -300,10 +312,10 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         before, self._tenths = self._tenths, int(done * 10)
         due = self._tenths > before if by.validate_steps is None else step % by.validate_steps == 0
         control.should_evaluate |= due or done >= 1
-        control.should_training_stop |= done >= 1 or self._interrupt.asked
+        control.should_training_stop |= done >= 1 or self._interrupt.requested
         control.should_save |= (
             control.should_evaluate
-            or self._interrupt.asked
+            or self._interrupt.requested
             or (by.checkpoint_steps is not None and step % by.checkpoint_steps == 0)
             or monotonic() - self._saved >= by.checkpoint_minutes * 60
         )
