@@ -56,7 +56,7 @@ def test_learning_says_what_to_install(command: str, index: Path, market: Path, 
     words = (market / "train.parquet", "--index", tmp_path / "new") if command == "ingest" else ("--index", index)
     done = run(command, *words)
     assert done.returncode == 1
-    assert "torch, which is not installed; pip install 'rubrika[train]'" in done.stderr
+    assert "learning needs torch; pip install 'rubrika[train]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
