@@ -1,7 +1,7 @@
 """Measures how good the predictions are, on products held out."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,8 @@ from rubrika.products.reader import Reader
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.confidence import decide
 from rubrika.retrieve.tree import Tree
-from rubrika.store.base import FloatArray, Hits
+from rubrika.store.base import FloatArray
 from rubrika.store.connection import Connection
-from rubrika.vote import Votes, fused_vote, mode_vote, vote_over
 
 SWEEP = 20
 
@@ -134,10 +133,6 @@ def evaluate(
     report, `sampled` says of how many held-out products to keep the vector; without it there are no `answers`.
     `methods` are of `methods.NAMES`; `rules` are a protocol's, in place of `holdout`, `seed`, `stratify`, `top_k` and
     the vote; `note` is called with what a person should know, such as which methods cannot be run here.
-
-    Raises:
-        InputError: a file cannot be read, or has too few good rows.
-        StoreError: the server fails.
     """
     timer, progress, note = timer or Timer(), progress or Silent(), note or (lambda text: None)
     if rules:
@@ -147,8 +142,9 @@ def evaluate(
     held = hold_out(setting, max(SWEEP, top_k or 0, VoteSettings().top_k), sampled, comparison)
     seconds = timer.seconds
     with timer.stage("vote and measure"):
-        hits = held.first(top_k or held.vote.top_k)
-        votes = _plain_vote(hits, held.vote) if rules else vote_over(hits, held.vote)
+        k = top_k or held.vote.top_k
+        hits = held.first(k)
+        votes = held.plain_votes(k) if rules else held.votes(replace(held.vote, top_k=k))
         truth, predicted = held.truth, votes.winners
         decided = decide(hits, votes, held.vote.weights, held.calibration, max_error)
         answers = None
@@ -173,11 +169,5 @@ def evaluate(
 
 
 def _sweep(held: HeldOut, top_k: int) -> Sweep:
-    hits = held.first(top_k)
-    mode, weighted = _plain_vote(hits, held.vote), vote_over(hits, held.vote)
-    return Sweep(top_k, *(metrics_of(held.truth, votes.winners).weighted_f1 for votes in (mode, weighted)))
-
-
-def _plain_vote(hits: Mapping[str, Hits], vote: VoteSettings) -> Votes:
-    """The mode of each vector's hits, for its weight."""
-    return fused_vote([(mode_vote(found), vote.weights[name]) for name, found in hits.items()])
+    both = held.plain_votes(top_k), held.votes(replace(held.vote, top_k=top_k))
+    return Sweep(top_k, *(metrics_of(held.truth, votes.winners).weighted_f1 for votes in both))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from rubrika.eval.split import IntArray, Mask, Split, groups_within
 from rubrika.index.folder import LEARNED, Choice, Index
 from rubrika.index.manifest import IMAGE, JOINT, TEXT
 from rubrika.ingest.ingest import prepare
+from rubrika.ingest.write import stored_vectors
 from rubrika.products.product import Product, Selection
 from rubrika.retrieve.search import search
 from rubrika.store.base import FloatArray
@@ -42,16 +43,11 @@ SECONDS = (
 )
 
 Note = Callable[[str], None]
-Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 def chosen_methods(names: str) -> tuple[str, ...]:
-    """The methods in a comma-separated list, `all` being all of them; an ensemble alone gets members.
-
-    Raises:
-        RubrikaError: one is unknown.
-    """
+    """The methods in a comma-separated list, `all` being all of them; an ensemble alone gets members."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in (*NAMES, ALL)]
     if unknown or not wanted:
@@ -149,32 +145,27 @@ def methods_of(names: Collection[str], index: Index, top_k: int, seed: int) -> l
     vectors = tuple(name for name in (TEXT, IMAGE, JOINT) if name in index.manifest.sizes)
     inputs = [own for own in ((TEXT,), (TEXT, IMAGE), (JOINT,)) if set(own) <= set(vectors)]
     found = []
-    for way, warmth in (("mode", None), ("weighted vote", temperature)):
+    for way, warmth in (("mode", 0.0), ("weighted vote", temperature)):
         for own in [*((name,) for name in vectors), *([vectors] if len(vectors) > 1 else [])]:
-            exact = NearestNeighbours(top_k, temperature) if warmth is not None and len(own) == 1 else None
+            exact = NearestNeighbours(top_k, temperature) if way != "mode" and len(own) == 1 else None
             knn = StoredNeighbours(store, top_k, warmth)
             found.append(Method(KNN, f"kNN by {' + '.join(own)}, {way}", own, knn, exact))
     for kind, title, hidden in ((LINEAR, "linear head", 0), (MLP, "MLP", HIDDEN)):
         for own in inputs if kind == LINEAR else [each for each in inputs if JOINT not in each]:
             network = Network(hidden, seed)
             found.append(Method(kind, f"{title} on {' + '.join(own)}", own, network, network))
-    for kind, title, estimator in (
-        (TFIDF_KNN, "TF-IDF kNN", NearestNeighbours()),
-        (TFIDF_SVM, "TF-IDF + linear SVM", LinearSvm(seed)),
-        (FASTTEXT, "fastText", FastText(seed)),
-    ):
-        found.append(Method(kind, title, (), estimator, estimator))
+    of_texts = {TFIDF_KNN: NearestNeighbours(), TFIDF_SVM: LinearSvm(seed), FASTTEXT: FastText(seed)}
+    titles = "TF-IDF kNN", "TF-IDF + linear SVM", "fastText"
+    found += [
+        Method(kind, title, (), of_texts[kind], of_texts[kind]) for kind, title in zip(of_texts, titles, strict=True)
+    ]
     return [method for method in found if method.kind in names]
 
 
 class Comparison:
     """Runs methods while there is an index of what is not held out: a `heldout.Visit` that keeps what comes of them.
 
-    Args:
-        names: of the methods, of NAMES.
-        setting: as for the index.
-        top_k: how many neighbours vote; None: as many as in the index.
-        note: called with what a person should know, such as what is left out.
+    `top_k` neighbours vote, by default as many as in the index; `note` is called with what a person should know.
     """
 
     def __init__(self, names: Sequence[str], setting: Setting, top_k: int | None, note: Note) -> None:
@@ -210,7 +201,6 @@ class Comparison:
     def _run(self, index: Index, labels: Labels, groups: IntArray, split: Split) -> None:
         setting, manifest = self._setting, index.manifest
         own, top_k = tuple(manifest.vote.weights), self._top_k or manifest.vote.top_k
-        self._leave_out_missing()
         methods = methods_of(self._names, index, top_k, setting.seed)
         self._check_members(sum(method.validated is not None for method in methods))
         # Only what is looked at is kept in memory.
@@ -255,16 +245,6 @@ class Comparison:
     @property
     def _ensemble(self) -> bool:
         return ENSEMBLE in self._names
-
-    def _leave_out_missing(self) -> None:
-        from rubrika.eval.baselines import need
-
-        try:
-            if FASTTEXT in self._names:
-                need("fasttext", "fastText")
-        except RubrikaError as error:
-            self._note(f"{FASTTEXT} is left out: {error}")
-            self._names.remove(FASTTEXT)
 
     def _check_members(self, count: int) -> None:
         if self._ensemble and count < 2:
@@ -327,11 +307,7 @@ def ensemble_of(methods: Sequence[Method], truth: IntArray) -> Method:
 
 
 def validation_rows(groups: IntArray, seed: int) -> tuple[IntArray, IntArray]:
-    """Rows to learn from and a tenth to measure on, both ascending, at most 40,000; a group is whole on one side.
-
-    Raises:
-        RubrikaError: there is only one group.
-    """
+    """Rows to learn from and a tenth to measure on, both ascending, at most 40,000; a group is whole on one side."""
     code = np.unique(groups, return_inverse=True)[1]
     size = np.bincount(code)
     if len(size) < 2:
@@ -386,8 +362,7 @@ def gather(
 ) -> tuple[Part, Part, dict[str, float]]:
     """Read texts, if wanted, and the `stored` vectors of the training part, and encode what was held out.
 
-    Returns:
-        The training part, the held-out part, and the seconds that encoding it took by vector.
+    Returns the training part, the held-out part, and the seconds that encoding it took by vector.
     """
     # Loaded before the clock runs.
     encoders = index.encoders
@@ -407,18 +382,16 @@ def gather(
             kept += [product.text for product in batch.products] if texts else []
             advance(batch.rows)
     whole, train = Part(kept, {}, labels.categories, groups), np.flatnonzero(~held_out)
-    vectors = {name: np.zeros((len(train), index.manifest.sizes[name]), np.float32) for name in stored}
+    sizes = {name: index.manifest.sizes[name] for name in stored}
+    vectors = {name: np.zeros((len(train), size), np.float32) for name, size in sizes.items()}
     with setting.progress.stage("reading stored vectors", len(train) if stored else 0) as advance:
         for start in range(0, len(train) if stored else 0, FETCHED):
             ids = labels.ids[train[start : start + FETCHED]].tolist()
-            points = index.store.fetch(ids, payload=False, vectors=True)
-            for row, id in enumerate(ids, start):
-                for name in vectors.keys() & (points[id].vectors.keys() if id in points else ()):
-                    vectors[name][row] = points[id].vectors[name]
+            for name, rows in stored_vectors(index.store, ids, sizes).items():
+                vectors[name][start : start + len(ids)] = rows
             advance(len(ids))
-    test = replace(
-        whole.rows(np.flatnonzero(held_out)), vectors={name: np.concatenate(each) for name, each in parts.items()}
-    )
+    joined = {name: np.concatenate(each) for name, each in parts.items()}
+    test = replace(whole.rows(np.flatnonzero(held_out)), vectors=joined)
     return replace(whole.rows(train), vectors=vectors), test, seconds
 
 
@@ -428,9 +401,7 @@ def _with_inputs(index: Index, names: set[str]) -> set[str]:
     return names | set(joint.config.inputs) if joint else names
 
 
-def _timed(
-    work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> tuple[float, Result]:
+def _timed(work: Callable[..., Result], *args: Any, **kwargs: Any) -> tuple[float, Result]:  # noqa: ANN401 - the work's
     started = time.monotonic()
     result = work(*args, **kwargs)
     return time.monotonic() - started, result

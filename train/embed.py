@@ -27,31 +27,20 @@ CHUNK = 4_096
 
 @dataclass(frozen=True, slots=True)
 class LearnSettings:
-    """How to learn; the defaults were chosen on held-out groups, see docs/encoder.md.
+    """How to learn; the defaults were chosen on held-out groups, see docs/encoder.md."""
 
-    Args:
-        size: the width of a vector.
-        bits: the table has 2^bits rows; None: about as many as there are different features, at most 2^21.
-        epochs: how often every product is seen; None: the fewer products, the more often (4 to 20 times).
-        batch_size: products a step; None: about a hundredth of them, 64 to 512.
-        learning_rate: of features, divided by each row's root of summed squared gradients (Adagrad by row).
-        category_learning_rate: of category vectors (Adam).
-        input_learning_rate: of projections (Adam).
-        scale: of the cosine in the softmax.
-        max_products: learn from at most so many, drawn at random: memory grows with them, not with the file.
-        seed: of the starting vectors, the order of products, and which are drawn.
-    """
-
-    size: int = 128
-    bits: int | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float = 0.03
-    category_learning_rate: float = 0.003
-    input_learning_rate: float = 0.0003
-    scale: float = 10.0
-    max_products: int = 2_000_000
-    seed: int = 0
+    size: int = 128  # the width of a vector
+    bits: int | None = None  # the table has 2^bits rows; None: about as many as different features, at most 2^21
+    epochs: int | None = (
+        None  # how often every product is seen; None: the fewer products, the more often (4 to 20 times)
+    )
+    batch_size: int | None = None  # products a step; None: about a hundredth of them, 64 to 512
+    learning_rate: float = 0.03  # of features, divided by each row's root of summed squared gradients (Adagrad by row)
+    category_learning_rate: float = 0.003  # of category vectors (Adam)
+    input_learning_rate: float = 0.0003  # of projections (Adam)
+    scale: float = 10.0  # of the cosine in the softmax
+    max_products: int = 2_000_000  # learn from so many at most, drawn at random: memory does not grow with the file
+    seed: int = 0  # of the starting vectors, the order of products, and which are drawn
 
     def pace(self, count: int) -> tuple[int, int]:
         """Epochs and batch size for `count` products: few need enough steps, many must not take too many."""
@@ -61,19 +50,12 @@ class LearnSettings:
 
 @dataclass(frozen=True)
 class Input:
-    """Vectors of one other encoder for all products to learn from.
+    """Vectors of one other encoder for all products to learn from."""
 
-    Args:
-        vectors: float16 or float32 (n, width); a row of zeros is a product that has none.
-        there: bool (n,), which products have one.
-        mean: float32 (width,), over those that have one.
-        deviation: float32 (width,): the standard deviation · √width, so that a standardised vector is about 1 long.
-    """
-
-    vectors: NDArray[np.float16] | FloatArray
-    there: Mask
-    mean: FloatArray
-    deviation: FloatArray
+    vectors: NDArray[np.float16] | FloatArray  # (n, width); a row of zeros is a product that has none
+    there: Mask  # which products have one, (n,)
+    mean: FloatArray  # over those that have one, (width,)
+    deviation: FloatArray  # standard deviation · √width, so that a standardised vector is about 1 long, (width,)
 
     @classmethod
     def of(cls, vectors: NDArray[np.float16] | FloatArray) -> "Input":
@@ -108,9 +90,6 @@ def learn(
         progress: where to show how far it is.
         settings: how to learn.
         inputs: vectors of other encoders for the same products, in their order, by name.
-
-    Raises:
-        EncoderError: fewer than two categories to tell apart.
     """
     settings, inputs, count = settings or LearnSettings(), inputs or {}, len(products)
     if count > settings.max_products:
@@ -123,9 +102,7 @@ def learn(
     bags = read_feature_bags(products, settings.bits, progress)
     categories = len(bags.categories)
     if categories < 2:
-        raise EncoderError(
-            f"an encoder is learned from at least 2 categories, the products have {categories}; add products of others"
-        )
+        raise EncoderError(f"learning needs at least 2 categories, the products have {categories}; add others")
     run = _Run(bags, inputs, settings)
     epochs, batch_size = settings.pace(len(bags.labels))
     steps = epochs * -(-len(bags.labels) // batch_size)
@@ -147,25 +124,15 @@ def _batches(count: int, epochs: int, batch_size: int, seed: int) -> Iterator[In
 
 @dataclass(frozen=True, slots=True)
 class FeatureBags:
-    """Features of all products: product i has rows[offsets[i]:offsets[i + 1]].
+    """Features of all products: product i has rows[offsets[i]:offsets[i + 1]]."""
 
-    Args:
-        bits: rows are numbers below 2^bits.
-        rows: int32, the table row of each feature.
-        weights: uint8, how much each feature counts: whole numbers, as there are hundreds of millions of them.
-        totals: float64 (n,), the weights of each product added up.
-        offsets: int64 (n + 1,).
-        labels: int64 (n,), categories numbered from 0.
-        categories: int64, the id of each category, ascending.
-    """
-
-    bits: int
-    rows: NDArray[np.int32]
-    weights: NDArray[np.uint8]
-    totals: NDArray[np.float64]
-    offsets: IntArray
-    labels: IntArray
-    categories: IntArray
+    bits: int  # rows are numbers below 2^bits
+    rows: NDArray[np.int32]  # the table row of each feature
+    weights: NDArray[np.uint8]  # how much each counts: whole numbers, as there are hundreds of millions of them
+    totals: NDArray[np.float64]  # the weights of each product added up, (n,)
+    offsets: IntArray  # (n + 1,)
+    labels: IntArray  # categories numbered from 0, (n,)
+    categories: IntArray  # the id of each category, ascending
 
     def batch(self, chosen: IntArray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The table rows that these products need, the matrix (n, rows) that averages them, and its transpose."""
@@ -193,16 +160,9 @@ def _sparse(matrix: csr_array) -> torch.Tensor:
 
 
 def read_feature_bags(products: Products, bits: int | None, progress: Progress) -> FeatureBags:
-    """Read labelled products, keeping hashed features alone.
+    """Read labelled products once, keeping hashed features alone; without `bits` the table has a row for about each.
 
-    Args:
-        products: read once; memory is some 5 bytes a feature, 700 a product with a short title, and twice the rows'
-            4 bytes while they are put together.
-        bits: of the table; None: about as many rows as there are different features.
-        progress: where to show how far it is.
-
-    Raises:
-        EncoderError: there is not one labelled product.
+    Memory is some 5 bytes a feature, 700 a product with a short title, and twice the rows' 4 bytes at the end.
     """
     rows, weights, counts, totals, ids = [], [], [], [], list[int]()
     with progress.stage("reading products to learn from", len(products)) as advance:

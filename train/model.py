@@ -155,15 +155,7 @@ class TextBase:
 
 
 def load_text_base(base: str, settings: FinetuneSettings) -> TextBase:
-    """Load a text encoder to train.
-
-    Args:
-        base: `rubert`, or the name or folder of a transformers encoder.
-        settings: what of its recipe to change, and which layers to freeze.
-
-    Raises:
-        EncoderError: it cannot be found, or cannot be used like this.
-    """
+    """Load a text encoder to train: `rubert`, or the name or folder of one of transformers."""
     with explained(base):
         from transformers import AutoTokenizer
 
@@ -189,11 +181,7 @@ def _drop_pooler(model: Any) -> None:  # noqa: ANN401 - transformers' own
 
 
 def freeze(model: Any, layers: int | None) -> None:  # noqa: ANN401 - transformers' own
-    """Keep the embeddings and the first layers of a transformer as they are; None: train everything.
-
-    Raises:
-        EncoderError: it has fewer layers, or they cannot be found.
-    """
+    """Keep the embeddings and the first layers of a transformer as they are; None: train everything."""
     if layers is None:
         return
     name = Path(str(model.config.name_or_path)).name
@@ -224,19 +212,12 @@ def explained(base: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PictureBase:
-    """A picture encoder and what prepares pictures for it; as in `TextBase`.
-
-    Args:
-        module: the model and its pooling.
-        processor: pictures to pixels.
-        identity: changes with the model's files.
-        failures: pictures that could not be used so far, and why.
-    """
+    """A picture encoder with its processor; `identity` changes with the model's files."""
 
     module: JointVision
     processor: Any
     identity: str
-    failures: dict[Path, str] = field(default_factory=dict)
+    failures: dict[Path, str] = field(default_factory=dict)  # pictures that could not be used so far, and why
 
     def pixels(self, paths: Sequence[Path | None]) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Pixels of the pictures that can be used, None when there are none, and which of the paths they are."""
@@ -247,11 +228,7 @@ class PictureBase:
         return self.processor(images=pictures, return_tensors="pt")["pixel_values"] if pictures else None, usable
 
     def sample(self, paths: Sequence[Path | None]) -> torch.Tensor:
-        """Vectors of some pictures, those that can be used.
-
-        Raises:
-            EncoderError: there is none.
-        """
+        """Vectors of some pictures, those that can be used."""
         some = [path for path in paths if path][:SAMPLE]
         parts = (self.pixels(some[start : start + BATCH])[0] for start in range(0, len(some), BATCH))
         batches = [(part,) for part in parts if part is not None]
@@ -275,15 +252,7 @@ class PictureBase:
 
 
 def load_picture_base(base: str, settings: FinetuneSettings) -> PictureBase:
-    """Load a picture encoder to train.
-
-    Args:
-        base: `vit`, or the name or folder of a transformers vision model.
-        settings: for the layers to freeze.
-
-    Raises:
-        EncoderError: it cannot be found, or cannot be used like this.
-    """
+    """Load a picture encoder to train: `vit`, or the name or folder of a vision model of transformers."""
     with explained(base):
         folder = model_folder(VIT if base == "vit" else base)
         vision, processor = load_joint_vision(folder)
