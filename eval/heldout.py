@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -84,7 +84,7 @@ class Setting:
     holdout: float  # the part held out, between 0 and 1
     seed: int  # chooses the rows
     progress: Progress
-    timer: Timer
+    timer: Timer = field(default_factory=Timer)
     stratify: bool = False  # hold out the same part of every category
     server: Connection | None = None  # for a temporary collection named after this one; None: a temporary folder
 
@@ -166,7 +166,8 @@ def hold_out(setting: Setting, top_k: int, sampled: int | None = None, visit: Vi
             ingest(location, rest, pictures=setting.pictures, choice=setting.choice, progress=setting.progress)
         with Index.open(location) as index:
             if visit:
-                visit(index, labels, groups, split)
+                with timer.stage("compare methods"):
+                    visit(index, labels, groups, split)
             with timer.stage("classify"):
                 hits, samples = _classify(index, setting, labels, split.held_out, top_k, sampled)
             vote, calibration = index.manifest.vote, index.manifest.calibration

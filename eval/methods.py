@@ -42,7 +42,6 @@ SECONDS = (
     "encoding; a vector of a pretrained encoder that was in the cache cost nothing."
 )
 
-Note = Callable[[str], None]
 Result = TypeVar("Result")
 
 
@@ -154,51 +153,26 @@ def methods_of(names: Collection[str], index: Index, top_k: int, seed: int) -> l
         for own in inputs if kind == LINEAR else [each for each in inputs if JOINT not in each]:
             network = Network(hidden, seed)
             found.append(Method(kind, f"{title} on {' + '.join(own)}", own, network, network))
-    of_texts = {TFIDF_KNN: NearestNeighbours(), TFIDF_SVM: LinearSvm(seed), FASTTEXT: FastText(seed)}
-    titles = "TF-IDF kNN", "TF-IDF + linear SVM", "fastText"
-    found += [
-        Method(kind, title, (), of_texts[kind], of_texts[kind]) for kind, title in zip(of_texts, titles, strict=True)
-    ]
+    texts = ("TF-IDF kNN", NearestNeighbours()), ("TF-IDF + linear SVM", LinearSvm(seed)), ("fastText", FastText(seed))
+    for kind, (title, estimator) in zip((TFIDF_KNN, TFIDF_SVM, FASTTEXT), texts, strict=True):
+        found.append(Method(kind, title, (), estimator, estimator))
     return [method for method in found if method.kind in names]
 
 
 class Comparison:
     """Runs methods while there is an index of what is not held out: a `heldout.Visit` that keeps what comes of them.
 
-    `top_k` neighbours vote, by default as many as in the index; `note` is called with what a person should know.
+    `top_k` neighbours vote, by default as many as in the index.
     """
 
-    def __init__(self, names: Sequence[str], setting: Setting, top_k: int | None, note: Note) -> None:
-        self._names, self._setting, self._top_k, self._note = set(names), setting, top_k, note
+    def __init__(self, names: Sequence[str], setting: Setting, top_k: int | None) -> None:
+        self._names, self._setting, self._top_k = set(names), setting, top_k
         self._methods: list[Method] = []
         self._rubrika = Method("", "Rubrika")
         self.validation: ValidationSplit | None = None
 
     def __call__(self, index: Index, labels: Labels, groups: IntArray, split: Split) -> None:
         """Run all methods; what cannot be run is left out with a note."""
-        with self._setting.timer.stage("compare methods"):
-            self._run(index, labels, groups, split)
-
-    def results(self, truth: IntArray, predicted: IntArray, groups: IntArray) -> tuple[MethodResult, ...]:
-        """The figures of Rubrika, which has predicted these categories (n,), and then of all methods."""
-        seed, results = self._setting.seed, []
-        for method in (self._rubrika, *self._methods):
-            winners = method.votes.winners if method.votes else predicted
-            metrics = metrics_of(truth, winners)
-            result = MethodResult(
-                method.name,
-                metrics.weighted_f1,
-                weighted_f1_interval(truth, winners, groups, seed),
-                metrics.macro_f1,
-                paired_difference(truth, predicted, winners, groups, seed) if method.votes else None,
-                round(method.training, 1),
-                round(method.predicting / len(truth) * PRODUCTS, 1),
-                method.curve,
-            )
-            results.append(result)
-        return tuple(results)
-
-    def _run(self, index: Index, labels: Labels, groups: IntArray, split: Split) -> None:
         setting, manifest = self._setting, index.manifest
         own, top_k = tuple(manifest.vote.weights), self._top_k or manifest.vote.top_k
         methods = methods_of(self._names, index, top_k, setting.seed)
@@ -214,11 +188,9 @@ class Comparison:
         if tuned := [name for name in NAMES if name in TUNED & self._names]:
             started = time.monotonic()
             try:
-                rows = validation_rows(train.groups, setting.seed)
-                products = Selection(setting.reader, ~split.held_out)
-                validation = _validation(index, setting, products, train, rows, learned)
+                validation = _validation(index, setting, split.held_out, train, learned)
             except RubrikaError as error:
-                self._note(f"{', '.join(tuned)}: left out, as nothing can be chosen for them: {error}")
+                self._setting.progress.note(f"{', '.join(tuned)}: left out, as nothing can be chosen for them: {error}")
                 self._names -= TUNED
             validating = time.monotonic() - started
         for method in methods:
@@ -227,7 +199,7 @@ class Comparison:
                     self._fit_and_predict(method, method.estimator, train, test, validation)
                     self._methods.append(method)
                 except RubrikaError as error:
-                    self._note(f"{method.name} is left out: {error}")
+                    self._setting.progress.note(f"{method.name} is left out: {error}")
         self._check_members(sum(method.validation is not None for method in self._methods))
         if validation and self._ensemble:
             self._methods.append(ensemble_of(self._methods, validation[1].labels))
@@ -242,6 +214,19 @@ class Comparison:
             learned_from, chosen_on = (len(part.labels) for part in validation)
             self.validation = ValidationSplit(learned_from, chosen_on, kinds, bool(learned))
 
+    def results(self, truth: IntArray, predicted: IntArray, groups: IntArray) -> tuple[MethodResult, ...]:
+        """The figures of Rubrika, which has predicted these categories (n,), and then of all methods."""
+        seed, results = self._setting.seed, []
+        for method in (self._rubrika, *self._methods):
+            winners = method.votes.winners if method.votes else predicted
+            metrics = metrics_of(truth, winners)
+            interval = weighted_f1_interval(truth, winners, groups, seed)
+            difference = paired_difference(truth, predicted, winners, groups, seed) if method.votes else None
+            seconds = round(method.training, 1), round(method.predicting / len(truth) * PRODUCTS, 1)
+            figures = metrics.weighted_f1, interval, metrics.macro_f1, difference
+            results.append(MethodResult(method.name, *figures, *seconds, method.curve))
+        return tuple(results)
+
     @property
     def _ensemble(self) -> bool:
         return ENSEMBLE in self._names
@@ -249,7 +234,9 @@ class Comparison:
     def _check_members(self, count: int) -> None:
         if self._ensemble and count < 2:
             self._names.remove(ENSEMBLE)
-            self._note(f"ensemble is left out: it adds up at least 2 methods, and there is {count}; name more")
+            self._setting.progress.note(
+                f"ensemble is left out: it adds up at least 2 methods, and there is {count}; name more"
+            )
 
     def _fit_and_predict(
         self, method: Method, estimator: "Baseline", train: Part, test: Part, validation: tuple[Part, Part] | None
@@ -321,17 +308,13 @@ def validation_rows(groups: IntArray, seed: int) -> tuple[IntArray, IntArray]:
 
 
 def _validation(
-    index: Index,
-    setting: Setting,
-    products: Selection,
-    part: Part,
-    rows: tuple[IntArray, IntArray],
-    learned: Collection[str],
+    index: Index, setting: Setting, held_out: Mask, part: Part, learned: Collection[str]
 ) -> tuple[Part, Part]:
     """Two sides of the training part, their learned vectors by encoders that learned from the first side alone.
 
     Vectors of products that an encoder has learned from are too good, and what is chosen by them is chosen wrongly.
     """
+    rows = validation_rows(part.groups, setting.seed)
     train, held = (part.rows(each) for each in rows)
     if not learned:
         return train, held
@@ -339,7 +322,7 @@ def _validation(
     if JOINT not in learned:
         # No method looks at it, so none is learned.
         choice = replace(choice, image=None, vote=None)
-    chosen = Selection(products, np.isin(np.arange(len(part.labels)), rows[0]))
+    chosen = Selection(Selection(setting.reader, ~held_out), np.isin(np.arange(len(part.labels)), rows[0]))
     encoders = prepare(chosen, setting.pictures, choice, setting.cache, setting.progress, index.store)
 
     def encoded(side: Part) -> Part:

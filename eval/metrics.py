@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rubrika.eval.split import IntArray, Mask
 from rubrika.retrieve.confidence import AUTO, NEW, REVIEW, Decisions, risk_coverage
 from rubrika.retrieve.tree import NO_NODE, Tree
 from rubrika.store.base import FloatArray
@@ -19,8 +20,6 @@ SIZES = (0, 1, 5, 10, 20, 50, 100, 200, 500)
 SIZE_NAMES = ("0", "1–4", "5–9", "10–19", "20–49", "50–99", "100–199", "200–499", "500+")
 
 Interval = tuple[float, float]
-IntArray = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 Weights = NDArray[np.float64]
 
 
@@ -182,8 +181,6 @@ class Hierarchy:
 
 def hierarchy_of(truth: IntArray, predicted: IntArray, tree: Tree) -> Hierarchy:
     """Compare predicted with true categories, both (n,); only the true ones need to be in the tree."""
-    if not len(truth):
-        return Hierarchy(0.0, 0.0, 0.0, ())
     shared = int(overlap(truth, predicted, tree).sum())
     true_levels, predicted_levels = int(tree.depths(truth).sum()), int(tree.depths(predicted).sum())
     return Hierarchy(
@@ -197,9 +194,7 @@ def hierarchy_of(truth: IntArray, predicted: IntArray, tree: Tree) -> Hierarchy:
 def overlap(truth: IntArray, predicted: IntArray, tree: Tree) -> IntArray:
     """How many levels each predicted category shares with the true one, int64 (n,)."""
     shallower = np.minimum(tree.depths(truth), tree.depths(predicted))
-    shared = np.zeros(len(truth), np.int64)
-    for level, same in enumerate(_same_nodes(truth, predicted, tree), start=1):
-        shared += same & (level <= shallower)
+    shared: IntArray = np.minimum(np.sum(_same_nodes(truth, predicted, tree), axis=0, dtype=np.int64), shallower)
     return shared
 
 

@@ -6,19 +6,15 @@ Settings are chosen on one half of them, and measured on the other, which had no
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rubrika.errors import InputError
-from rubrika.eval.heldout import HeldOut, Setting, Timer, hold_out
-from rubrika.eval.metrics import Mask, Metrics, SelectiveRisk, metrics_of, selective_risk_of
-from rubrika.index.folder import Choice
+from rubrika.eval.heldout import HeldOut, Setting, hold_out
+from rubrika.eval.metrics import Metrics, SelectiveRisk, metrics_of, selective_risk_of
+from rubrika.eval.split import Mask
 from rubrika.index.manifest import MAX_ERROR, Calibration, VoteSettings
-from rubrika.products.images import PictureFolder
-from rubrika.products.reader import Reader
-from rubrika.progress import Progress, Silent
 from rubrika.retrieve.confidence import MIN_ROWS, decide, evidence, fit, nearest
 from rubrika.vote import Votes, vote_over
 
@@ -59,25 +55,14 @@ class Tuned:
         }
 
 
-def tune(
-    reader: Reader,
-    choice: Choice,
-    *,
-    cache: Path,
-    pictures: PictureFolder | None = None,
-    holdout: float = 0.1,
-    seed: int = 0,
-    max_error: float = MAX_ERROR,
-    progress: Progress | None = None,
-) -> Tuned:
-    """Tune the vote and calibrate it; the arguments are as in `Setting`, `max_error` is for the report."""
-    setting = Setting(reader, cache, pictures, choice, holdout, seed, progress or Silent(), Timer())
+def tune(setting: Setting, max_error: float = MAX_ERROR) -> Tuned:
+    """Tune the vote and calibrate it; `max_error` is for the report."""
     held = hold_out(setting, max(TOP_KS))
     first = held.groups % 2 == 0
     if min(first.sum(), (~first).sum()) < MIN_ROWS:
         raise InputError(
-            f"{reader.files[0]}: {len(first)} products can be held out, and tuning needs {MIN_ROWS} for each of its "
-            f"two halves; give more products, or a larger holdout"
+            f"{setting.reader.files[0]}: {len(first)} products can be held out, and tuning needs {MIN_ROWS} for each "
+            "of its two halves; give more products, or a larger holdout"
         )
     vote = _choose(held, first)
     hits, votes = held.first(vote.top_k), held.votes(vote)

@@ -1,7 +1,7 @@
 """Learns the default text encoder from labelled products, on the CPU."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,9 +31,7 @@ class LearnSettings:
 
     size: int = 128  # the width of a vector
     bits: int | None = None  # the table has 2^bits rows; None: about as many as different features, at most 2^21
-    epochs: int | None = (
-        None  # how often every product is seen; None: the fewer products, the more often (4 to 20 times)
-    )
+    epochs: int | None = None  # how often every product is seen; None: 4 to 20 times, of few products more often
     batch_size: int | None = None  # products a step; None: about a hundredth of them, 64 to 512
     learning_rate: float = 0.03  # of features, divided by each row's root of summed squared gradients (Adagrad by row)
     category_learning_rate: float = 0.003  # of category vectors (Adam)
@@ -60,16 +58,13 @@ class Input:
     @classmethod
     def of(cls, vectors: NDArray[np.float16] | FloatArray) -> "Input":
         """Measure mean and deviation, some thousand rows at a time."""
-        there = np.zeros(len(vectors), bool)
-        total, squares = np.zeros(vectors.shape[1]), np.zeros(vectors.shape[1])
+        there: Mask = np.asarray(vectors.any(axis=1))
+        sums = np.zeros((2, vectors.shape[1]))
         for start in range(0, len(vectors), CHUNK):
             part = vectors[start : start + CHUNK].astype(np.float64)
-            there[start : start + CHUNK] = part.any(axis=1)
-            total += part.sum(axis=0)
-            squares += np.square(part).sum(axis=0)
-        count = max(int(there.sum()), 1)
-        mean = total / count
-        deviation = (np.sqrt(np.maximum(squares / count - mean**2, 0)) + 1e-6) * vectors.shape[1] ** 0.5
+            sums += part.sum(axis=0), np.square(part).sum(axis=0)
+        mean, square = sums / max(int(there.sum()), 1)
+        deviation = (np.sqrt(np.maximum(square - mean**2, 0)) + 1e-6) * vectors.shape[1] ** 0.5
         return cls(vectors, there, mean.astype(np.float32), deviation.astype(np.float32))
 
     def part(self, chosen: Mask) -> "Input":
@@ -85,11 +80,8 @@ def learn(
 ) -> LearnedEncoder:
     """Learn an encoder; the same products, settings and machine give the same encoder.
 
-    Args:
-        products: labelled products, read once; when there are more than `max_products`, twice.
-        progress: where to show how far it is.
-        settings: how to learn.
-        inputs: vectors of other encoders for the same products, in their order, by name.
+    The products are read once; when there are more than `max_products`, twice. `inputs` are vectors of other encoders
+    for the same products, in their order, by name.
     """
     settings, inputs, count = settings or LearnSettings(), inputs or {}, len(products)
     if count > settings.max_products:
@@ -105,21 +97,15 @@ def learn(
         raise EncoderError(f"learning needs at least 2 categories, the products have {categories}; add others")
     run = _Run(bags, inputs, settings)
     epochs, batch_size = settings.pace(len(bags.labels))
-    steps = epochs * -(-len(bags.labels) // batch_size)
+    steps, random = epochs * -(-len(bags.labels) // batch_size), np.random.default_rng(settings.seed)
+    orders = (random.permutation(len(bags.labels)) for _ in range(epochs))
+    batches = (order[start : start + batch_size] for order in orders for start in range(0, len(order), batch_size))
     title = "learning the joint encoder" if inputs else "learning the text encoder"
     with progress.stage(title, epochs * len(bags.labels)) as advance:
-        for step, rows in enumerate(_batches(len(bags.labels), epochs, batch_size, settings.seed)):
+        for step, rows in enumerate(batches):
             run.step(rows, left=1 - step / steps)
             advance(len(rows))
     return run.encoder(count if drawn else len(bags.labels))
-
-
-def _batches(count: int, epochs: int, batch_size: int, seed: int) -> Iterator[IntArray]:
-    random = np.random.default_rng(seed)
-    for _ in range(epochs):
-        order = random.permutation(count)
-        for start in range(0, count, batch_size):
-            yield order[start : start + batch_size]
 
 
 @dataclass(frozen=True, slots=True)

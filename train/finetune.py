@@ -28,7 +28,7 @@ from rubrika.products.product import Products
 from rubrika.progress import Advance, Interrupt, Progress
 from rubrika.train.model import FinetuneSettings as FinetuneSettings
 from rubrika.train.model import StandardisedLinear, load_text_base, seeded
-from rubrika.train.validation import Moment, hold_out, nearest_categories, weighted_f1, write_history
+from rubrika.train.validation import IntArray, Moment, hold_out, nearest_categories, weighted_f1, write_history
 
 try:
     # The Trainer needs the one, and the curve the other: better to know before hours of training.
@@ -39,7 +39,6 @@ try:
 except ImportError as error:
     raise EncoderError(f"fine-tuning needs {error.name}; pip install 'rubrika[pretrained]'") from None
 
-IntArray = NDArray[np.int64]
 Inputs = dict[str, torch.Tensor | None]
 
 CHECKPOINTS, RUN = "checkpoints", "run.txt"
@@ -95,12 +94,8 @@ def finetune_text(
 ) -> Finetuned:
     """Fine-tune a text encoder; the same call goes on where a run was stopped or killed.
 
-    Args:
-        products: labelled products, read once.
-        base: `rubert`, or the name or folder of a transformers encoder.
-        output: the folder of the new encoder, with `history.json` and `curve.svg` beside the model.
-        settings: what to train, and how.
-        progress: shows how far it is.
+    The base is `rubert`, or the name or folder of a transformers encoder; `output` gets the new encoder, and
+    `history.json` and `curve.svg` beside it.
     """
     check_free(output, RECIPE)
     text = load_text_base(base, settings)
@@ -252,7 +247,6 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         return kept
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Control, **_: object) -> None:
-        """Go on from what a checkpoint kept."""
         kept = state.stateful_callbacks[type(self).__name__]["attributes"]
         self.early_stopping_patience_counter = kept["early_stopping_patience_counter"]
         self._started, self.losses = monotonic() - kept["seconds"], list(kept["losses"])
@@ -263,7 +257,6 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         self._advance(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Control, **_: object) -> None:
-        """Say what is due after a step."""
         by, step, done = self._settings, state.global_step, self.done(state.global_step)
         before, self._tenths = self._tenths, int(done * 10)
         due = self._tenths > before if by.validate_steps is None else step % by.validate_steps == 0
@@ -278,7 +271,6 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         self._advance(1)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: Control, **_: object) -> None:
-        """Begin to count the minutes until the next checkpoint."""
         self._saved = monotonic()
 
 
@@ -332,8 +324,6 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return [Moment(entry["step"], entry["seconds"], entry["loss"], entry["weighted_f1"]) for entry in logs]
 
     def get_train_dataloader(self) -> DataLoader[int]:
-        """The batches, in their order."""
-
         def collate(rows: list[int]) -> Inputs:
             return self._task.collate(rows) | {"labels": torch.from_numpy(self._task.products.labels[rows])}
 

@@ -81,14 +81,8 @@ def finetune_joint(
 ) -> Finetuned:
     """Train a text and a picture encoder together; the same call goes on where a run was stopped or killed.
 
-    Args:
-        products: labelled products, read once.
-        pictures: theirs; a product without a usable one is trained on its text.
-        text_base: `rubert`, or the name or folder of a transformers encoder.
-        image_base: `vit`, or the name or folder of a transformers vision model.
-        output: gets `text/` and `image/`, the folders of the two encoders.
-        settings: what to train, and how.
-        progress: shows how far it is.
+    A product without a usable picture is trained on its text. The bases are `rubert` and `vit`, or names or folders of
+    transformers models; `output` gets `text/` and `image/`, the folders of the two encoders.
     """
     check_free(output, CONFIG)
     text, vision = load_text_base(text_base, settings), load_picture_base(image_base, settings)
