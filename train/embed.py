@@ -110,30 +110,24 @@ def learn(
 
 @dataclass(frozen=True, slots=True)
 class FeatureBags:
-    """Features of all products: product i has rows[offsets[i]:offsets[i + 1]]."""
+    """Features of all products, as hashed rows of a table."""
 
-    bits: int  # rows are numbers below 2^bits
-    rows: NDArray[np.int32]  # the table row of each feature
-    weights: NDArray[np.uint8]  # how much each counts: whole numbers, as there are hundreds of millions of them
+    bits: int  # the table has 2^bits rows
+    features: csr_array  # uint8 (n, 2^bits), how much each counts: whole numbers, as there are hundreds of millions
     totals: NDArray[np.float64]  # the weights of each product added up, (n,)
-    offsets: IntArray  # (n + 1,)
     labels: IntArray  # categories numbered from 0, (n,)
     categories: IntArray  # the id of each category, ascending
 
     def batch(self, chosen: IntArray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The table rows that these products need, the matrix (n, rows) that averages them, and its transpose."""
-        start, length = self.offsets[chosen], self.offsets[chosen + 1] - self.offsets[chosen]
-        ends = np.cumsum(length)
-        flat = np.arange(ends[-1]) + np.repeat(start - (ends - length), length)
-        needed = self.rows[flat]
+        part = self.features[chosen]
         used = np.zeros(2**self.bits, bool)
-        used[needed] = True
+        used[part.indices] = True
         rows = np.flatnonzero(used)
         column = np.empty(2**self.bits, np.int32)
         column[rows] = np.arange(len(rows), dtype=np.int32)
-        offsets = np.concatenate([[0], ends]).astype(np.int32)
-        weights = (self.weights[flat] / np.repeat(self.totals[chosen], length)).astype(np.float32)
-        matrix = csr_array((weights, column[needed], offsets), (len(chosen), len(rows)))
+        weights = (part.data / np.repeat(self.totals[chosen], np.diff(part.indptr))).astype(np.float32)
+        matrix = csr_array((weights, column[part.indices], part.indptr), (len(chosen), len(rows)))
         return torch.from_numpy(rows), _sparse(matrix), _sparse(csr_array(matrix.T))
 
 
@@ -172,7 +166,8 @@ def read_feature_bags(products: Products, bits: int | None, progress: Progress) 
         flat &= np.int32(2**bits - 1)
     categories, labels = np.unique(np.array(ids, np.int64), return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-    return FeatureBags(bits, flat, np.concatenate(weights), np.concatenate(totals), offsets, labels, categories)
+    table = csr_array((np.concatenate(weights), flat, offsets), (len(ids), 2**bits))
+    return FeatureBags(bits, table, np.concatenate(totals), labels, categories)
 
 
 class _Run:
