@@ -197,16 +197,14 @@ def _classify(
 ) -> tuple[dict[str, Hits], Samples | None]:
     """The hits of the held-out products by named vector, and samples with the vectors of `sampled` of them."""
     main, pictures = next(iter(index.manifest.vote.weights)), setting.pictures
-    parts: dict[str, list[Hits]] = {name: [] for name in index.manifest.vote.weights}
-    ids, titles, rows = list[int](), list[str](), [np.zeros(0, np.intp)]
+    all_hits, ids, titles, rows = list[Mapping[str, Hits]](), list[int](), list[str](), [np.zeros(0, np.intp)]
     vectors = [np.zeros((0, index.manifest.sizes[main]), np.float16)]
     products = Selection(setting.reader, held_out)
     drawn = np.zeros(len(products), bool)
     drawn[np.random.default_rng(setting.seed).permutation(len(drawn))[: sampled or 0]] = True
     with setting.progress.stage("classifying held-out products", len(products)) as advance:
         for found in search_products(index, products, pictures, top_k):
-            for name, hits in found.hits.items():
-                parts[name].append(hits)
+            all_hits.append(found.hits)
             batch, first = found.batch.products, len(ids)
             ids += [product.id for product in batch]
             titles += [product.title for product in batch] if sampled is not None else []
@@ -217,7 +215,7 @@ def _classify(
                 rows.append(first + places[present])
                 vectors.append(encoded[present].astype(np.float16))
             advance(found.batch.rows)
-    joined = {name: Hits.joined(each) for name, each in parts.items()}
+    joined = {name: Hits.joined([hits[name] for hits in all_hits]) for name in index.manifest.vote.weights}
     if sampled is None:
         return joined, None
     code = np.unique(labels.categories, return_inverse=True)[1]

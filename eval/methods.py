@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from rubrika.errors import RubrikaError
+from rubrika.errors import ParameterError, RubrikaError
 from rubrika.eval.heldout import Labels, Setting
 from rubrika.eval.metrics import Interval, metrics_of, paired_difference, weighted_f1_interval
 from rubrika.eval.split import IntArray, Mask, Split, groups_within
@@ -50,7 +50,7 @@ def chosen_methods(names: str) -> tuple[str, ...]:
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in (*NAMES, ALL)]
     if unknown or not wanted:
-        raise RubrikaError(f"no method {', '.join(unknown) or 'is named'}; there are {', '.join(NAMES)}, and {ALL}")
+        raise ParameterError(f"no method {', '.join(unknown) or 'is named'}; there are {', '.join(NAMES)}, and {ALL}")
     if ALL in wanted:
         return NAMES
     if wanted == [ENSEMBLE]:
@@ -263,11 +263,10 @@ class Comparison:
         from rubrika.eval.baselines import Network
 
         inputs, rows = method.inputs(part), len(part.labels)
-        network = estimator if isinstance(estimator, Network) else None
-        steps = rows * (network.epochs if network else 1)
+        steps = rows * estimator.epochs if isinstance(estimator, Network) else rows
         with self._setting.progress.stage(f"fitting {method.name}", steps) as advance:
-            if network:
-                network.fit(inputs, part.labels, advance)
+            if isinstance(estimator, Network):
+                estimator.fit(inputs, part.labels, advance)
             else:
                 estimator.fit(inputs, part.labels)
                 advance(rows)

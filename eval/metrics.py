@@ -114,10 +114,9 @@ def reliability(confidences: FloatArray, right: Mask) -> list[Bin]:
     """Predictions in 15 bins of equal width, the least confident first; empty bins are left out."""
     bins = np.minimum((confidences * BINS).astype(np.int64), BINS - 1)
     count, total, correct = (np.bincount(bins, weights, BINS) for weights in (None, confidences, right))
-    return [
-        Bin(float(total[i] / count[i]), float(correct[i] / count[i]), int(count[i]))
-        for i in np.flatnonzero(count).tolist()
-    ]
+    used = np.flatnonzero(count)
+    columns = total[used] / count[used], correct[used] / count[used], count[used]
+    return [Bin(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def calibration_error(confidences: FloatArray, right: Mask) -> float:
