@@ -70,6 +70,11 @@ class Index:
 
     Open it with `Index.open`, best in a `with` block: while it is open, no other process can read or change points that
     are in the folder. After `close`, the next call opens it again. What goes wrong is a RubrikaError of one sentence.
+
+    These arguments are the same everywhere: `images` is the folder of the products' pictures, each named by its
+    product_id; `top_k` is how many hits vote, by default the index's setting; `max_error` is the maximum error rate
+    among automatic decisions; `holdout` is the part of the products held out, whole groups of rows alike in the column
+    `group_by` where one is named; `seed` chooses what is drawn at random.
     """
 
     def __init__(self, at: Location, progress: Progress | None = None) -> None:
@@ -167,11 +172,7 @@ class Index:
     ) -> Predictions:
         """Predict the category of every product, in memory: some 400 bytes a product.
 
-        Args:
-            products: as for `ingest`; labels are not needed.
-            images: the folder of their pictures.
-            top_k: how many hits vote; default: the index's setting.
-            max_error: the maximum error rate among automatic decisions.
+        `products` are as for `ingest`; labels are not needed.
         """
         count, bound = count_of("top_k", top_k), checked(max_error)
         source = products_of(products, labelled=False)
@@ -193,17 +194,11 @@ class Index:
         max_error: float = MAX_ERROR,
         level: int | None = None,
     ) -> ClassifyReport:
-        """Predict the category of every product of a file, batch by batch, into `output` and `details`.
+        """Predict the category of every product of a parquet file, batch by batch.
 
-        Args:
-            file: a parquet file.
-            output: where predictions go: one row an input row, in its order.
-            images: the folder of the products' pictures.
-            details: where confidence, alternatives and neighbours go.
-            rejects: where unreadable rows go; default: beside `output`.
-            top_k: how many hits vote; default: the index's setting.
-            max_error: the maximum error rate among automatic decisions.
-            level: predict at this level of the tree, 1 being the top; default: the leaf.
+        Predictions go to `output`, one row an input row in its order; confidence, alternatives and neighbours to
+        `details`; unreadable rows to `rejects`, by default beside `output`. `level` predicts at that level of the
+        tree, 1 being the top, not the leaf.
         """
         count, bound = count_of("top_k", top_k), checked(max_error)
         reader, output = Reader([Path(file)], labelled=False), Path(output)
@@ -243,13 +238,9 @@ class Index:
     ) -> Neighbours:
         """The labelled products most like one, best first; a stored product itself is left out.
 
-        Args:
-            product_id: of a stored product; or give a title, or a picture.
-            title: of any product.
-            image: the path of a picture.
-            top_k: how many.
-            vector: the named vector that is compared: text, image or joint; default: image for a picture, else text.
-            page: whether to say where the server's web UI shows them.
+        Give one of `product_id`, `title` and `image`, the path of a picture. They are compared by the named `vector`
+        text, image or joint, by default image for a picture, else text. With `page`, the result also says where the
+        server's web UI shows them.
         """
         query, count = query_of(product_id, title, image), count_of("top_k", top_k) or 1
         hits = neighbours(self._index(), query, vector, count)
@@ -265,11 +256,7 @@ class Index:
     ) -> Explanation:
         """What a prediction rests on: the vote, the supporting neighbours, and the words that mattered.
 
-        Args:
-            product_id: of a stored product; or give a title, a picture, or both.
-            title: of any product.
-            image: the path of its picture.
-            top_k: how many hits vote; default: the index's setting.
+        Give the `product_id` of a stored product, or the `title` of any, the path of its picture as `image`, or both.
         """
         if (product_id is None) == (title is None and image is None):
             raise ParameterError("give `product_id`, or `title` and `image`, one of them or both")
@@ -283,25 +270,17 @@ class Index:
     ) -> AuditReport:
         """Find labelled products that their neighbours contradict, the surest first.
 
-        Args:
-            output: where these label issues go.
-            duplicates: where near duplicates with different categories go.
-            limit: how many rows of each table to keep in the report.
+        They go to `output`, near duplicates with different categories to `duplicates`; the first `limit` rows of both
+        are in the report.
         """
         pairs = None if duplicates is None else Path(duplicates)
         return write_audit(self._index(), Path(output), pairs, limit, self._progress)
 
     @staticmethod
     def decide(details: str | Path, max_error: float = MAX_ERROR, output: str | Path | None = None) -> dict[str, int]:
-        """Decide anew, at another maximum error rate, which saved predictions are automatic.
+        """Decide anew, at another maximum error rate, which predictions of a details file are automatic.
 
-        Args:
-            details: a file that `classify_file` wrote.
-            max_error: the maximum error rate among automatic decisions.
-            output: where it goes; default: in place of `details`.
-
-        Returns:
-            How many products got each decision.
+        It goes to `output`, by default in place of `details`. Returns how many products got each decision.
         """
         return dict(sorted(redecide(Path(details), Path(output or details), checked(max_error)).items()))
 
@@ -331,27 +310,10 @@ class Index:
     ) -> "Evaluation":
         """How good predictions are: holds products out, learns from the others, and classifies those held out.
 
-        Args:
-            files: parquet files of labelled products.
-            images: the folder of their pictures.
-            text_encoder: as for `ingest`, like `image_encoder`, `backend` and `vote`.
-            image_encoder: encodes pictures.
-            backend: runs a pretrained text encoder.
-            vote: whose neighbours vote.
-            holdout: the part of the products held out.
-            group_by: hold out whole groups: rows alike in this column.
-            stratify: hold out the same part of every category.
-            top_k: how many hits vote.
-            max_error: the maximum error rate among automatic decisions.
-            seed: chooses what is drawn at random.
-            methods: other methods to compare with: `all`, or names separated by commas.
-            protocol: measure as another study did: `kazanexpress`.
-            report: a folder for a page with charts and all numbers.
-            url: of a server that has the points meanwhile, in a collection that is deleted in the end.
-            collection: what the name of that collection begins with.
-            api_key: of the server; default: the environment's QDRANT_API_KEY.
-            cache: a folder for vectors of pretrained encoders.
-            progress: shows how far it is.
+        `stratify` holds out the same part of every category. `methods` are other methods to compare with: `all`, or
+        names separated by commas. `protocol` measures as another study did: `kazanexpress`. `report` is a folder for a
+        page with charts. With `url`, a server has the points meanwhile, in a collection that is deleted in the end and
+        whose name begins with `collection`. The rest is as for `open` and `ingest`.
         """
         from rubrika.eval.evaluate import PROTOCOLS, evaluate
         from rubrika.eval.heldout import Setting, Timer
@@ -392,13 +354,7 @@ class Index:
     ) -> "Tuned":
         """Choose on held-out products how the index votes and when it is sure, and keep both in the index.
 
-        Args:
-            files: parquet files of labelled products.
-            images: the folder of their pictures, needed when the index has picture vectors.
-            holdout: the part of the products held out.
-            group_by: hold out whole groups: rows alike in this column.
-            max_error: the maximum error rate among automatic decisions.
-            seed: chooses what is drawn at random.
+        `images` are needed when the index has picture vectors.
         """
         from rubrika.eval.heldout import Setting
         from rubrika.eval.tune import tune
@@ -455,12 +411,9 @@ class Index:
         *,
         repair: bool = False,
     ) -> Checked:
-        """Read the whole index and say what is wrong with it.
+        """Read the whole index, compare it with the files that were ingested or with others, and list its problems.
 
-        Args:
-            files: files to compare with; default: those that were ingested.
-            images: the folder of the products' pictures, to repair from.
-            repair: write what is damaged anew from those files.
+        With `repair`, what is damaged is written anew from those files and `images`.
         """
         self.close()
         return check(self._at, paths_of(files) if files else (), pictures_of(images), repair)

@@ -157,9 +157,10 @@ def evaluate(
     """Measure how good the predictions are, on products held out from the files."""
     from rubrika.api import Index
 
-    if protocol and (given := [name for name in FIXED if _is_given(context, name)]):
-        options = ", ".join(f"`{name}`" for name in given)
-        raise ParameterError(f"`protocol` {protocol} fixes the split and the vote itself; leave out {options}")
+    sources = {name: context.get_parameter_source(name) for name in FIXED}
+    chosen = ", ".join(f"`{name}`" for name, source in sources.items() if source and source.name != "DEFAULT")
+    if protocol and chosen:
+        raise ParameterError(f"`protocol` {protocol} fixes the split and the vote itself; leave out {chosen}")
     result = Index.evaluate(
         file,
         images,
@@ -396,11 +397,8 @@ def push(
         search=SearchOptions(hnsw_ef, oversampling),
     )
     result = _index(index, None, None, opt.CACHE).push(url, collection, options=options, alias=alias)
-    _print(
-        result.to_dict(),
-        as_json,
-        lambda: display.format_moved(result, f"{url}, collection {collection or 'products'}", alias),
-    )
+    target = f"{url}, collection {collection or 'products'}"
+    _print(result.to_dict(), as_json, lambda: display.format_moved(result, target, alias))
 
 
 @app.command()
@@ -429,12 +427,7 @@ def text(
     from rubrika.train.finetune import FinetuneSettings, finetune_text
 
     settings = FinetuneSettings(
-        epochs=epochs,
-        minutes=minutes,
-        max_tokens=max_tokens,
-        freeze_layers=freeze_layers,
-        contrast=contrast,
-        seed=seed,
+        epochs=epochs, minutes=minutes, max_tokens=max_tokens, freeze_layers=freeze_layers, contrast=contrast, seed=seed
     )
     reader = Reader(files, labelled=True, group_by=group_by)
     result = finetune_text(reader, base, output, settings, display.Terminal())
@@ -486,20 +479,12 @@ def _spelled(message: str) -> str:
     """A message in which parameters, named as Python knows them, are the options of this command line."""
     names = {"source": "--from", "target": "--to", "product_id": "PRODUCT_ID", "page": "--open"}
     names |= {"hnsw_m": "--graph-links", "ef_construct": "--graph-effort", "hnsw_ef": "--search-effort"}
-    return re.sub(r"`([a-z]+(?:_[a-z]+)*)`", lambda found: names.get(found[1], _option(found[1])), message)
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"
+    name = re.compile(r"`([a-z]+(?:_[a-z]+)*)`")
+    return name.sub(lambda found: names.get(found[1], f"--{found[1].replace('_', '-')}"), message)
 
 
 def main() -> None:
-    """Run a command; a failure that Rubrika explains is one line on stderr and exit code 1, a wrong usage 2."""
+    """Run a command; what goes wrong is one line on stderr and exit code 1, a wrong usage 2."""
     # Threads that wait for one another by spinning take a shared machine's cores from whoever has work to do.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
