@@ -154,12 +154,8 @@ class FastText(Baseline):
     0.862, 150 of 0.855.
     """
 
-    def __init__(self, seed: int = 0, epochs: int | None = None) -> None:
-        self.seed, self.epochs = seed, epochs
-
-    def epochs_for(self, count: int) -> int:
-        """How often every one of `count` products is seen: few need enough steps too."""
-        return self.epochs or int(np.clip(round(300_000 / max(count, 1)), 15, 100))
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
 
     def fit(self, inputs: Sequence[str], labels: IntArray) -> Self:
         """As in Baseline."""
@@ -171,7 +167,7 @@ class FastText(Baseline):
         with NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
             file.writelines(f"{LABEL}{own} {_line(text)}" for own, text in zip(labels.tolist(), inputs, strict=True))
             file.flush()
-            epochs = self.epochs_for(len(inputs))
+            epochs = fasttext_epochs(len(inputs))
             self.model_ = fasttext.train_supervised(file.name, epoch=epochs, seed=self.seed, **FASTTEXT)
         return self
 
@@ -183,6 +179,11 @@ class FastText(Baseline):
             for place, (share, label) in enumerate(self.model_.f.predict(_line(text), KEPT, 0.0, "strict")):
                 votes.categories[row, place], votes.shares[row, place] = int(label.removeprefix(LABEL)), share
         return votes
+
+
+def fasttext_epochs(count: int) -> int:
+    """How often fastText sees every one of `count` products: few need enough steps too."""
+    return int(np.clip(round(300_000 / max(count, 1)), 15, 100))
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,12 +168,10 @@ def selective_risk_of(decided: Decisions, right: Mask, max_error: float) -> Sele
 class Hierarchy:
     """Figures in 0 … 1 that give a near miss its part.
 
-    A category counts as the set of its levels, itself among them, the root left out; precision and recall are of these
-    sets over all rows together (Kiritchenko et al., 2006), F1 is their harmonic mean.
+    A category counts as the set of its levels, itself among them, the root left out; F1 is of these sets over all rows
+    together (Kiritchenko et al., 2006).
     """
 
-    precision: float  # the part of the predicted levels that are true
-    recall: float  # the part of the true levels that are predicted
     f1: float
     levels: tuple[float, ...]  # accuracy at each, the top first; a category that ends above one stands for itself
 
@@ -181,13 +179,9 @@ class Hierarchy:
 def hierarchy_of(truth: IntArray, predicted: IntArray, tree: Tree) -> Hierarchy:
     """Compare predicted with true categories, both (n,); only the true ones need to be in the tree."""
     shared = int(overlap(truth, predicted, tree).sum())
-    true_levels, predicted_levels = int(tree.depths(truth).sum()), int(tree.depths(predicted).sum())
-    return Hierarchy(
-        precision=shared / max(predicted_levels, 1),
-        recall=shared / max(true_levels, 1),
-        f1=2 * shared / max(predicted_levels + true_levels, 1),
-        levels=tuple(float(same.mean()) for same in _same_nodes(truth, predicted, tree)),
-    )
+    total = int(tree.depths(truth).sum() + tree.depths(predicted).sum())
+    levels = tuple(float(same.mean()) for same in _same_nodes(truth, predicted, tree))
+    return Hierarchy(2 * shared / max(total, 1), levels)
 
 
 def overlap(truth: IntArray, predicted: IntArray, tree: Tree) -> IntArray:

@@ -16,6 +16,7 @@ from rubrika.eval.baselines import (
     Network,
     best_of,
     ensemble_weights,
+    fasttext_epochs,
 )
 from rubrika.eval.methods import Method, Part, ensemble_of
 from rubrika.eval.metrics import metrics_of
@@ -144,8 +145,7 @@ def test_of_more_ties_than_are_kept_the_first_come() -> None:
 
 
 def test_the_fewer_products_the_more_often_fasttext_sees_them() -> None:
-    assert [FastText().epochs_for(count) for count in (0, 300, 10_000, 20_000, 73_061)] == [100, 100, 30, 15, 15]
-    assert FastText(epochs=7).epochs_for(300) == 7
+    assert [fasttext_epochs(count) for count in (0, 300, 10_000, 20_000, 73_061)] == [100, 100, 30, 15, 15]
 
 
 def test_of_many_categories_the_best_ten_are_kept() -> None:
