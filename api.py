@@ -316,7 +316,7 @@ class Index:
         whose name begins with `collection`. The rest is as for `open` and `ingest`.
         """
         from rubrika.eval.evaluate import PROTOCOLS, evaluate
-        from rubrika.eval.heldout import Timer
+        from rubrika.eval.heldout import Setting, Timer
         from rubrika.eval.methods import chosen_methods
         from rubrika.report.report import write_report
         from rubrika.report.study import MAPPED, study
@@ -327,23 +327,15 @@ class Index:
         # Before the work: a folder that cannot be written is known at once.
         folder = report_folder(Path(report)) if report else None
         pictures, timer = pictures_of(images), Timer(memory=report is not None)
+        choice = choice_of(text_encoder, image_encoder, backend, vote, pictures is not None, None, progress.note)
+        reader = Reader(paths_of(files), labelled=True, group_by=group_by)
         result = evaluate(
-            Reader(paths_of(files), labelled=True, group_by=group_by),
-            cache=at.cache,
-            pictures=pictures,
-            choice=choice_of(text_encoder, image_encoder, backend, vote, pictures is not None, None, progress.note),
-            holdout=holdout,
-            seed=seed,
-            stratify=stratify,
+            Setting(reader, at.cache, pictures, choice, holdout, seed, progress, timer, stratify, at.server),
             top_k=count_of("top_k", top_k),
             max_error=checked(max_error),
-            server=at.server,
-            progress=progress,
             sampled=MAPPED if folder else None,
-            timer=timer,
             methods=names,
             rules=PROTOCOLS[protocol] if protocol else None,
-            note=progress.note,
         )
         if folder and result.answers:
             page = write_report(folder, study(result, result.answers, timer), pictures, timer)
@@ -364,6 +356,7 @@ class Index:
 
         `images` are needed when the index has picture vectors.
         """
+        from rubrika.eval.heldout import Setting
         from rubrika.eval.tune import tune
 
         folder = self._at.folder
@@ -372,16 +365,10 @@ class Index:
             raise ParameterError(f"{folder} has picture vectors: say with `images` where the pictures are")
         self.close()
         with writing(folder, "tune"):
-            result = tune(
-                Reader(paths_of(files), labelled=True, group_by=group_by),
-                Choice.of(manifest),
-                cache=self._at.cache,
-                pictures=pictures_of(images),
-                holdout=holdout,
-                seed=seed,
-                max_error=checked(max_error),
-                progress=self._progress,
-            )
+            reader = Reader(paths_of(files), labelled=True, group_by=group_by)
+            choice, pictures = Choice.of(manifest), pictures_of(images)
+            setting = Setting(reader, self._at.cache, pictures, choice, holdout, seed, self._progress)
+            result = tune(setting, checked(max_error))
             vote = replace(result.vote, unseen_bonus=manifest.vote.unseen_bonus)
             replace(Manifest.read(folder), vote=vote, calibration=result.calibration).write(folder)
         return result

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from tempfile import NamedTemporaryFile
 from typing import Any, Self
 
@@ -15,13 +14,15 @@ from sklearn.pipeline import FeatureUnion
 from sklearn.svm import LinearSVC
 
 from rubrika.errors import RubrikaError
-from rubrika.eval.metrics import IntArray, metrics_of
+from rubrika.eval.metrics import metrics_of
+from rubrika.eval.split import IntArray
 from rubrika.progress import Advance
 from rubrika.retrieve.search import best_hits, best_positions, search
 from rubrika.store.base import FloatArray, Store
-from rubrika.vote import NO_CATEGORY, Votes, fused_vote, mode_vote, weighted_vote
+from rubrika.vote import NO_CATEGORY, Votes, fused_vote, weighted_vote
 
 Inputs = Any  # texts (n), or vectors (n, size) by name, where a row of zeros is a product that lacks this vector
+Examples = tuple[Mapping[str, FloatArray], IntArray]  # vectors (n, size) by name, and categories (n,)
 # Of the categories that a classifier scores, so many are kept a product.
 KEPT = 10
 CHUNK = 2_048
@@ -61,31 +62,21 @@ class Baseline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The likeliest category of each product, (n,)."""
         return self.votes(inputs).winners
 
-    def predict_proba(self, inputs: Inputs) -> FloatArray:
-        """The share of every class, (n, classes); those that are not among the likeliest few have none."""
-        votes = self.votes(inputs)
-        column = np.where(votes.categories == NO_CATEGORY, -1, np.searchsorted(self.classes_, votes.categories))
-        shares = np.zeros((len(column), len(self.classes_) + 1), np.float32)
-        np.put_along_axis(shares, column, votes.shares, axis=1)
-        return shares[:, :-1]
-
 
 class StoredNeighbours(Baseline):
-    """The vote of the nearest stored products by one or more named vectors; temperature None: the plain mode."""
+    """The vote of the nearest stored products by one or more named vectors; temperature 0: the plain mode."""
 
-    def __init__(self, store: Store, top_k: int, temperature: float | None) -> None:
+    def __init__(self, store: Store, top_k: int, temperature: float) -> None:
         self.store, self.top_k, self.temperature = store, top_k, temperature
 
     def fit(self, inputs: Inputs, labels: IntArray) -> Self:
         """Nothing is learned: the products are in the store."""
-        self.classes_ = np.unique(labels)
         return self
 
     def votes(self, inputs: Mapping[str, FloatArray]) -> Votes:
         """As in Baseline."""
         hits = [search(self.store, name, rows, self.top_k) for name, rows in inputs.items()]
-        mode, temperature = self.temperature is None, self.temperature or 0.0
-        votes = [mode_vote(each) if mode else weighted_vote(each, temperature) for each in hits]
+        votes = [weighted_vote(each, self.temperature) for each in hits]
         return votes[0] if len(votes) == 1 else fused_vote([(each, 1.0) for each in votes])
 
 
@@ -123,11 +114,9 @@ class NearestNeighbours(Baseline):
 class LinearSvm(Baseline):
     """A linear SVM on TF-IDF of words, word pairs and character 3–5-grams.
 
-    It is LIBLINEAR's multi-class SVM (Crammer and Singer 2001, solved as in Keerthi et al. 2008), one problem for all
-    categories, rather than the usual one against the rest for each of them. On 16,043 products of 764 categories (a
-    quarter of uhtt-91k, whole groups held out, one thread) it takes 14 seconds of processor time and has a weighted F1
-    of 0.860; one against the rest, every feature kept, to a tolerance of 1e-4, takes 84 and has 0.850; with features of
-    at least two texts and a tolerance of 0.1 it has 0.857. A tolerance of 0.1 instead of 1 takes 28, for 0.858.
+    It is LIBLINEAR's multi-class SVM (Crammer and Singer 2001, solved as in Keerthi et al. 2008): one problem for all
+    categories. On 16,043 products of 764 categories it takes 14 seconds of processor time and has a weighted F1 of
+    0.860 (a tolerance of 0.1 instead of 1: 28, for 0.858); the usual one against the rest for each takes 84, for 0.850.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -161,27 +150,24 @@ class LinearSvm(Baseline):
 class FastText(Baseline):
     """fastText's supervised classifier (Joulin et al. 2017, "Bag of Tricks for Efficient Text Classification").
 
-    On few products it needs many epochs. On the 2,430 that `rubrika evaluate market/train.parquet --group-by group_key`
-    learns from (of `rubrika sample market`), 15 give a weighted F1 of 0.140, 60 of 0.815, 100 of 0.862, 150 of 0.855.
+    On few products it needs many epochs: on 2,430 of the sample, 15 give a weighted F1 of 0.140, 60 of 0.815, 100 of
+    0.862, 150 of 0.855.
     """
 
-    def __init__(self, seed: int = 0, epochs: int | None = None) -> None:
-        self.seed, self.epochs = seed, epochs
-
-    def epochs_for(self, count: int) -> int:
-        """How often every one of `count` products is seen: few need enough steps too."""
-        return self.epochs or int(np.clip(round(300_000 / max(count, 1)), 15, 100))
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
 
     def fit(self, inputs: Sequence[str], labels: IntArray) -> Self:
         """As in Baseline."""
-        need("fasttext", "fastText")
-        import fasttext
-
+        try:
+            import fasttext
+        except ImportError:
+            raise RubrikaError("fastText is not installed; install `rubrika[benchmarks]`") from None
         self.classes_ = np.unique(labels)
         with NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
             file.writelines(f"{LABEL}{own} {_line(text)}" for own, text in zip(labels.tolist(), inputs, strict=True))
             file.flush()
-            epochs = self.epochs_for(len(inputs))
+            epochs = fasttext_epochs(len(inputs))
             self.model_ = fasttext.train_supervised(file.name, epoch=epochs, seed=self.seed, **FASTTEXT)
         return self
 
@@ -193,6 +179,11 @@ class FastText(Baseline):
             for place, (share, label) in enumerate(self.model_.f.predict(_line(text), KEPT, 0.0, "strict")):
                 votes.categories[row, place], votes.shares[row, place] = int(label.removeprefix(LABEL)), share
         return votes
+
+
+def fasttext_epochs(count: int) -> int:
+    """How often fastText sees every one of `count` products: few need enough steps too."""
+    return int(np.clip(round(300_000 / max(count, 1)), 15, 100))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +210,7 @@ class Network(Baseline):
         return self
 
     def choose_epochs(
-        self,
-        train: tuple[Mapping[str, FloatArray], IntArray],
-        held: tuple[Mapping[str, FloatArray], IntArray],
-        advance: Advance | None = None,
+        self, train: Examples, held: Examples, advance: Advance | None = None
     ) -> tuple[tuple[Epoch, ...], Votes]:
         """Set `epochs` by early stopping on a validation split; gives its curve, and its votes after the best epoch."""
         curve: list[Epoch] = []
@@ -286,24 +274,18 @@ def ensemble_weights(votes: Mapping[str, Votes], truth: IntArray) -> dict[str, f
     "Ensemble Selection from Libraries of Models"): in each round the method is added that helps the sum most. The
     shortest choice wins among equals, and the first method.
     """
-    # Of thousands of categories only those count that a method names for a product: pairs of row and category.
-    named, widths = [each.categories for each in votes.values()], [each.shares.shape[1] for each in votes.values()]
-    known, code = np.unique(np.concatenate(named, axis=1), return_inverse=True)
-    rows = np.arange(len(truth))
-    pairs, place = np.unique(code + rows[:, None] * len(known), return_inverse=True)
-    places = np.split(place, np.cumsum(widths)[:-1], axis=1)
-    shares = [
-        np.bincount(own.ravel(), each.shares.ravel(), len(pairs)).astype(np.float32)
-        for own, each in zip(places, votes.values(), strict=True)
-    ]
-    starts = np.searchsorted(pairs, rows * len(known))
+    # Thousands of categories fit into a few columns: those that a method names for a product, ascending in each row.
+    known = np.sort(np.concatenate([each.categories for each in votes.values()], axis=1), axis=1)
+    shares = [np.zeros(known.shape, np.float32) for _ in votes]
+    for table, each in zip(shares, votes.values(), strict=True):
+        column = (known[:, None] < each.categories[:, :, None]).sum(axis=2)
+        np.put_along_axis(table, column, each.shares, axis=1)
 
     def f1(total: FloatArray) -> float:
-        best = np.flatnonzero(total == np.maximum.reduceat(total, starts)[pairs // len(known)])
-        winners = pairs[best[np.searchsorted(best, starts)]] % len(known)
-        return metrics_of(truth, known[winners]).weighted_f1
+        winners = np.take_along_axis(known, total.argmax(axis=1)[:, None], axis=1)[:, 0]
+        return metrics_of(truth, winners).weighted_f1
 
-    total, counts, chosen, chosen_f1 = np.zeros(len(pairs), np.float32), [0] * len(votes), [1], -1.0
+    total, counts, chosen, chosen_f1 = np.zeros(known.shape, np.float32), [0] * len(votes), [1], -1.0
     for _ in range(ENSEMBLE_ROUNDS):
         scores = [f1(total + each) for each in shares]
         added = int(np.argmax(scores))
@@ -315,11 +297,7 @@ def ensemble_weights(votes: Mapping[str, Votes], truth: IntArray) -> dict[str, f
 
 
 def learn_tfidf(texts: Sequence[str], words: bool = False) -> tuple[FeatureUnion, Any]:
-    """TF-IDF of character 3–5-grams and, if wanted, of words and their pairs, and these texts' rows (csr, float32).
-
-    Raises:
-        RubrikaError: the texts have no words.
-    """
+    """TF-IDF of character 3–5-grams and, if wanted, of words and their pairs, and these texts' rows (csr, float32)."""
     common: dict[str, Any] = {"min_df": 2 if len(texts) >= MANY_TEXTS else 1, "sublinear_tf": True, "dtype": np.float32}
     kinds = [("characters", TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), **common))]
     if words:
@@ -329,12 +307,6 @@ def learn_tfidf(texts: Sequence[str], words: bool = False) -> tuple[FeatureUnion
         return features, features.fit_transform(texts)
     except ValueError as error:
         raise RubrikaError(f"the texts have too few words for TF-IDF ({error})") from None
-
-
-def need(module: str, package: str) -> None:
-    """Refuse with a RubrikaError when a package is not installed, without loading it."""
-    if find_spec(module) is None:
-        raise RubrikaError(f"{package} is not installed; install `rubrika[benchmarks]`")
 
 
 def best_of(categories: IntArray, scores: NDArray[np.floating]) -> Votes:

@@ -1,15 +1,13 @@
 """Measures how good the predictions are, on products held out."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rubrika.eval.heldout import HeldOut, Samples, Setting, Timer, hold_out
-from rubrika.eval.methods import Comparison, MethodResult, Note, ValidationSplit
+from rubrika.eval.heldout import Samples, Setting, hold_out
+from rubrika.eval.methods import Comparison, MethodResult, ValidationSplit
 from rubrika.eval.metrics import (
     Hierarchy,
-    IntArray,
     Interval,
     Metrics,
     SelectiveRisk,
@@ -18,17 +16,11 @@ from rubrika.eval.metrics import (
     selective_risk_of,
     weighted_f1_interval,
 )
-from rubrika.eval.split import Split
-from rubrika.index.folder import Choice
+from rubrika.eval.split import IntArray, Split
 from rubrika.index.manifest import MAX_ERROR, VoteSettings
-from rubrika.products.images import PictureFolder
-from rubrika.products.reader import Reader
-from rubrika.progress import Progress, Silent
 from rubrika.retrieve.confidence import decide
 from rubrika.retrieve.tree import Tree
-from rubrika.store.base import FloatArray, Hits
-from rubrika.store.connection import Connection
-from rubrika.vote import Votes, fused_vote, mode_vote, vote_over
+from rubrika.store.base import FloatArray
 
 SWEEP = 20
 
@@ -109,75 +101,55 @@ class Evaluation:
 
 
 def evaluate(
-    reader: Reader,
-    *,
-    cache: Path,
-    pictures: PictureFolder | None = None,
-    choice: Choice | None = None,
-    holdout: float = 0.1,
-    seed: int = 0,
-    stratify: bool = False,
+    setting: Setting,
     top_k: int | None = None,
     max_error: float = MAX_ERROR,
-    server: Connection | None = None,
-    progress: Progress | None = None,
     sampled: int | None = None,
-    timer: Timer | None = None,
     methods: Sequence[str] = (),
     rules: Rules | None = None,
-    note: Note | None = None,
 ) -> Evaluation:
     """Hold rows out, learn from the others, and classify the held-out ones through a temporary index.
 
-    `reader` to `stratify`, `server`, `progress` and `timer` are as in `Setting`; `seed` is also of the intervals. By
-    default `top_k` is what `ingest` would set; `max_error` is the maximum error rate among automatic decisions. For a
-    report, `sampled` says of how many held-out products to keep the vector; without it there are no `answers`.
-    `methods` are of `methods.NAMES`; `rules` are a protocol's, in place of `holdout`, `seed`, `stratify`, `top_k` and
-    the vote; `note` is called with what a person should know, such as which methods cannot be run here.
-
-    Raises:
-        InputError: a file cannot be read, or has too few good rows.
-        StoreError: the server fails.
+    Args:
+        setting: from which rows, and how; its seed is also of the intervals.
+        top_k: how many neighbours vote; None: as many as `ingest` would set.
+        max_error: the maximum error rate among automatic decisions.
+        sampled: for a report, of how many held-out products to keep the vector; None: there are no `answers`.
+        methods: of `methods.NAMES`, to compare with.
+        rules: a protocol's, in place of `top_k`, the vote, and how the setting holds rows out.
     """
-    timer, progress, note = timer or Timer(), progress or Silent(), note or (lambda text: None)
     if rules:
-        holdout, seed, stratify, top_k = rules.holdout, rules.seed, False, rules.top_k
-    setting = Setting(reader, cache, pictures, choice, holdout, seed, progress, timer, stratify, server)
-    comparison = Comparison(methods, setting, top_k, note) if methods else None
+        setting = replace(setting, holdout=rules.holdout, seed=rules.seed, stratify=False)
+        top_k = rules.top_k
+    comparison = Comparison(methods, setting, top_k) if methods else None
     held = hold_out(setting, max(SWEEP, top_k or 0, VoteSettings().top_k), sampled, comparison)
-    seconds = timer.seconds
-    with timer.stage("vote and measure"):
-        hits = held.first(top_k or held.vote.top_k)
-        votes = _plain_vote(hits, held.vote) if rules else vote_over(hits, held.vote)
+    seconds = setting.timer.seconds
+    with setting.timer.stage("vote and measure"):
+        k = top_k or held.vote.top_k
+        hits = held.first(k)
+        votes = held.plain_votes(k) if rules else held.votes(replace(held.vote, top_k=k))
         truth, predicted = held.truth, votes.winners
         decided = decide(hits, votes, held.vote.weights, held.calibration, max_error)
-        answers = None
-        if held.samples:
-            answers = Answers(truth, predicted, decided.confidences, held.groups, held.tree, held.samples)
+        own = truth, predicted, decided.confidences, held.groups, held.tree
+        answers = Answers(*own, held.samples) if held.samples else None
+
+        def sweep(count: int) -> Sweep:
+            both = held.plain_votes(count), held.votes(replace(held.vote, top_k=count))
+            return Sweep(count, *(metrics_of(truth, each.winners).weighted_f1 for each in both))
+
         return Evaluation(
             metrics=metrics_of(truth, predicted),
-            interval=weighted_f1_interval(truth, predicted, held.groups, seed),
+            interval=weighted_f1_interval(truth, predicted, held.groups, setting.seed),
             hierarchy=hierarchy_of(truth, predicted, held.tree),
             selective_risk=selective_risk_of(decided, predicted == truth, max_error),
             rows=len(truth),
             classes=held.classes,
             split=held.split,
             top_k=next(iter(hits.values())).ids.shape[1],
-            sweep=[_sweep(held, n) for n in range(1, SWEEP + 1)],
+            sweep=[sweep(n) for n in range(1, SWEEP + 1)],
             seconds=seconds,
             answers=answers,
             methods=comparison.results(truth, predicted, held.groups) if comparison else (),
             validation=comparison.validation if comparison else None,
             protocol=rules.name if rules else None,
         )
-
-
-def _sweep(held: HeldOut, top_k: int) -> Sweep:
-    hits = held.first(top_k)
-    mode, weighted = _plain_vote(hits, held.vote), vote_over(hits, held.vote)
-    return Sweep(top_k, *(metrics_of(held.truth, votes.winners).weighted_f1 for votes in (mode, weighted)))
-
-
-def _plain_vote(hits: Mapping[str, Hits], vote: VoteSettings) -> Votes:
-    """The mode of each vector's hits, for its weight."""
-    return fused_vote([(mode_vote(found), vote.weights[name]) for name, found in hits.items()])

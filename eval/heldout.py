@@ -5,8 +5,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +28,7 @@ from rubrika.retrieve.tree import Tree
 from rubrika.store.base import Hits
 from rubrika.store.connection import Connection
 from rubrika.store.open import temporary_collection
+from rubrika.vote import Votes, fused_vote, mode_vote, vote_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,7 @@ class Stage:
 
 
 class Timer:
-    """Keeps what the stages took.
-
-    Args:
-        memory: whether to measure peak memory too.
-    """
+    """Keeps what the stages took: seconds and, if wanted, peak memory."""
 
     def __init__(self, memory: bool = False) -> None:
         self._memory = memory
@@ -59,28 +56,20 @@ class Timer:
     def stage(self, name: str) -> Iterator[None]:
         """Time one stage; one that fails is not kept."""
         if self._memory:
-            _forget_peak()
+            # Linux measures the peak anew; elsewhere it is that of the whole process so far.
+            with suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")
         started = time.monotonic()
         yield
         peak = round(_peak_memory() / 1e9, 2) if self._memory else None
         self.stages.append(Stage(name, round(time.monotonic() - started, 1), peak))
 
 
-def _forget_peak() -> None:
-    """Let Linux measure peak memory anew; elsewhere the peak is that of the whole process so far."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
 def _peak_memory() -> int:
     """Peak resident memory in bytes."""
-    try:
+    with suppress(OSError):
         if found := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
             return int(found[1]) * 1024
-    except OSError:
-        pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
@@ -95,7 +84,7 @@ class Setting:
     holdout: float  # the part held out, between 0 and 1
     seed: int  # chooses the rows
     progress: Progress
-    timer: Timer
+    timer: Timer = field(default_factory=Timer)
     stratify: bool = False  # hold out the same part of every category
     server: Connection | None = None  # for a temporary collection named after this one; None: a temporary folder
 
@@ -135,6 +124,15 @@ class HeldOut:
     classes: int  # how many categories there are in all
     samples: Samples | None  # for a report
 
+    def votes(self, settings: VoteSettings) -> Votes:
+        """How an index with these settings votes for each product."""
+        return vote_over(self.first(settings.top_k), settings)
+
+    def plain_votes(self, top_k: int) -> Votes:
+        """The mode of each vector's hits, for its weight."""
+        hits = self.first(top_k)
+        return fused_vote([(mode_vote(hits[name]), self.vote.weights[name]) for name in hits])
+
     def first(self, top_k: int) -> dict[str, Hits]:
         """The best `top_k` hits of each vector."""
         return {name: found.first(top_k) for name, found in self.hits.items()}
@@ -144,17 +142,10 @@ Visit = Callable[[Index, Labels, IntArray, Split], None]
 
 
 def hold_out(setting: Setting, top_k: int, sampled: int | None = None, visit: Visit | None = None) -> HeldOut:
-    """Hold products out, make an index of the others that lasts as long as this call, and search it.
+    """Hold products out, make an index of the others that lasts as long as this call, and search it for `top_k` hits.
 
-    Args:
-        setting: from what, and how.
-        top_k: how many hits to find.
-        sampled: for a report, of how many held-out products to keep the vector; None: no report.
-        visit: called with the index, all labels, the groups of all rows (n,) and the split, before classification.
-
-    Raises:
-        InputError: a file cannot be read, or has too few good rows.
-        StoreError: the server fails.
+    For a report, `sampled` says of how many held-out products to keep the vector. `visit` is called with the index, all
+    labels, the groups of all rows (n,) and the split, before classification.
     """
     reader, seed, timer = setting.reader, setting.seed, setting.timer
     reader.check()
@@ -175,7 +166,8 @@ def hold_out(setting: Setting, top_k: int, sampled: int | None = None, visit: Vi
             ingest(location, rest, pictures=setting.pictures, choice=setting.choice, progress=setting.progress)
         with Index.open(location) as index:
             if visit:
-                visit(index, labels, groups, split)
+                with timer.stage("compare methods"):
+                    visit(index, labels, groups, split)
             with timer.stage("classify"):
                 hits, samples = _classify(index, setting, labels, split.held_out, top_k, sampled)
             vote, calibration = index.manifest.vote, index.manifest.calibration
@@ -205,32 +197,27 @@ def _classify(
 ) -> tuple[dict[str, Hits], Samples | None]:
     """The hits of the held-out products by named vector, and samples with the vectors of `sampled` of them."""
     main, pictures = next(iter(index.manifest.vote.weights)), setting.pictures
-    parts: dict[str, list[Hits]] = {name: [] for name in index.manifest.vote.weights}
-    ids, titles, rows = list[int](), list[str](), list[int]()
+    all_hits, ids, titles, rows = list[Mapping[str, Hits]](), list[int](), list[str](), [np.zeros(0, np.intp)]
     vectors = [np.zeros((0, index.manifest.sizes[main]), np.float16)]
     products = Selection(setting.reader, held_out)
     drawn = np.zeros(len(products), bool)
     drawn[np.random.default_rng(setting.seed).permutation(len(drawn))[: sampled or 0]] = True
     with setting.progress.stage("classifying held-out products", len(products)) as advance:
         for found in search_products(index, products, pictures, top_k):
-            for name, hits in found.hits.items():
-                parts[name].append(hits)
+            all_hits.append(found.hits)
             batch, first = found.batch.products, len(ids)
             ids += [product.id for product in batch]
-            if sampled is not None:
-                titles += [product.title for product in batch]
-                places = np.flatnonzero(drawn[first : len(ids)])
-                wanted = [batch[place] for place in places.tolist()]
-                if wanted:
-                    encoded = index.encoders.encode(wanted, pictures, [main]).vectors[main]
-                    present = encoded.any(axis=1)
-                    rows += (first + places[present]).tolist()
-                    vectors.append(encoded[present].astype(np.float16))
+            titles += [product.title for product in batch] if sampled is not None else []
+            places = np.flatnonzero(drawn[first : len(ids)])
+            if len(places):
+                encoded = index.encoders.encode([batch[place] for place in places], pictures, [main]).vectors[main]
+                present = encoded.any(axis=1)
+                rows.append(first + places[present])
+                vectors.append(encoded[present].astype(np.float16))
             advance(found.batch.rows)
-    joined = {name: Hits.joined(each) for name, each in parts.items()}
+    joined = {name: Hits.joined([hits[name] for hits in all_hits]) for name in index.manifest.vote.weights}
     if sampled is None:
         return joined, None
     code = np.unique(labels.categories, return_inverse=True)[1]
     learned = np.bincount(code[~held_out], minlength=code.max() + 1)[code[held_out]]
-    row_array, all_vectors = np.array(rows, np.intp), np.concatenate(vectors)
-    return joined, Samples(np.array(ids, np.uint64), titles, learned, row_array, all_vectors)
+    return joined, Samples(np.array(ids, np.uint64), titles, learned, np.concatenate(rows), np.concatenate(vectors))

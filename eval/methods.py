@@ -3,17 +3,18 @@
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from rubrika.errors import RubrikaError
+from rubrika.errors import ParameterError, RubrikaError
 from rubrika.eval.heldout import Labels, Setting
 from rubrika.eval.metrics import Interval, metrics_of, paired_difference, weighted_f1_interval
 from rubrika.eval.split import IntArray, Mask, Split, groups_within
 from rubrika.index.folder import LEARNED, Choice, Index
 from rubrika.index.manifest import IMAGE, JOINT, TEXT
 from rubrika.ingest.ingest import prepare
+from rubrika.ingest.write import stored_vectors
 from rubrika.products.product import Product, Selection
 from rubrika.retrieve.search import search
 from rubrika.store.base import FloatArray
@@ -41,21 +42,15 @@ SECONDS = (
     "encoding; a vector of a pretrained encoder that was in the cache cost nothing."
 )
 
-Note = Callable[[str], None]
-Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 def chosen_methods(names: str) -> tuple[str, ...]:
-    """The methods in a comma-separated list, `all` being all of them; an ensemble alone gets members.
-
-    Raises:
-        RubrikaError: one is unknown.
-    """
+    """The methods in a comma-separated list, `all` being all of them; an ensemble alone gets members."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in (*NAMES, ALL)]
     if unknown or not wanted:
-        raise RubrikaError(f"no method {', '.join(unknown) or 'is named'}; there are {', '.join(NAMES)}, and {ALL}")
+        raise ParameterError(f"no method {', '.join(unknown) or 'is named'}; there are {', '.join(NAMES)}, and {ALL}")
     if ALL in wanted:
         return NAMES
     if wanted == [ENSEMBLE]:
@@ -149,20 +144,17 @@ def methods_of(names: Collection[str], index: Index, top_k: int, seed: int) -> l
     vectors = tuple(name for name in (TEXT, IMAGE, JOINT) if name in index.manifest.sizes)
     inputs = [own for own in ((TEXT,), (TEXT, IMAGE), (JOINT,)) if set(own) <= set(vectors)]
     found = []
-    for way, warmth in (("mode", None), ("weighted vote", temperature)):
+    for way, warmth in (("mode", 0.0), ("weighted vote", temperature)):
         for own in [*((name,) for name in vectors), *([vectors] if len(vectors) > 1 else [])]:
-            exact = NearestNeighbours(top_k, temperature) if warmth is not None and len(own) == 1 else None
+            exact = NearestNeighbours(top_k, temperature) if way != "mode" and len(own) == 1 else None
             knn = StoredNeighbours(store, top_k, warmth)
             found.append(Method(KNN, f"kNN by {' + '.join(own)}, {way}", own, knn, exact))
     for kind, title, hidden in ((LINEAR, "linear head", 0), (MLP, "MLP", HIDDEN)):
         for own in inputs if kind == LINEAR else [each for each in inputs if JOINT not in each]:
             network = Network(hidden, seed)
             found.append(Method(kind, f"{title} on {' + '.join(own)}", own, network, network))
-    for kind, title, estimator in (
-        (TFIDF_KNN, "TF-IDF kNN", NearestNeighbours()),
-        (TFIDF_SVM, "TF-IDF + linear SVM", LinearSvm(seed)),
-        (FASTTEXT, "fastText", FastText(seed)),
-    ):
+    texts = ("TF-IDF kNN", NearestNeighbours()), ("TF-IDF + linear SVM", LinearSvm(seed)), ("fastText", FastText(seed))
+    for kind, (title, estimator) in zip((TFIDF_KNN, TFIDF_SVM, FASTTEXT), texts, strict=True):
         found.append(Method(kind, title, (), estimator, estimator))
     return [method for method in found if method.kind in names]
 
@@ -170,47 +162,19 @@ def methods_of(names: Collection[str], index: Index, top_k: int, seed: int) -> l
 class Comparison:
     """Runs methods while there is an index of what is not held out: a `heldout.Visit` that keeps what comes of them.
 
-    Args:
-        names: of the methods, of NAMES.
-        setting: as for the index.
-        top_k: how many neighbours vote; None: as many as in the index.
-        note: called with what a person should know, such as what is left out.
+    `top_k` neighbours vote, by default as many as in the index.
     """
 
-    def __init__(self, names: Sequence[str], setting: Setting, top_k: int | None, note: Note) -> None:
-        self._names, self._setting, self._top_k, self._note = set(names), setting, top_k, note
+    def __init__(self, names: Sequence[str], setting: Setting, top_k: int | None) -> None:
+        self._names, self._setting, self._top_k = set(names), setting, top_k
         self._methods: list[Method] = []
         self._rubrika = Method("", "Rubrika")
         self.validation: ValidationSplit | None = None
 
     def __call__(self, index: Index, labels: Labels, groups: IntArray, split: Split) -> None:
         """Run all methods; what cannot be run is left out with a note."""
-        with self._setting.timer.stage("compare methods"):
-            self._run(index, labels, groups, split)
-
-    def results(self, truth: IntArray, predicted: IntArray, groups: IntArray) -> tuple[MethodResult, ...]:
-        """The figures of Rubrika, which has predicted these categories (n,), and then of all methods."""
-        seed, results = self._setting.seed, []
-        for method in (self._rubrika, *self._methods):
-            winners = method.votes.winners if method.votes else predicted
-            metrics = metrics_of(truth, winners)
-            result = MethodResult(
-                method.name,
-                metrics.weighted_f1,
-                weighted_f1_interval(truth, winners, groups, seed),
-                metrics.macro_f1,
-                paired_difference(truth, predicted, winners, groups, seed) if method.votes else None,
-                round(method.training, 1),
-                round(method.predicting / len(truth) * PRODUCTS, 1),
-                method.curve,
-            )
-            results.append(result)
-        return tuple(results)
-
-    def _run(self, index: Index, labels: Labels, groups: IntArray, split: Split) -> None:
         setting, manifest = self._setting, index.manifest
         own, top_k = tuple(manifest.vote.weights), self._top_k or manifest.vote.top_k
-        self._leave_out_missing()
         methods = methods_of(self._names, index, top_k, setting.seed)
         self._check_members(sum(method.validated is not None for method in methods))
         # Only what is looked at is kept in memory.
@@ -224,11 +188,9 @@ class Comparison:
         if tuned := [name for name in NAMES if name in TUNED & self._names]:
             started = time.monotonic()
             try:
-                rows = validation_rows(train.groups, setting.seed)
-                products = Selection(setting.reader, ~split.held_out)
-                validation = _validation(index, setting, products, train, rows, learned)
+                validation = _validation(index, setting, split.held_out, train, learned)
             except RubrikaError as error:
-                self._note(f"{', '.join(tuned)}: left out, as nothing can be chosen for them: {error}")
+                self._setting.progress.note(f"{', '.join(tuned)}: left out, as nothing can be chosen for them: {error}")
                 self._names -= TUNED
             validating = time.monotonic() - started
         for method in methods:
@@ -237,7 +199,7 @@ class Comparison:
                     self._fit_and_predict(method, method.estimator, train, test, validation)
                     self._methods.append(method)
                 except RubrikaError as error:
-                    self._note(f"{method.name} is left out: {error}")
+                    self._setting.progress.note(f"{method.name} is left out: {error}")
         self._check_members(sum(method.validation is not None for method in self._methods))
         if validation and self._ensemble:
             self._methods.append(ensemble_of(self._methods, validation[1].labels))
@@ -252,24 +214,29 @@ class Comparison:
             learned_from, chosen_on = (len(part.labels) for part in validation)
             self.validation = ValidationSplit(learned_from, chosen_on, kinds, bool(learned))
 
+    def results(self, truth: IntArray, predicted: IntArray, groups: IntArray) -> tuple[MethodResult, ...]:
+        """The figures of Rubrika, which has predicted these categories (n,), and then of all methods."""
+        seed, results = self._setting.seed, []
+        for method in (self._rubrika, *self._methods):
+            winners = method.votes.winners if method.votes else predicted
+            metrics = metrics_of(truth, winners)
+            interval = weighted_f1_interval(truth, winners, groups, seed)
+            difference = paired_difference(truth, predicted, winners, groups, seed) if method.votes else None
+            seconds = round(method.training, 1), round(method.predicting / len(truth) * PRODUCTS, 1)
+            figures = metrics.weighted_f1, interval, metrics.macro_f1, difference
+            results.append(MethodResult(method.name, *figures, *seconds, method.curve))
+        return tuple(results)
+
     @property
     def _ensemble(self) -> bool:
         return ENSEMBLE in self._names
 
-    def _leave_out_missing(self) -> None:
-        from rubrika.eval.baselines import need
-
-        try:
-            if FASTTEXT in self._names:
-                need("fasttext", "fastText")
-        except RubrikaError as error:
-            self._note(f"{FASTTEXT} is left out: {error}")
-            self._names.remove(FASTTEXT)
-
     def _check_members(self, count: int) -> None:
         if self._ensemble and count < 2:
             self._names.remove(ENSEMBLE)
-            self._note(f"ensemble is left out: it adds up at least 2 methods, and there is {count}; name more")
+            self._setting.progress.note(
+                f"ensemble is left out: it adds up at least 2 methods, and there is {count}; name more"
+            )
 
     def _fit_and_predict(
         self, method: Method, estimator: "Baseline", train: Part, test: Part, validation: tuple[Part, Part] | None
@@ -296,11 +263,10 @@ class Comparison:
         from rubrika.eval.baselines import Network
 
         inputs, rows = method.inputs(part), len(part.labels)
-        network = estimator if isinstance(estimator, Network) else None
-        steps = rows * (network.epochs if network else 1)
+        steps = rows * estimator.epochs if isinstance(estimator, Network) else rows
         with self._setting.progress.stage(f"fitting {method.name}", steps) as advance:
-            if network:
-                network.fit(inputs, part.labels, advance)
+            if isinstance(estimator, Network):
+                estimator.fit(inputs, part.labels, advance)
             else:
                 estimator.fit(inputs, part.labels)
                 advance(rows)
@@ -327,11 +293,7 @@ def ensemble_of(methods: Sequence[Method], truth: IntArray) -> Method:
 
 
 def validation_rows(groups: IntArray, seed: int) -> tuple[IntArray, IntArray]:
-    """Rows to learn from and a tenth to measure on, both ascending, at most 40,000; a group is whole on one side.
-
-    Raises:
-        RubrikaError: there is only one group.
-    """
+    """Rows to learn from and a tenth to measure on, both ascending, at most 40,000; a group is whole on one side."""
     code = np.unique(groups, return_inverse=True)[1]
     size = np.bincount(code)
     if len(size) < 2:
@@ -345,17 +307,13 @@ def validation_rows(groups: IntArray, seed: int) -> tuple[IntArray, IntArray]:
 
 
 def _validation(
-    index: Index,
-    setting: Setting,
-    products: Selection,
-    part: Part,
-    rows: tuple[IntArray, IntArray],
-    learned: Collection[str],
+    index: Index, setting: Setting, held_out: Mask, part: Part, learned: Collection[str]
 ) -> tuple[Part, Part]:
     """Two sides of the training part, their learned vectors by encoders that learned from the first side alone.
 
     Vectors of products that an encoder has learned from are too good, and what is chosen by them is chosen wrongly.
     """
+    rows = validation_rows(part.groups, setting.seed)
     train, held = (part.rows(each) for each in rows)
     if not learned:
         return train, held
@@ -363,7 +321,7 @@ def _validation(
     if JOINT not in learned:
         # No method looks at it, so none is learned.
         choice = replace(choice, image=None, vote=None)
-    chosen = Selection(products, np.isin(np.arange(len(part.labels)), rows[0]))
+    chosen = Selection(Selection(setting.reader, ~held_out), np.isin(np.arange(len(part.labels)), rows[0]))
     encoders = prepare(chosen, setting.pictures, choice, setting.cache, setting.progress, index.store)
 
     def encoded(side: Part) -> Part:
@@ -386,8 +344,7 @@ def gather(
 ) -> tuple[Part, Part, dict[str, float]]:
     """Read texts, if wanted, and the `stored` vectors of the training part, and encode what was held out.
 
-    Returns:
-        The training part, the held-out part, and the seconds that encoding it took by vector.
+    Returns the training part, the held-out part, and the seconds that encoding it took by vector.
     """
     # Loaded before the clock runs.
     encoders = index.encoders
@@ -407,18 +364,16 @@ def gather(
             kept += [product.text for product in batch.products] if texts else []
             advance(batch.rows)
     whole, train = Part(kept, {}, labels.categories, groups), np.flatnonzero(~held_out)
-    vectors = {name: np.zeros((len(train), index.manifest.sizes[name]), np.float32) for name in stored}
+    sizes = {name: index.manifest.sizes[name] for name in stored}
+    vectors = {name: np.zeros((len(train), size), np.float32) for name, size in sizes.items()}
     with setting.progress.stage("reading stored vectors", len(train) if stored else 0) as advance:
         for start in range(0, len(train) if stored else 0, FETCHED):
             ids = labels.ids[train[start : start + FETCHED]].tolist()
-            points = index.store.fetch(ids, payload=False, vectors=True)
-            for row, id in enumerate(ids, start):
-                for name in vectors.keys() & (points[id].vectors.keys() if id in points else ()):
-                    vectors[name][row] = points[id].vectors[name]
+            for name, rows in stored_vectors(index.store, ids, sizes).items():
+                vectors[name][start : start + len(ids)] = rows
             advance(len(ids))
-    test = replace(
-        whole.rows(np.flatnonzero(held_out)), vectors={name: np.concatenate(each) for name, each in parts.items()}
-    )
+    joined = {name: np.concatenate(each) for name, each in parts.items()}
+    test = replace(whole.rows(np.flatnonzero(held_out)), vectors=joined)
     return replace(whole.rows(train), vectors=vectors), test, seconds
 
 
@@ -428,9 +383,7 @@ def _with_inputs(index: Index, names: set[str]) -> set[str]:
     return names | set(joint.config.inputs) if joint else names
 
 
-def _timed(
-    work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> tuple[float, Result]:
+def _timed(work: Callable[..., Result], *args: Any, **kwargs: Any) -> tuple[float, Result]:  # noqa: ANN401 - the work's
     started = time.monotonic()
     result = work(*args, **kwargs)
     return time.monotonic() - started, result

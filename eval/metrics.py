@@ -3,11 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rubrika.eval.split import IntArray, Mask
 from rubrika.retrieve.confidence import AUTO, NEW, REVIEW, Decisions, risk_coverage
 from rubrika.retrieve.tree import NO_NODE, Tree
 from rubrika.store.base import FloatArray
@@ -15,14 +15,12 @@ from rubrika.store.base import FloatArray
 RESAMPLES = 1_000
 BINS = 15
 CURVE_POINTS = 200
-# The smallest number of products in each bin of `by_size`.
+# The bins of `by_size`, by the smallest number of products in each.
 SIZES = (0, 1, 5, 10, 20, 50, 100, 200, 500)
+SIZE_NAMES = ("0", "1–4", "5–9", "10–19", "20–49", "50–99", "100–199", "200–499", "500+")
 
 Interval = tuple[float, float]
-IntArray = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 Weights = NDArray[np.float64]
-Counts = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +45,8 @@ def metrics_of(truth: IntArray, predicted: IntArray) -> Metrics:
 def bootstrap_interval(statistic: Callable[[Weights], float], groups: IntArray, seed: int) -> Interval:
     """The 95 % bootstrap interval of a figure (percentiles 2.5 and 97.5 of 1,000 resamples).
 
-    Args:
-        statistic: the figure, for how often each of n rows is drawn, float64 (n,).
-        groups: rows with the same number were held out together, and are drawn together, (n,).
-        seed: of the resampling; the same seed draws the same rows whatever the statistic.
+    The figure is a function of how often each of n rows is drawn, float64 (n,). Rows with the same number in `groups`
+    (n,) were held out together, and are drawn together; the same seed draws the same rows whatever the figure.
     """
     if not len(groups):
         return 0.0, 0.0
@@ -63,24 +59,18 @@ def bootstrap_interval(statistic: Callable[[Weights], float], groups: IntArray, 
 
 def weighted_f1_interval(truth: IntArray, predicted: IntArray, groups: IntArray, seed: int = 0) -> Interval:
     """The interval of weighted F1; `groups` and `seed` as in `bootstrap_interval`."""
-    return bootstrap_interval(_weighted_f1(truth, predicted), groups, seed)
-
-
-def paired_difference(truth: IntArray, one: IntArray, other: IntArray, groups: IntArray, seed: int = 0) -> Interval:
-    """The interval of weighted F1 of `one` minus that of `other`, on the same resampled rows."""
-    first, second = _weighted_f1(truth, one), _weighted_f1(truth, other)
-    return bootstrap_interval(lambda drawn: first(drawn) - second(drawn), groups, seed)
+    return bootstrap_interval(_resampled_f1(truth, predicted), groups, seed)
 
 
 def macro_f1_interval(truth: IntArray, predicted: IntArray, groups: IntArray, seed: int) -> Interval:
     """The interval of macro F1, in each resample over the categories that are true or predicted in it."""
-    f1 = _resampled_f1(truth, predicted)
+    return bootstrap_interval(_resampled_f1(truth, predicted, macro=True), groups, seed)
 
-    def macro_f1(drawn: Weights) -> float:
-        each, _, total = f1(drawn)
-        return float(each[total > 0].mean())
 
-    return bootstrap_interval(macro_f1, groups, seed)
+def paired_difference(truth: IntArray, one: IntArray, other: IntArray, groups: IntArray, seed: int = 0) -> Interval:
+    """The interval of weighted F1 of `one` minus that of `other`, on the same resampled rows."""
+    first, second = _resampled_f1(truth, one), _resampled_f1(truth, other)
+    return bootstrap_interval(lambda drawn: first(drawn) - second(drawn), groups, seed)
 
 
 def hierarchical_f1_interval(truth: IntArray, predicted: IntArray, tree: Tree, groups: IntArray, seed: int) -> Interval:
@@ -89,26 +79,16 @@ def hierarchical_f1_interval(truth: IntArray, predicted: IntArray, tree: Tree, g
     return bootstrap_interval(lambda drawn: float(2 * (drawn @ shared) / max(float(drawn @ total), 1)), groups, seed)
 
 
-def _weighted_f1(truth: IntArray, predicted: IntArray) -> Callable[[Weights], float]:
-    """Weighted F1 as a function of the rows' weights."""
-    f1 = _resampled_f1(truth, predicted)
-
-    def weighted_f1(drawn: Weights) -> float:
-        each, support, _ = f1(drawn)
-        return float(each @ support / support.sum())
-
-    return weighted_f1
-
-
-def _resampled_f1(truth: IntArray, predicted: IntArray) -> Callable[[Weights], tuple[Weights, Counts, Counts]]:
-    """For weights of the rows, each category's F1, its true rows, and the sum of its true and predicted ones."""
+def _resampled_f1(truth: IntArray, predicted: IntArray, macro: bool = False) -> Callable[[Weights], float]:
+    """Weighted or macro F1 as a function of the rows' weights."""
     known, codes = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
     true, guess, right, size = codes[: len(truth)], codes[len(truth) :], truth == predicted, len(known)
 
-    def f1(drawn: Weights) -> tuple[Weights, Counts, Counts]:
+    def f1(drawn: Weights) -> float:
         support = np.bincount(true, drawn, size)
         total = support + np.bincount(guess, drawn, size)
-        return 2 * np.bincount(true[right], drawn[right], size) / np.maximum(total, 1e-12), support, total
+        each = 2 * np.bincount(true[right], drawn[right], size) / np.maximum(total, 1e-12)
+        return float(each[total > 0].mean()) if macro else float(each @ support / support.sum())
 
     return f1
 
@@ -134,10 +114,9 @@ def reliability(confidences: FloatArray, right: Mask) -> list[Bin]:
     """Predictions in 15 bins of equal width, the least confident first; empty bins are left out."""
     bins = np.minimum((confidences * BINS).astype(np.int64), BINS - 1)
     count, total, correct = (np.bincount(bins, weights, BINS) for weights in (None, confidences, right))
-    return [
-        Bin(float(total[i] / count[i]), float(correct[i] / count[i]), int(count[i]))
-        for i in np.flatnonzero(count).tolist()
-    ]
+    used = np.flatnonzero(count)
+    columns = total[used] / count[used], correct[used] / count[used], count[used]
+    return [Bin(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def calibration_error(confidences: FloatArray, right: Mask) -> float:
@@ -189,39 +168,26 @@ def selective_risk_of(decided: Decisions, right: Mask, max_error: float) -> Sele
 class Hierarchy:
     """Figures in 0 … 1 that give a near miss its part.
 
-    A category counts as the set of its levels, itself among them, the root left out; precision and recall are of these
-    sets over all rows together (Kiritchenko et al., 2006), F1 is their harmonic mean.
+    A category counts as the set of its levels, itself among them, the root left out; F1 is of these sets over all rows
+    together (Kiritchenko et al., 2006).
     """
 
-    precision: float  # the part of the predicted levels that are true
-    recall: float  # the part of the true levels that are predicted
     f1: float
     levels: tuple[float, ...]  # accuracy at each, the top first; a category that ends above one stands for itself
 
 
 def hierarchy_of(truth: IntArray, predicted: IntArray, tree: Tree) -> Hierarchy:
-    """Compare predicted with true categories, both (n,).
-
-    The tree knows all true categories; a predicted one that it does not know shares no level with any.
-    """
-    if not len(truth):
-        return Hierarchy(0.0, 0.0, 0.0, ())
+    """Compare predicted with true categories, both (n,); only the true ones need to be in the tree."""
     shared = int(overlap(truth, predicted, tree).sum())
-    true_levels, predicted_levels = int(tree.depths(truth).sum()), int(tree.depths(predicted).sum())
-    return Hierarchy(
-        precision=shared / max(predicted_levels, 1),
-        recall=shared / max(true_levels, 1),
-        f1=2 * shared / max(predicted_levels + true_levels, 1),
-        levels=tuple(float(same.mean()) for same in _same_nodes(truth, predicted, tree)),
-    )
+    total = int(tree.depths(truth).sum() + tree.depths(predicted).sum())
+    levels = tuple(float(same.mean()) for same in _same_nodes(truth, predicted, tree))
+    return Hierarchy(2 * shared / max(total, 1), levels)
 
 
 def overlap(truth: IntArray, predicted: IntArray, tree: Tree) -> IntArray:
     """How many levels each predicted category shares with the true one, int64 (n,)."""
     shallower = np.minimum(tree.depths(truth), tree.depths(predicted))
-    shared = np.zeros(len(truth), np.int64)
-    for level, same in enumerate(_same_nodes(truth, predicted, tree), start=1):
-        shared += same & (level <= shallower)
+    shared: IntArray = np.minimum(np.sum(_same_nodes(truth, predicted, tree), axis=0, dtype=np.int64), shallower)
     return shared
 
 
@@ -276,17 +242,9 @@ def by_size(scores: list[Score]) -> list[Size]:
     for score, place in zip(scores, np.searchsorted(SIZES, [each.learned for each in scores], "right"), strict=True):
         bins[int(place) - 1].append(score)
     return [
-        Size(_bin_name(place), len(inside), sum(s.products for s in inside), float(np.mean([s.f1 for s in inside])))
+        Size(SIZE_NAMES[place], len(inside), sum(s.products for s in inside), float(np.mean([s.f1 for s in inside])))
         for place, inside in sorted(bins.items())
     ]
-
-
-def _bin_name(place: int) -> str:
-    low = SIZES[place]
-    if place + 1 == len(SIZES):
-        return f"{low}+"
-    high = SIZES[place + 1] - 1
-    return str(low) if low == high else f"{low}–{high}"
 
 
 @dataclass(frozen=True, slots=True)

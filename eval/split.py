@@ -58,14 +58,9 @@ def stratified_split(ids: NDArray[np.uint64], categories: IntArray, holdout: flo
 
 
 def families(ids: NDArray[np.uint64], groups: Sequence[str] | None = None) -> IntArray:
-    """Which rows belong together: those of one product id, and those of one group.
+    """A number for each row (n,), equal for rows of one product id or group; without groups in the order of first rows.
 
-    Args:
-        ids: of n products.
-        groups: names (n,), empty for a row without a group; groups that have a product in common are one.
-
-    Returns:
-        A number for each row (n,), equal for rows that belong together; without groups in the order of first rows.
+    The names of groups (n,) are empty for a row without one; groups that have a product in common are one.
     """
     _, first, place = np.unique(ids, return_index=True, return_inverse=True)
     product: IntArray = np.unique(first[place], return_inverse=True)[1]

@@ -6,21 +6,17 @@ Settings are chosen on one half of them, and measured on the other, which had no
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rubrika.errors import InputError
-from rubrika.eval.heldout import HeldOut, Setting, Timer, hold_out
-from rubrika.eval.metrics import Mask, Metrics, SelectiveRisk, metrics_of, selective_risk_of
-from rubrika.index.folder import Choice
+from rubrika.eval.heldout import HeldOut, Setting, hold_out
+from rubrika.eval.metrics import Metrics, SelectiveRisk, metrics_of, selective_risk_of
+from rubrika.eval.split import Mask
 from rubrika.index.manifest import MAX_ERROR, Calibration, VoteSettings
-from rubrika.products.images import PictureFolder
-from rubrika.products.reader import Reader
-from rubrika.progress import Progress, Silent
 from rubrika.retrieve.confidence import MIN_ROWS, decide, evidence, fit, nearest
-from rubrika.vote import Votes, fused_vote, mode_vote, vote_over
+from rubrika.vote import Votes, vote_over
 
 TOP_KS = (3, 5, 7, 10, 15, 20, 30)
 TEMPERATURES = (20.0, 30.0, 40.0, 60.0, 80.0)
@@ -59,37 +55,31 @@ class Tuned:
         }
 
 
-def tune(
-    reader: Reader,
-    choice: Choice,
-    *,
-    cache: Path,
-    pictures: PictureFolder | None = None,
-    holdout: float = 0.1,
-    seed: int = 0,
-    max_error: float = MAX_ERROR,
-    progress: Progress | None = None,
-) -> Tuned:
-    """Tune the vote and calibrate it; the arguments are as in `Setting`, `max_error` is for the report.
-
-    Raises:
-        InputError: too few products can be held out.
-    """
-    setting = Setting(reader, cache, pictures, choice, holdout, seed, progress or Silent(), Timer())
+def tune(setting: Setting, max_error: float = MAX_ERROR) -> Tuned:
+    """Tune the vote and calibrate it; `max_error` is for the report."""
     held = hold_out(setting, max(TOP_KS))
     first = held.groups % 2 == 0
     if min(first.sum(), (~first).sum()) < MIN_ROWS:
         raise InputError(
-            f"{reader.files[0]}: {len(first)} products can be held out, and tuning needs {MIN_ROWS} for each of its "
-            f"two halves; give more products, or a larger holdout"
+            f"{setting.reader.files[0]}: {len(first)} products can be held out, and tuning needs {MIN_ROWS} for each "
+            "of its two halves; give more products, or a larger holdout"
         )
     vote = _choose(held, first)
+    hits, votes = held.first(vote.top_k), held.votes(vote)
+    right = votes.winners == held.truth
+    found, similarity = evidence(hits, votes, vote.weights), nearest(hits)
+
+    def calibration(rows: Mask) -> Calibration:
+        return fit(found[rows], right[rows], similarity[rows])
+
+    rest = {name: each.rows(~first) for name, each in hits.items()}
+    decided = decide(rest, vote_over(rest, vote), vote.weights, calibration(first), max_error)
     return Tuned(
         vote=vote,
         # What was measured of a calibration on one half holds the more for one on both.
-        calibration=_calibration(held, vote, np.ones_like(first)),
-        parts=[Part(name, _metrics(held, votes, ~first)) for name, votes in _parts(held, vote)],
-        selective_risk=_selective_risk(held, vote, first, max_error),
+        calibration=calibration(np.ones_like(first)),
+        parts=[Part(name, _metrics(held, each, ~first)) for name, each in _parts(held, vote)],
+        selective_risk=selective_risk_of(decided, right[~first], max_error),
         chosen_on=int(first.sum()),
         measured_on=int((~first).sum()),
     )
@@ -97,13 +87,13 @@ def tune(
 
 def _choose(held: HeldOut, rows: Mask) -> VoteSettings:
     """The settings with the best weighted F1; the untuned ones, unless others are better by GAIN."""
-    best, best_f1 = held.vote, _metrics(held, _votes(held, held.vote), rows).weighted_f1 + GAIN
+    best, best_f1 = held.vote, _metrics(held, held.votes(held.vote), rows).weighted_f1 + GAIN
     names = list(held.vote.weights)
     # Weights of two vectors are shares; a single one keeps its own.
     pairs = [dict(zip(names, (round(1 - share, 2), share), strict=True)) for share in SHARES if len(names) > 1]
     for weights, top_k, temperature in product(pairs or [dict(held.vote.weights)], TOP_KS, TEMPERATURES):
         settings = VoteSettings(weights, top_k, temperature)
-        f1 = _metrics(held, _votes(held, settings), rows).weighted_f1
+        f1 = _metrics(held, held.votes(settings), rows).weighted_f1
         if f1 > best_f1:
             best, best_f1 = settings, f1
     return best
@@ -112,33 +102,14 @@ def _choose(held: HeldOut, rows: Mask) -> VoteSettings:
 def _parts(held: HeldOut, vote: VoteSettings) -> Iterator[tuple[str, Votes]]:
     """The parts of the vote: from the nearest neighbour alone to the chosen settings."""
     usual = VoteSettings(held.vote.weights)
-    yield "the nearest neighbour", _votes(held, replace(usual, top_k=1))
+    yield "the nearest neighbour", held.votes(replace(usual, top_k=1))
     hits = held.first(usual.top_k)
-    yield f"mode of {usual.top_k}", fused_vote([(mode_vote(hits[name]), usual.weights[name]) for name in hits])
+    yield f"mode of {usual.top_k}", held.plain_votes(usual.top_k)
     for name in held.hits if len(held.hits) > 1 else ():
         yield f"weighted vote of {usual.top_k} by {name} alone", vote_over({name: hits[name]}, usual)
-    yield f"weighted vote of {usual.top_k}, untuned", _votes(held, held.vote)
-    yield "weighted vote, tuned", _votes(held, vote)
-
-
-def _votes(held: HeldOut, vote: VoteSettings) -> Votes:
-    return vote_over(held.first(vote.top_k), vote)
+    yield f"weighted vote of {usual.top_k}, untuned", held.votes(held.vote)
+    yield "weighted vote, tuned", held.votes(vote)
 
 
 def _metrics(held: HeldOut, votes: Votes, rows: Mask) -> Metrics:
     return metrics_of(held.truth[rows], votes.winners[rows])
-
-
-def _calibration(held: HeldOut, vote: VoteSettings, rows: Mask) -> Calibration:
-    hits, votes = held.first(vote.top_k), _votes(held, vote)
-    right = votes.winners == held.truth
-    return fit(evidence(hits, votes, vote.weights)[rows], right[rows], nearest(hits)[rows])
-
-
-def _selective_risk(held: HeldOut, vote: VoteSettings, fitted: Mask, max_error: float) -> SelectiveRisk:
-    """Calibrate on some rows and measure on the others."""
-    rest = ~fitted
-    hits = {name: found.rows(rest) for name, found in held.first(vote.top_k).items()}
-    votes = vote_over(hits, vote)
-    decided = decide(hits, votes, vote.weights, _calibration(held, vote, fitted), max_error)
-    return selective_risk_of(decided, votes.winners == held.truth[rest], max_error)

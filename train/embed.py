@@ -1,7 +1,7 @@
 """Learns the default text encoder from labelled products, on the CPU."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,31 +27,18 @@ CHUNK = 4_096
 
 @dataclass(frozen=True, slots=True)
 class LearnSettings:
-    """How to learn; the defaults were chosen on held-out groups, see docs/encoder.md.
+    """How to learn; the defaults were chosen on held-out groups, see docs/encoder.md."""
 
-    Args:
-        size: the width of a vector.
-        bits: the table has 2^bits rows; None: about as many as there are different features, at most 2^21.
-        epochs: how often every product is seen; None: the fewer products, the more often (4 to 20 times).
-        batch_size: products a step; None: about a hundredth of them, 64 to 512.
-        learning_rate: of features, divided by each row's root of summed squared gradients (Adagrad by row).
-        category_learning_rate: of category vectors (Adam).
-        input_learning_rate: of projections (Adam).
-        scale: of the cosine in the softmax.
-        max_products: learn from at most so many, drawn at random: memory grows with them, not with the file.
-        seed: of the starting vectors, the order of products, and which are drawn.
-    """
-
-    size: int = 128
-    bits: int | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float = 0.03
-    category_learning_rate: float = 0.003
-    input_learning_rate: float = 0.0003
-    scale: float = 10.0
-    max_products: int = 2_000_000
-    seed: int = 0
+    size: int = 128  # the width of a vector
+    bits: int | None = None  # the table has 2^bits rows; None: about as many as different features, at most 2^21
+    epochs: int | None = None  # how often every product is seen; None: 4 to 20 times, of few products more often
+    batch_size: int | None = None  # products a step; None: about a hundredth of them, 64 to 512
+    learning_rate: float = 0.03  # of features, divided by each row's root of summed squared gradients (Adagrad by row)
+    category_learning_rate: float = 0.003  # of category vectors (Adam)
+    input_learning_rate: float = 0.0003  # of projections (Adam)
+    scale: float = 10.0  # of the cosine in the softmax
+    max_products: int = 2_000_000  # learn from so many at most, drawn at random: memory does not grow with the file
+    seed: int = 0  # of the starting vectors, the order of products, and which are drawn
 
     def pace(self, count: int) -> tuple[int, int]:
         """Epochs and batch size for `count` products: few need enough steps, many must not take too many."""
@@ -61,33 +48,23 @@ class LearnSettings:
 
 @dataclass(frozen=True)
 class Input:
-    """Vectors of one other encoder for all products to learn from.
+    """Vectors of one other encoder for all products to learn from."""
 
-    Args:
-        vectors: float16 or float32 (n, width); a row of zeros is a product that has none.
-        there: bool (n,), which products have one.
-        mean: float32 (width,), over those that have one.
-        deviation: float32 (width,): the standard deviation · √width, so that a standardised vector is about 1 long.
-    """
-
-    vectors: NDArray[np.float16] | FloatArray
-    there: Mask
-    mean: FloatArray
-    deviation: FloatArray
+    vectors: NDArray[np.float16] | FloatArray  # (n, width); a row of zeros is a product that has none
+    there: Mask  # which products have one, (n,)
+    mean: FloatArray  # over those that have one, (width,)
+    deviation: FloatArray  # standard deviation · √width, so that a standardised vector is about 1 long, (width,)
 
     @classmethod
     def of(cls, vectors: NDArray[np.float16] | FloatArray) -> "Input":
         """Measure mean and deviation, some thousand rows at a time."""
-        there = np.zeros(len(vectors), bool)
-        total, squares = np.zeros(vectors.shape[1]), np.zeros(vectors.shape[1])
+        there: Mask = np.asarray(vectors.any(axis=1))
+        sums = np.zeros((2, vectors.shape[1]))
         for start in range(0, len(vectors), CHUNK):
             part = vectors[start : start + CHUNK].astype(np.float64)
-            there[start : start + CHUNK] = part.any(axis=1)
-            total += part.sum(axis=0)
-            squares += np.square(part).sum(axis=0)
-        count = max(int(there.sum()), 1)
-        mean = total / count
-        deviation = (np.sqrt(np.maximum(squares / count - mean**2, 0)) + 1e-6) * vectors.shape[1] ** 0.5
+            sums += part.sum(axis=0), np.square(part).sum(axis=0)
+        mean, square = sums / max(int(there.sum()), 1)
+        deviation = (np.sqrt(np.maximum(square - mean**2, 0)) + 1e-6) * vectors.shape[1] ** 0.5
         return cls(vectors, there, mean.astype(np.float32), deviation.astype(np.float32))
 
     def part(self, chosen: Mask) -> "Input":
@@ -103,14 +80,8 @@ def learn(
 ) -> LearnedEncoder:
     """Learn an encoder; the same products, settings and machine give the same encoder.
 
-    Args:
-        products: labelled products, read once; when there are more than `max_products`, twice.
-        progress: where to show how far it is.
-        settings: how to learn.
-        inputs: vectors of other encoders for the same products, in their order, by name.
-
-    Raises:
-        EncoderError: fewer than two categories to tell apart.
+    The products are read once; when there are more than `max_products`, twice. `inputs` are vectors of other encoders
+    for the same products, in their order, by name.
     """
     settings, inputs, count = settings or LearnSettings(), inputs or {}, len(products)
     if count > settings.max_products:
@@ -123,64 +94,40 @@ def learn(
     bags = read_feature_bags(products, settings.bits, progress)
     categories = len(bags.categories)
     if categories < 2:
-        raise EncoderError(
-            f"an encoder is learned from at least 2 categories, the products have {categories}; add products of others"
-        )
+        raise EncoderError(f"learning needs at least 2 categories, the products have {categories}; add others")
     run = _Run(bags, inputs, settings)
     epochs, batch_size = settings.pace(len(bags.labels))
-    steps = epochs * -(-len(bags.labels) // batch_size)
+    steps, random = epochs * -(-len(bags.labels) // batch_size), np.random.default_rng(settings.seed)
+    orders = (random.permutation(len(bags.labels)) for _ in range(epochs))
+    batches = (order[start : start + batch_size] for order in orders for start in range(0, len(order), batch_size))
     title = "learning the joint encoder" if inputs else "learning the text encoder"
     with progress.stage(title, epochs * len(bags.labels)) as advance:
-        for step, rows in enumerate(_batches(len(bags.labels), epochs, batch_size, settings.seed)):
+        for step, rows in enumerate(batches):
             run.step(rows, left=1 - step / steps)
             advance(len(rows))
     return run.encoder(count if drawn else len(bags.labels))
 
 
-def _batches(count: int, epochs: int, batch_size: int, seed: int) -> Iterator[IntArray]:
-    random = np.random.default_rng(seed)
-    for _ in range(epochs):
-        order = random.permutation(count)
-        for start in range(0, count, batch_size):
-            yield order[start : start + batch_size]
-
-
 @dataclass(frozen=True, slots=True)
 class FeatureBags:
-    """Features of all products: product i has rows[offsets[i]:offsets[i + 1]].
+    """Features of all products, as hashed rows of a table."""
 
-    Args:
-        bits: rows are numbers below 2^bits.
-        rows: int32, the table row of each feature.
-        weights: uint8, how much each feature counts: whole numbers, as there are hundreds of millions of them.
-        totals: float64 (n,), the weights of each product added up.
-        offsets: int64 (n + 1,).
-        labels: int64 (n,), categories numbered from 0.
-        categories: int64, the id of each category, ascending.
-    """
-
-    bits: int
-    rows: NDArray[np.int32]
-    weights: NDArray[np.uint8]
-    totals: NDArray[np.float64]
-    offsets: IntArray
-    labels: IntArray
-    categories: IntArray
+    bits: int  # the table has 2^bits rows
+    features: csr_array  # uint8 (n, 2^bits), how much each counts: whole numbers, as there are hundreds of millions
+    totals: NDArray[np.float64]  # the weights of each product added up, (n,)
+    labels: IntArray  # categories numbered from 0, (n,)
+    categories: IntArray  # the id of each category, ascending
 
     def batch(self, chosen: IntArray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The table rows that these products need, the matrix (n, rows) that averages them, and its transpose."""
-        start, length = self.offsets[chosen], self.offsets[chosen + 1] - self.offsets[chosen]
-        ends = np.cumsum(length)
-        flat = np.arange(ends[-1]) + np.repeat(start - (ends - length), length)
-        needed = self.rows[flat]
+        part = self.features[chosen]
         used = np.zeros(2**self.bits, bool)
-        used[needed] = True
+        used[part.indices] = True
         rows = np.flatnonzero(used)
         column = np.empty(2**self.bits, np.int32)
         column[rows] = np.arange(len(rows), dtype=np.int32)
-        offsets = np.concatenate([[0], ends]).astype(np.int32)
-        weights = (self.weights[flat] / np.repeat(self.totals[chosen], length)).astype(np.float32)
-        matrix = csr_array((weights, column[needed], offsets), (len(chosen), len(rows)))
+        weights = (part.data / np.repeat(self.totals[chosen], np.diff(part.indptr))).astype(np.float32)
+        matrix = csr_array((weights, column[part.indices], part.indptr), (len(chosen), len(rows)))
         return torch.from_numpy(rows), _sparse(matrix), _sparse(csr_array(matrix.T))
 
 
@@ -193,16 +140,9 @@ def _sparse(matrix: csr_array) -> torch.Tensor:
 
 
 def read_feature_bags(products: Products, bits: int | None, progress: Progress) -> FeatureBags:
-    """Read labelled products, keeping hashed features alone.
+    """Read labelled products once, keeping hashed features alone; without `bits` the table has a row for about each.
 
-    Args:
-        products: read once; memory is some 5 bytes a feature, 700 a product with a short title, and twice the rows'
-            4 bytes while they are put together.
-        bits: of the table; None: about as many rows as there are different features.
-        progress: where to show how far it is.
-
-    Raises:
-        EncoderError: there is not one labelled product.
+    Memory is some 5 bytes a feature, 700 a product with a short title, and twice the rows' 4 bytes at the end.
     """
     rows, weights, counts, totals, ids = [], [], [], [], list[int]()
     with progress.stage("reading products to learn from", len(products)) as advance:
@@ -226,7 +166,8 @@ def read_feature_bags(products: Products, bits: int | None, progress: Progress) 
         flat &= np.int32(2**bits - 1)
     categories, labels = np.unique(np.array(ids, np.int64), return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-    return FeatureBags(bits, flat, np.concatenate(weights), np.concatenate(totals), offsets, labels, categories)
+    table = csr_array((np.concatenate(weights), flat, offsets), (len(ids), 2**bits))
+    return FeatureBags(bits, table, np.concatenate(totals), labels, categories)
 
 
 class _Run:

@@ -28,7 +28,7 @@ from rubrika.products.product import Products
 from rubrika.progress import Advance, Interrupt, Progress
 from rubrika.train.model import FinetuneSettings as FinetuneSettings
 from rubrika.train.model import StandardisedLinear, load_text_base, seeded
-from rubrika.train.validation import Moment, hold_out, nearest_categories, weighted_f1, write_history
+from rubrika.train.validation import IntArray, Moment, hold_out, nearest_categories, weighted_f1, write_history
 
 try:
     # The Trainer needs the one, and the curve the other: better to know before hours of training.
@@ -39,7 +39,6 @@ try:
 except ImportError as error:
     raise EncoderError(f"fine-tuning needs {error.name}; pip install 'rubrika[pretrained]'") from None
 
-IntArray = NDArray[np.int64]
 Inputs = dict[str, torch.Tensor | None]
 
 CHECKPOINTS, RUN = "checkpoints", "run.txt"
@@ -53,26 +52,16 @@ _FREE = {"minutes", "patience", "checkpoint_minutes", "checkpoint_steps"}
 
 @dataclass(frozen=True, slots=True)
 class Finetuned:
-    """What came out of a fine-tuning.
+    """What came out of a fine-tuning."""
 
-    Args:
-        folder: what an encoder is loaded from.
-        learnt, held_out: how many products it learnt from, and was measured on.
-        steps: how many it took.
-        f1: weighted F1 of the best head on the held-out products.
-        neighbours_f1: weighted F1 of a vote among their neighbours, by the same weights.
-        history: the measurements.
-        failures: pictures that could not be used.
-    """
-
-    folder: Path
-    learnt: int
-    held_out: int
-    steps: int
-    f1: float
-    neighbours_f1: float
+    folder: Path  # what an encoder is loaded from
+    learnt: int  # how many products it learnt from
+    held_out: int  # on how many it was measured
+    steps: int  # how many it took
+    f1: float  # weighted F1 of the best head on the held-out products
+    neighbours_f1: float  # weighted F1 of a vote among their neighbours, by the same weights
     history: list[Moment]
-    failures: int = 0
+    failures: int = 0  # pictures that could not be used
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `rubrika train --json` prints them."""
@@ -105,16 +94,8 @@ def finetune_text(
 ) -> Finetuned:
     """Fine-tune a text encoder; the same call goes on where a run was stopped or killed.
 
-    Args:
-        products: labelled products, read once.
-        base: `rubert`, or the name or folder of a transformers encoder.
-        output: the folder of the new encoder, with `history.json` and `curve.svg` beside the model.
-        settings: how.
-        progress: where to show how far it is.
-
-    Raises:
-        EncoderError: the base cannot be used, the products do not suffice, or the folder is taken.
-        StoppedError: Ctrl-C or SIGTERM; a checkpoint is saved.
+    The base is `rubert`, or the name or folder of a transformers encoder; `output` gets the new encoder, and
+    `history.json` and `curve.svg` beside it.
     """
     check_free(output, RECIPE)
     text = load_text_base(base, settings)
@@ -134,40 +115,25 @@ def finetune_text(
 
 
 def check_free(output: Path, mark: str) -> None:
-    """Refuse a folder that holds a finished model.
-
-    Raises:
-        EncoderError: it does.
-    """
+    """Refuse a folder that holds a finished model."""
     if (output / mark).exists():
         raise EncoderError(f"{output}: a model is already here; choose another folder or delete it")
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Labelled products in memory, as each is seen several times.
-
-    Args:
-        ids, texts: one a product.
-        labels: int64 (n,), their categories coded from 0; `categories`: how many there are.
-        held_out: bool (n,), which to measure on.
-        identity: changes when a product, its text, category or group does.
-    """
+    """Labelled products in memory, as each is seen several times."""
 
     ids: list[int]
     texts: list[str]
-    labels: IntArray
-    categories: int
-    held_out: NDArray[np.bool_]
-    identity: str
+    labels: IntArray  # their categories coded from 0, (n,)
+    categories: int  # how many there are
+    held_out: NDArray[np.bool_]  # which to measure on, (n,)
+    identity: str  # changes when a product, its text, category or group does
 
 
 def read_labelled(products: Products, settings: FinetuneSettings, progress: Progress) -> Labelled:
-    """Read all labelled products, and hold some out.
-
-    Raises:
-        EncoderError: fewer than two categories to tell apart, or too few products.
-    """
+    """Read all labelled products, and hold some out."""
     rows = []
     with progress.stage("reading products to learn from", len(products)) as advance:
         for batch in products:
@@ -175,9 +141,7 @@ def read_labelled(products: Products, settings: FinetuneSettings, progress: Prog
             advance(batch.rows)
     known, labels = np.unique(np.array([category for *_, category in rows], np.int64), return_inverse=True)
     if len(known) < 2:
-        raise EncoderError(
-            f"fine-tuning needs at least 2 categories, the products have {len(known)}; add products of others"
-        )
+        raise EncoderError(f"fine-tuning needs at least 2 categories, the products have {len(known)}; add others")
     ids, texts, groups, _ = map(list, zip(*rows, strict=True))
     held_out = hold_out(groups, settings.holdout, settings.seed)
     return Labelled(ids, texts, labels, len(known), held_out, identity_of(*map(ascii, rows)))
@@ -185,33 +149,20 @@ def read_labelled(products: Products, settings: FinetuneSettings, progress: Prog
 
 @dataclass(frozen=True)
 class Task:
-    """A model to train, and the products to train it on.
+    """A model to train, and the products to train it on."""
 
-    Args:
-        module: gives vectors (n, size) and scores of categories (n, categories).
-        head: how the names of weights begin that start from random numbers.
-        products: their rows are what `collate` makes the module's inputs of.
-        lengths: tokens of each row.
-        identity: changes with the model and the products.
-    """
-
-    module: nn.Module
-    head: tuple[str, ...]
+    module: nn.Module  # gives vectors (n, size) and scores of categories (n, categories)
+    head: tuple[str, ...]  # how the names of weights begin that start from random numbers
     products: Labelled
-    lengths: list[int]
-    collate: Callable[[Sequence[int]], Inputs]
-    identity: str
+    lengths: list[int]  # tokens of each product
+    collate: Callable[[Sequence[int]], Inputs]  # rows of the products to the module's inputs
+    identity: str  # changes with the model and the products
 
 
 def fit(
     task: Task, settings: FinetuneSettings, output: Path, progress: Progress, save: Callable[[Path], None]
 ) -> Finetuned:
-    """Train, or go on where a stopped run was; then `save` the best weights into the output folder.
-
-    Raises:
-        EncoderError: the folder holds another run or a damaged checkpoint, or the loss is no longer a number.
-        StoppedError: Ctrl-C or SIGTERM; a checkpoint is saved.
-    """
+    """Train, or go on where a stopped run was; then `save` the best weights into the output folder."""
     folder = (output / CHECKPOINTS).absolute()
     fixed = {name: value for name, value in asdict(settings).items() if name not in _FREE}
     checkpoint = _last_checkpoint(folder, output, identity_of(task.identity, json.dumps(fixed)))
@@ -277,7 +228,7 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
 
     @property
     def seconds(self) -> float:
-        """Time spent on training, before a resume too."""
+        """Seconds of training, those before a resume too."""
         return monotonic() - self._started
 
     def done(self, step: float) -> float:
@@ -296,7 +247,6 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         return kept
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Control, **_: object) -> None:
-        """Go on from what a checkpoint kept."""
         kept = state.stateful_callbacks[type(self).__name__]["attributes"]
         self.early_stopping_patience_counter = kept["early_stopping_patience_counter"]
         self._started, self.losses = monotonic() - kept["seconds"], list(kept["losses"])
@@ -307,7 +257,6 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         self._advance(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Control, **_: object) -> None:
-        """Say what is due after a step."""
         by, step, done = self._settings, state.global_step, self.done(state.global_step)
         before, self._tenths = self._tenths, int(done * 10)
         due = self._tenths > before if by.validate_steps is None else step % by.validate_steps == 0
@@ -322,7 +271,6 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         self._advance(1)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: Control, **_: object) -> None:
-        """Begin to count the minutes until the next checkpoint."""
         self._saved = monotonic()
 
 
@@ -343,33 +291,28 @@ class _Trainer(Trainer):  # type: ignore[misc]
             bf16=half and brain_float,
             fp16=half and not brain_float,
             use_cpu=device.type == "cpu",
-            eval_strategy="steps",
-            save_strategy="steps",
-            eval_steps=len(batches),
-            save_steps=len(batches),
-            # The best checkpoint and the last one.
+            # `_Pace` says when to measure and save; the best checkpoint and the last one are kept.
+            save_strategy="no",
             save_total_limit=2,
             load_best_model_at_end=True,
             metric_for_best_model="weighted_f1",
-            greater_is_better=True,
             logging_strategy="no",
             log_level="error",
-            report_to="none",
             disable_tqdm=True,
         )
         if arguments.n_gpu > 1:
             # One GPU is enough; products are not split among several.
             arguments._n_gpu = 1
-        optimiser = _optimiser(task, settings)
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, weight in task.module.named_parameters():
+            if weight.requires_grad:
+                rate = settings.head_learning_rate if name.startswith(task.head) else settings.learning_rate
+                groups.setdefault((rate, settings.weight_decay if weight.ndim > 1 else 0.0), []).append(weight)
+        parts = [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
+        optimiser = torch.optim.AdamW(parts)
+        optimisers = optimiser, LambdaLR(optimiser, pace.rate)
         rows = range(len(task.products.labels))
-        super().__init__(
-            task.module,
-            arguments,
-            train_dataset=rows,
-            eval_dataset=rows,
-            callbacks=[pace],
-            optimizers=(optimiser, LambdaLR(optimiser, pace.rate)),
-        )
+        super().__init__(task.module, arguments, train_dataset=rows, callbacks=[pace], optimizers=optimisers)
         self.remove_callback(PrinterCallback)
         self._task, self._settings, self._batches, self._pace = task, settings, batches, pace
         self.learning = False
@@ -381,8 +324,6 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return [Moment(entry["step"], entry["seconds"], entry["loss"], entry["weighted_f1"]) for entry in logs]
 
     def get_train_dataloader(self) -> DataLoader[int]:
-        """The batches, in their order."""
-
         def collate(rows: list[int]) -> Inputs:
             return self._task.collate(rows) | {"labels": torch.from_numpy(self._task.products.labels[rows])}
 
@@ -433,17 +374,6 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return unit_rows(np.concatenate(vectors)[back]), np.concatenate(categories)[back]
 
 
-def _optimiser(task: Task, settings: FinetuneSettings) -> torch.optim.AdamW:
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, weight in task.module.named_parameters():
-        if weight.requires_grad:
-            rate = settings.head_learning_rate if name.startswith(task.head) else settings.learning_rate
-            groups.setdefault((rate, settings.weight_decay if weight.ndim > 1 else 0.0), []).append(weight)
-    return torch.optim.AdamW(
-        [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
-    )
-
-
 def batches_of_epochs(rows: IntArray, lengths: IntArray, settings: FinetuneSettings) -> list[IntArray]:
     """The rows of every step: all rows once an epoch, texts of like length together, the batches shuffled."""
     random = np.random.default_rng(settings.seed)
@@ -466,10 +396,7 @@ def rate_at(done: float, warmup: float) -> float:
 
 
 def supervised_contrast(vectors: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
-    """How far products are from others of their category within the batch (Khosla et al. 2020, their L_out).
-
-    A product without such another counts for nothing.
-    """
+    """How far products are from others of their category in the batch, if there are any (Khosla et al. 2020, L_out)."""
     unit = F.normalize(vectors)
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     logits = (unit @ unit.T / temperature).masked_fill(itself, torch.finfo(unit.dtype).min)

@@ -23,17 +23,11 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class JointSettings(FinetuneSettings):
-    """As FinetuneSettings, which freeze layers of both encoders, and for the vector of both.
+    """As FinetuneSettings, which freeze layers of both encoders, and for the vector of both."""
 
-    Args:
-        size: its width.
-        modality_dropout: how often a product with a picture is shown without its text or without its picture.
-        scale: of the cosine between products and categories in the softmax.
-    """
-
-    size: int = 128
-    modality_dropout: float = 0.3
-    scale: float = 10.0
+    size: int = 128  # of the vector of both
+    modality_dropout: float = 0.3  # how often a product with a picture is shown without its text or without the picture
+    scale: float = 10.0  # of the cosine between products and categories in the softmax
 
 
 class JointClassifier(nn.Module):
@@ -87,18 +81,8 @@ def finetune_joint(
 ) -> Finetuned:
     """Train a text and a picture encoder together; the same call goes on where a run was stopped or killed.
 
-    Args:
-        products: labelled products, read once.
-        pictures: theirs; a product without a usable one is trained on its text.
-        text_base: `rubert`, or the name or folder of a transformers encoder.
-        image_base: `vit`, or the name or folder of a transformers vision model.
-        output: gets `text/` and `image/`, the folders of the two encoders.
-        settings: how.
-        progress: where to show how far it is.
-
-    Raises:
-        EncoderError: a base cannot be used, the products do not suffice, or the folder is taken.
-        StoppedError: Ctrl-C or SIGTERM; a checkpoint is saved.
+    A product without a usable picture is trained on its text. The bases are `rubert` and `vit`, or names or folders of
+    transformers models; `output` gets `text/` and `image/`, the folders of the two encoders.
     """
     check_free(output, CONFIG)
     text, vision = load_text_base(text_base, settings), load_picture_base(image_base, settings)

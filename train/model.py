@@ -28,55 +28,30 @@ SAMPLE, BATCH = 256, 32
 
 @dataclass(frozen=True, slots=True)
 class FinetuneSettings:
-    """What to train, and how.
+    """What to train, and how."""
 
-    Args:
-        epochs: how often every product is seen.
-        minutes: stop after so long, the learning rate having fallen to zero by then; None: after the epochs.
-        batch_size: maximum number of products a step.
-        batch_tokens: maximum number of tokens a step, padding included.
-        max_tokens: longer texts are cut; None: as the base says.
-        pooling: how a vector is made of tokens; None: as the base says.
-        prompt: precedes every text; None: as the base says.
-        learning_rate: of pretrained weights.
-        head_learning_rate: of weights that start from random numbers.
-        warmup: the part of the run during which learning rates rise; on the rest they fall to zero.
-        weight_decay: of matrices; biases and the scales of norms have none.
-        max_grad_norm: longer gradients are shortened to this.
-        contrast: weight of the supervised contrastive term beside cross-entropy (Khosla et al. 2020); 0: none.
-        temperature: of that term.
-        freeze_layers: embeddings and so many first layers stay as they are; None: everything is trained.
-        mixed_precision: compute in half precision where layers bear it; None: on a GPU only.
-        holdout: the part of the products that is held out to measure on, whole groups where products carry one.
-        validate_steps: measure after so many steps; None: ten times during the run.
-        patience: stop after so many measurements without a better F1; None: never.
-        checkpoint_minutes: save what a stopped run resumes from after so many minutes, and at every measurement.
-        checkpoint_steps: also after so many steps.
-        seed: of the held-out part, the first weights, the order of products, and dropout.
-    """
-
-    epochs: int = 3
-    minutes: float | None = None
-    batch_size: int = 32
-    batch_tokens: int = 4_096
-    max_tokens: int | None = None
-    pooling: Pooling | None = None
-    prompt: str | None = None
-    learning_rate: float = 5e-5
-    head_learning_rate: float = 5e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    contrast: float = 0.0
-    temperature: float = 0.1
-    freeze_layers: int | None = None
-    mixed_precision: bool | None = None
-    holdout: float = 0.1
-    validate_steps: int | None = None
-    patience: int | None = 4
-    checkpoint_minutes: float = 10.0
-    checkpoint_steps: int | None = None
-    seed: int = 0
+    epochs: int = 3  # how often every product is seen
+    minutes: float | None = None  # stop after so long, with the learning rate at zero; None: after the epochs
+    batch_size: int = 32  # maximum number of products a step
+    batch_tokens: int = 4_096  # maximum number of tokens a step, padding included
+    max_tokens: int | None = None  # longer texts are cut; None: as the base says
+    pooling: Pooling | None = None  # how a vector is made of tokens; None: as the base says
+    prompt: str | None = None  # precedes every text; None: as the base says
+    learning_rate: float = 5e-5  # of pretrained weights
+    head_learning_rate: float = 5e-3  # of weights that start from random numbers
+    warmup: float = 0.1  # the part of the run in which learning rates rise; in the rest they fall to zero
+    weight_decay: float = 0.01  # of matrices; biases and the scales of norms have none
+    max_grad_norm: float = 1.0  # longer gradients are shortened to this
+    contrast: float = 0.0  # weight of a supervised contrastive term beside cross-entropy (Khosla et al. 2020)
+    temperature: float = 0.1  # of that term
+    freeze_layers: int | None = None  # embeddings and so many first layers stay as they are; None: train everything
+    mixed_precision: bool | None = None  # compute in half precision where layers bear it; None: on a GPU only
+    holdout: float = 0.1  # the part of the products that is held out to measure on, in whole groups
+    validate_steps: int | None = None  # measure after so many steps; None: ten times during the run
+    patience: int | None = 4  # stop after so many measurements without a better F1; None: never
+    checkpoint_minutes: float = 10.0  # save what a run resumes from so often, and at every measurement
+    checkpoint_steps: int | None = None  # also after so many steps
+    seed: int = 0  # of the held-out part, the first weights, the order of products, and dropout
 
 
 @contextmanager
@@ -155,15 +130,7 @@ class TextBase:
 
 
 def load_text_base(base: str, settings: FinetuneSettings) -> TextBase:
-    """Load a text encoder to train.
-
-    Args:
-        base: `rubert`, or the name or folder of a transformers encoder.
-        settings: what of its recipe to change, and which layers to freeze.
-
-    Raises:
-        EncoderError: it cannot be found, or cannot be used like this.
-    """
+    """Load a text encoder to train: `rubert`, or the name or folder of one of transformers."""
     with explained(base):
         from transformers import AutoTokenizer
 
@@ -189,11 +156,7 @@ def _drop_pooler(model: Any) -> None:  # noqa: ANN401 - transformers' own
 
 
 def freeze(model: Any, layers: int | None) -> None:  # noqa: ANN401 - transformers' own
-    """Keep the embeddings and the first layers of a transformer as they are; None: train everything.
-
-    Raises:
-        EncoderError: it has fewer layers, or they cannot be found.
-    """
+    """Keep the embeddings and the first layers of a transformer as they are; None: train everything."""
     if layers is None:
         return
     name = Path(str(model.config.name_or_path)).name
@@ -224,19 +187,12 @@ def explained(base: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PictureBase:
-    """A picture encoder and what prepares pictures for it; as in `TextBase`.
-
-    Args:
-        module: the model and its pooling.
-        processor: pictures to pixels.
-        identity: changes with the model's files.
-        failures: pictures that could not be used so far, and why.
-    """
+    """A picture encoder with its processor; `identity` changes with the model's files."""
 
     module: JointVision
     processor: Any
     identity: str
-    failures: dict[Path, str] = field(default_factory=dict)
+    failures: dict[Path, str] = field(default_factory=dict)  # pictures that could not be used so far, and why
 
     def pixels(self, paths: Sequence[Path | None]) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Pixels of the pictures that can be used, None when there are none, and which of the paths they are."""
@@ -247,11 +203,7 @@ class PictureBase:
         return self.processor(images=pictures, return_tensors="pt")["pixel_values"] if pictures else None, usable
 
     def sample(self, paths: Sequence[Path | None]) -> torch.Tensor:
-        """Vectors of some pictures, those that can be used.
-
-        Raises:
-            EncoderError: there is none.
-        """
+        """Vectors of some pictures, those that can be used."""
         some = [path for path in paths if path][:SAMPLE]
         parts = (self.pixels(some[start : start + BATCH])[0] for start in range(0, len(some), BATCH))
         batches = [(part,) for part in parts if part is not None]
@@ -275,15 +227,7 @@ class PictureBase:
 
 
 def load_picture_base(base: str, settings: FinetuneSettings) -> PictureBase:
-    """Load a picture encoder to train.
-
-    Args:
-        base: `vit`, or the name or folder of a transformers vision model.
-        settings: for the layers to freeze.
-
-    Raises:
-        EncoderError: it cannot be found, or cannot be used like this.
-    """
+    """Load a picture encoder to train: `vit`, or the name or folder of a vision model of transformers."""
     with explained(base):
         folder = model_folder(VIT if base == "vit" else base)
         vision, processor = load_joint_vision(folder)

@@ -19,11 +19,7 @@ NEIGHBOURS, TEMPERATURE = 10, 60.0
 
 
 def hold_out(groups: Sequence[str], part: float, seed: int) -> NDArray[np.bool_]:
-    """Choose about a part of the products to measure on: whole groups, a product without one being its own.
-
-    Raises:
-        EncoderError: no product would be left on one of the sides.
-    """
+    """Choose about a part of the products to measure on: whole groups, a product without one being its own."""
     names = [f"group {group}" if group else f"row {row}" for row, group in enumerate(groups)]
     _, code, size = np.unique(np.asarray(names, object).astype(str), return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(size))
