@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from rubrika.errors import InputError
 from rubrika.eval.heldout import Timer
@@ -114,8 +115,13 @@ def charts_of(data: ReportData) -> list[Chart]:
         "errors": ([point.coverage for point in data.risk], [point.error for point in data.risk]),
         "allowed": ([0, 1], [evaluation.selective_risk.max_error] * 2),
     }
-    confidence = ("confidence", "share that is right", "{x:.0%}", "{x:.0%}", "perfectly calibrated")
-    coverage = ("coverage: the surest share of the predictions", "share that is wrong", "{x:.0%}", "{x:.1%}", "allowed")
+    confidence = ("confidence", "share that is right", ("{x:.0%}", "{x:.0%}"), "perfectly calibrated")
+    coverage = (
+        "coverage: the surest share of the predictions",
+        "share that is wrong",
+        ("{x:.0%}", "{x:.1%}"),
+        "allowed",
+    )
     names, values = [size.name for size in data.sizes], [size.f1 for size in data.sizes]
     x = "products that a category was learned from"
     charts += [
@@ -129,7 +135,7 @@ def charts_of(data: ReportData) -> list[Chart]:
     return [*charts, _map(data)] if data.map["spots"] else charts
 
 
-def _lines(name: str, title: str, lines: Mapping[str, Points], *labels: str) -> Chart:
+def _lines(name: str, title: str, lines: Mapping[str, Points], *labels: Any) -> Chart:  # noqa: ANN401
     return Chart(name, title, lambda axes: plot_lines(axes, lines, *labels))
 
 

@@ -64,7 +64,7 @@ def charts_of(stats: Stats) -> list[Chart]:
     ]
     if found := stats.categories:
         histogram, marks, x = found.sizes.histogram, {"median": found.sizes.median}, "products of a category"
-        sizes = (histogram.edges, histogram.counts, x, marks, "categories", True)
+        sizes = (histogram.edges, histogram.counts, x, marks, "categories")
         depths = {f"{depth} {'level' if depth == 1 else 'levels'}": count for depth, count in found.depths.items()}
         names = [" › ".join(Category(each.category_id, each.category_name).levels) for each in found.largest]
         charts += [
