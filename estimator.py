@@ -91,7 +91,8 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Iterable[str]) -> NDArray[Any]:  # noqa: N803
         """The most likely label of each of n texts, (n,)."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        shares = self.predict_proba(X)
+        return np.asarray(self.classes_[shares.argmax(axis=1)])
 
     def predict_proba(self, X: Iterable[str]) -> NDArray[np.float64]:  # noqa: N803
         """Each class's share of the vote, (n, classes): no calibrated probability, see `CalibratedClassifierCV`."""
@@ -164,8 +165,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"temperature is a number from 0 to {MAX_TEMPERATURE:,.0f}, not {self.temperature!r}")
 
     def _search(self, queries: FloatArray, count: int) -> Hits:
-        own = np.arange(len(self.vectors_), dtype=np.uint64)
-        return exact_hits(self.vectors_, own, self.labels_, queries, min(int(count), len(own)))
+        return exact_hits(self.vectors_, self.labels_, queries, min(int(count), len(self.vectors_)))
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ MIN_BIN = 10
 # Of fewer products F1 says little.
 MIN_PRODUCTS = 5
 WORST = 20
+PERCENT = "{x:.0%}"
 THUMBNAIL, QUALITY = 96, 70
 
 
@@ -115,13 +116,8 @@ def charts_of(data: ReportData) -> list[Chart]:
         "errors": ([point.coverage for point in data.risk], [point.error for point in data.risk]),
         "allowed": ([0, 1], [evaluation.selective_risk.max_error] * 2),
     }
-    confidence = ("confidence", "share that is right", ("{x:.0%}", "{x:.0%}"), "perfectly calibrated")
-    coverage = (
-        "coverage: the surest share of the predictions",
-        "share that is wrong",
-        ("{x:.0%}", "{x:.1%}"),
-        "allowed",
-    )
+    confidence = ("confidence", "share that is right", (PERCENT, PERCENT), "perfectly calibrated")
+    coverage = ("coverage: the surest share of the predictions", "share that is wrong", (PERCENT, "{x:.1%}"), "allowed")
     names, values = [size.name for size in data.sizes], [size.f1 for size in data.sizes]
     x = "products that a category was learned from"
     charts += [

@@ -79,10 +79,8 @@ class ReportData:
         # The stages say it, and more.
         del figures["seconds"]
         figures |= {field.name: getattr(self, field.name) for field in fields(self) if field.name != "evaluation"}
-        plain: dict[str, Any] = json.loads(
-            json.dumps(figures, default=asdict), parse_float=lambda number: round(float(number), DIGITS)
-        )
-        return plain
+        text = json.dumps(figures, default=asdict)
+        return dict(json.loads(text, parse_float=lambda number: round(float(number), DIGITS)))
 
 
 def study(evaluation: Evaluation, answers: Answers, timer: Timer) -> ReportData:
@@ -181,5 +179,4 @@ def _components(vectors: NDArray[np.float16], count: int) -> Positions:
     axes = axes[:, ::-1][:, :count]
     # An axis may point either way: its largest part is made positive.
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-    components: Positions = np.pad(centred @ axes, ((0, 0), (0, max(2 - axes.shape[1], 0))))
-    return components
+    return np.pad(centred @ axes, ((0, 0), (0, max(2 - axes.shape[1], 0))))

@@ -58,32 +58,25 @@ class Duplicates:
         return pa.table([*halves[0], *halves[1], self.similarity], schema=DUPLICATES)
 
     @classmethod
-    def of(cls, ids: Ids, categories: Categories, similarity: FloatArray) -> "Duplicates":
-        """Pairs (n, 2) whose products come in any order."""
-        order = np.argsort(ids, axis=1, kind="stable")
-        return cls(np.take_along_axis(ids, order, 1), np.take_along_axis(categories, order, 1), similarity)
-
-    @classmethod
     def joined(cls, parts: Sequence["Duplicates"]) -> "Duplicates":
-        """The pairs of several parts, each once, the most similar first, ties by id."""
-        every = cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
-        every = every.take(np.lexsort((every.ids[:, 1], every.ids[:, 0], -every.similarity)))
+        """All pairs, whose products come in any order, each once, the most similar first, ties by id."""
+        columns = (np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__)
+        ids, categories, similarity = columns
+        order = np.argsort(ids, axis=1, kind="stable")
+        every = cls(np.take_along_axis(ids, order, 1), np.take_along_axis(categories, order, 1), similarity)
+        every = every.take(np.lexsort((every.ids[:, 1], every.ids[:, 0], -similarity)))
         return every.take(np.sort(np.unique(every.ids, axis=0, return_index=True)[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class LabelIssues:
-    """n products whose neighbours vote for another category, the surest first, ties by id.
-
-    Categories are the labels, confidence is the `similarity_margin` of those suggested, float32 in 0 … 1; the hits are
-    the neighbours by each named vector that votes, (n, top_k).
-    """
+    """n products whose neighbours vote for another category, the surest first, ties by id."""
 
     ids: Ids
-    categories: Categories
+    categories: Categories  # the labels
     suggested: Categories
-    confidence: FloatArray
-    hits: Mapping[str, Hits]
+    confidence: FloatArray  # the `similarity_margin`, 0 … 1
+    hits: Mapping[str, Hits]  # the neighbours by each named vector that votes, (n, top_k)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -133,10 +126,7 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """How many products, suspects and duplicates there are, the categories confused most, and where the tables are.
-
-    Their first rows have the columns of `SUSPECTS` and `DUPLICATES`.
-    """
+    """How many products, suspects and duplicates there are, the categories confused most, and where the tables are."""
 
     products: int
     suspects: int
@@ -145,8 +135,8 @@ class AuditReport:
     seconds: float
     output: Path
     duplicates_output: Path | None
-    first_suspects: Rows
-    first_duplicates: Rows
+    first_suspects: Rows  # with the columns of `SUSPECTS`
+    first_duplicates: Rows  # with the columns of `DUPLICATES`
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `audit --json` prints them."""
@@ -246,7 +236,7 @@ def _ranked(parts: Sequence[LabelIssues]) -> LabelIssues:
 def near_duplicates(ids: Ids, categories: Categories, hits: Hits) -> Duplicates:
     """The pairs of products (n,) and their hits (n, k) that are almost the same, in different categories."""
     row, column = np.nonzero((hits.scores >= NEAR_DUPLICATE) & (hits.categories != categories[:, None]))
-    return Duplicates.of(
+    return Duplicates(
         np.stack([ids[row], hits.ids[row, column]], axis=1),
         np.stack([categories[row], hits.categories[row, column]], axis=1),
         np.minimum(hits.scores[row, column], 1.0),
@@ -265,7 +255,7 @@ def same_text(parts: Sequence[tuple[Ids, Categories, Sequence[str]]]) -> Duplica
     ids, categories, hashes = ids[order], categories[order], hashes[order]
     row = np.flatnonzero((hashes[1:] == hashes[:-1]) & (hashes[1:] != b"") & (categories[1:] != categories[:-1]))
     pair = np.stack([row, row + 1], axis=1)
-    return Duplicates.of(ids[pair], categories[pair], np.ones(len(row), np.float32))
+    return Duplicates(ids[pair], categories[pair], np.ones(len(row), np.float32))
 
 
 def confusions(suspects: LabelIssues, paths: Paths, limit: int) -> list[Confusion]:

@@ -146,10 +146,8 @@ def _table(one: Classified, schema: pa.Schema) -> pa.Table:
             "alternatives": struct_lists(ALTERNATIVE, votes.shares > 0, votes.categories, votes.shares),
             "neighbours": neighbour_lists(one.hits),
         }
-    unread = {name: [None] * len(rejects) for name in schema.names} | {
-        "product_id": [_reject_id(reject, id_type) for reject in rejects],
-        "decision": [REVIEW] * len(rejects),
-    }
+    unread: dict[str, Any] = {name: [None] * len(rejects) for name in schema.names}
+    unread |= {"product_id": [_reject_id(one, id_type) for one in rejects], "decision": [REVIEW] * len(rejects)}
     rows = [product.row for product in products] + [reject.row for reject in rejects]
     return pa.concat_tables([pa.table(part, schema) for part in (columns, unread)]).take(np.argsort(rows))
 

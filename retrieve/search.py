@@ -27,14 +27,11 @@ BLOCK = 2**22
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """A batch with the hits of its products, in their order, by each named vector that votes, the main one first.
-
-    `failures` counts the pictures that could not be used, by reason.
-    """
+    """A batch with the hits of its products, in their order, by each named vector that votes, the main one first."""
 
     batch: Batch
     hits: Mapping[str, Hits]
-    failures: Mapping[str, int]
+    failures: Mapping[str, int]  # how many pictures could not be used, by reason
 
 
 def search_products(
@@ -64,36 +61,29 @@ def search(store: Store, name: str, vectors: FloatArray, top_k: int, without: ND
     return hits
 
 
-def exact_hits(
-    vectors: FloatArray, ids: NDArray[np.uint64], categories: NDArray[np.int64], queries: FloatArray, top_k: int
-) -> Hits:
-    """The `top_k` products most similar to each of m queries, by comparing all; ties by id.
+def exact_hits(vectors: FloatArray, categories: NDArray[np.int64], queries: FloatArray, top_k: int) -> Hits:
+    """The `top_k` of n products most similar to each of m queries, by comparing all; see `best_hits`.
 
-    Products have unit vectors (n, size), ids and categories (n,); queries are unit vectors (m, size). The hits of a
-    query do not depend on the other queries. Where there are fewer products, the rest is empty.
+    Vectors (n, size) and queries (m, size) are of unit length. The hits of a query do not depend on the other queries.
     """
-    order = np.argsort(ids, kind="stable")
-    ids, categories = ids[order], categories[order]
     # In float32 the last digits, and so the ties, depend on how many queries are multiplied together.
-    points = vectors[order].astype(np.float64).T
+    points = vectors.astype(np.float64).T
     rows, parts = max(1, BLOCK // max(len(vectors), 1)), [Hits.none(0, top_k)]
     for start in range(0, len(queries), rows):
         scores = (queries[start : start + rows].astype(np.float64) @ points).astype(np.float32)
-        parts.append(best_hits(scores, categories, top_k, ids))
+        parts.append(best_hits(scores, categories, top_k))
     return Hits.joined(parts)
 
 
-def best_hits(
-    scores: FloatArray, categories: NDArray[np.int64], top_k: int, ids: NDArray[np.uint64] | None = None
-) -> Hits:
-    """The best of m products for n queries with these scores (n, m), where -inf is no hit; ties by position.
+def best_hits(scores: FloatArray, categories: NDArray[np.int64], top_k: int) -> Hits:
+    """The best of m products for n queries with these scores (n, m), where -inf is no hit; ids are positions.
 
-    Categories are (m,), as are ids, ascending, by default positions. Where m is less than `top_k`, the rest is empty.
+    Categories are (m,). Ties go by position; where m is less than `top_k`, the rest is empty.
     """
     width = min(top_k, scores.shape[1])
     place, pad = best_positions(scores, width), ((0, 0), (0, top_k - width))
     return Hits(
-        np.pad(place.astype(np.uint64) if ids is None else ids[place], pad),
+        np.pad(place.astype(np.uint64), pad),
         np.pad(np.take_along_axis(scores, place, axis=1), pad, constant_values=-np.inf),
         np.pad(categories[place], pad, constant_values=-1),
     )
@@ -110,8 +100,7 @@ def best_positions(scores: NDArray[np.floating], width: int) -> NDArray[np.int64
     wanted = above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= width - above.sum(axis=1, keepdims=True)))
     place = np.nonzero(wanted)[1].reshape(len(scores), width)
     order = np.argsort(-np.take_along_axis(scores, place, axis=1), axis=1, kind="stable")
-    best: NDArray[np.int64] = np.take_along_axis(place, order, axis=1)
-    return best
+    return np.asarray(np.take_along_axis(place, order, axis=1))
 
 
 @dataclass(frozen=True)
@@ -208,11 +197,9 @@ class Neighbours(Sequence[Neighbour]):
     page: str | None = None  # where the server's web UI shows them, if that was asked for
 
     def __getitem__(self, place: Any) -> Any:  # noqa: ANN401 - a neighbour, or a list of them for a slice
-        """A neighbour, or several."""
         return self.hits[place]
 
     def __len__(self) -> int:
-        """How many were found."""
         return len(self.hits)
 
     def to_dict(self) -> dict[str, Any]:

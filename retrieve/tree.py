@@ -23,16 +23,7 @@ class Tree:
     def __init__(self, categories: Iterable[Category] = ()) -> None:
         self._categories: dict[int, Category] = {}
         self._numbers: dict[str, int] = {}
-        self._number()
-        self.add(categories)
-
-    def add(self, categories: Iterable[Category]) -> None:
-        """Add categories; those whose id is known stay as they are."""
-        known = len(self._categories)
-        for category in categories:
-            self._categories.setdefault(category.id, category)
-        if len(self._categories) > known:
-            self._number()
+        self._add(categories)
 
     def learn(self, store: Store, hits: Mapping[str, Hits]) -> None:
         """Add the hits' categories that are not known yet, each with the path of one of its products in the store."""
@@ -42,7 +33,7 @@ class Tree:
         new = (categories >= 0) & (self.depths(categories) == 0)
         if new.any():
             points = store.fetch(ids[examples[new]].tolist()).values()
-            self.add(Category(point.category_id, point.shown("category_path")) for point in points)
+            self._add(Category(point.category_id, point.shown("category_path")) for point in points)
 
     @property
     def depth(self) -> int:
@@ -82,19 +73,12 @@ class Tree:
         return np.minimum(shares, 1)
 
     def at(self, votes: Votes, level: int) -> Votes:
-        """The votes at a level, counted from 1: each node gets the shares of all categories under it.
-
-        Only leaves have ids, so a node takes the id of the category under it that has the largest share.
-        """
+        """The votes at a level from 1: a node gets the shares of all categories under it, and the id of the largest."""
         nodes = self.nodes(votes.categories, level)
         # Categories come best first, so the first one of a node in its row represents it.
-        order = np.argsort(nodes, axis=1, kind="stable")
-        ordered = np.take_along_axis(nodes, order, axis=1)
-        starts = np.diff(ordered, axis=1, prepend=NO_NODE - 1) != 0
-        first = np.maximum.accumulate(np.where(starts, np.arange(nodes.shape[1]), 0), axis=1)
-        leading = np.empty_like(nodes)
-        leaders = np.take_along_axis(order, first, axis=1)
-        np.put_along_axis(leading, order, np.take_along_axis(votes.categories, leaders, axis=1), axis=1)
+        keys = np.arange(len(nodes))[:, None] * (len(self._numbers) + 1) + nodes
+        _, first, of = np.unique(keys, return_index=True, return_inverse=True)
+        leading = votes.categories.ravel()[first][of].reshape(nodes.shape)
         leading = np.where(nodes == NO_NODE, votes.categories, leading)
         return fused_vote([(Votes(leading, votes.shares), 1.0)])
 
@@ -103,8 +87,10 @@ class Tree:
         mapped = {name: replace(found, categories=self.nodes(found.categories, level)) for name, found in hits.items()}
         return mapped, replace(votes, categories=self.nodes(votes.categories, level))
 
-    def _number(self) -> None:
+    def _add(self, categories: Iterable[Category]) -> None:
         """Lay out the nodes of all categories as a table: a row a category, in the order of ids, a column a level."""
+        for category in categories:
+            self._categories.setdefault(category.id, category)
         levels = {id: self._categories[id].levels for id in sorted(self._categories)}
         depth = max(map(len, levels.values()), default=1)
         # The last row stands for all that is not known; the largest possible id keeps every search within the rows.

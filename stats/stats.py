@@ -118,11 +118,7 @@ class Stats:
 def measure(
     reader: Reader, tokens: Tokens, pictures: PictureFolder | None = None, progress: Progress | None = None
 ) -> Stats:
-    """Measure the files of a reader, labelled or not; memory grows by some 200 bytes a product, whatever its text.
-
-    Raises:
-        InputError: a file cannot be read, or no row of them is a product.
-    """
+    """Measure the files of a reader, labelled or not; memory grows by some 200 bytes a product, whatever its text."""
     progress = progress or Silent()
     batches, paths, rejected = [], dict[int, str](), Counter[str]()
     with progress.stage("reading texts", len(reader)) as advance:
