@@ -115,8 +115,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> NDArray[np.int64] | tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Distances (1 - cosine), if wanted, and positions of the known texts most similar to each of n, nearest first.
 
-        By default the n texts are all known ones, of which none is its own neighbour, and there are `top_k` neighbours
-        of each; fewer when there are not so many texts.
+        Without `X` all known texts are asked about, none being its own neighbour; `n_neighbors` is by default `top_k`.
         """
         check_is_fitted(self)
         self._check()

@@ -42,9 +42,6 @@ def write_report(folder: Path, data: ReportData, pictures: PictureFolder | None,
     """Write a report into a folder that `report_folder` returned, in place of an earlier one, and return its page.
 
     `data` is what it says, but for the stages, which `timer` knows; `pictures` are of the products, for the examples.
-
-    Raises:
-        InputError: it cannot be written.
     """
     with timer.stage("draw the report"):
         charts = charts_of(data)

@@ -244,10 +244,10 @@ def near_duplicates(ids: Ids, categories: Categories, hits: Hits) -> Duplicates:
 
 
 def same_text(parts: Sequence[tuple[Ids, Categories, Sequence[str]]]) -> Duplicates:
-    """Products of the same text in different categories, whatever their vectors.
+    """Products of the same text in different categories; parts are of ids, categories and hashes, empty for no text.
 
     Of many products that share a text, only those are paired whose categories follow one another: every category shows,
-    and there are never more pairs than products. Each part has ids, categories and hashes of texts, empty for no text.
+    and there are never more pairs than products.
     """
     ids, categories = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
     hashes = np.concatenate([np.array(part[2], "S16") for part in parts])

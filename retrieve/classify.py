@@ -32,16 +32,11 @@ def classify(
     max_error: float = MAX_ERROR,
     level: int | None = None,
 ) -> Iterator[Classified]:
-    """Yield every batch with its predictions.
+    """Yield every batch with its predictions; labels are ignored.
 
-    Args:
-        index: an open index.
-        products: labelled or not; labels are ignored.
-        pictures: where their pictures are, if anywhere.
-        top_k: how many hits of each vector vote; default: the index's setting.
-        max_error: the maximum error rate among automatic decisions.
-        level: of the tree, counted from 1 at the top: predict, and decide, the best category there, which takes the id
-            of its most voted leaf.
+    Of each vector `top_k` hits vote, by default as many as the index says; `max_error` is the maximum error rate among
+    automatic decisions. With a `level` of the tree, counted from 1 at the top, the best category there is predicted and
+    decided, under the id of its most voted leaf.
     """
     settings = index.manifest.vote
     settings = replace(settings, top_k=top_k or settings.top_k)

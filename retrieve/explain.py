@@ -91,11 +91,7 @@ class Explanation:
 
 
 def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation:
-    """Classify one product, by default with the index's `top_k`, and keep what the prediction rests on.
-
-    Raises:
-        RubrikaError: nothing is found that could vote.
-    """
+    """Classify one product, by default with the index's `top_k`, and keep what the prediction rests on."""
     vote = replace(index.manifest.vote, top_k=top_k or index.manifest.vote.top_k)
     hits = query.hits(index.store, query.vectors, vote)
     voting = with_unseen_bonus(hits, vote, index.seen)
@@ -150,10 +146,9 @@ def _supporting_neighbours(
 
 
 def _words(index: Index, query: Query, winner: int, vote: VoteSettings) -> list[Word]:
-    """The words that matter most for the winner: by the share lost, then by similarity, then by position.
+    """The words that matter most for the winner: by the share lost without them, then by similarity, then by position.
 
-    The title is compared with the title without the word, as a stored product's text is not known. All titles are
-    encoded and searched together.
+    All titles are searched together, the whole one too, as a stored product's text is not known.
     """
     tokens = query.title.split()
     spelled: dict[str, str] = {}

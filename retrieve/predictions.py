@@ -104,8 +104,7 @@ def classify_to_files(
 ) -> ClassifyReport:
     """Write result.parquet and, if wanted, details.parquet, a row an input row; they appear only when complete.
 
-    A row that could not be read has no prediction: its predicted_category_id is null and its decision `review`. The
-    other arguments are those of `classify`.
+    A row that could not be read has no category and is for `review`; other arguments are those of `classify`.
     """
     started, rows, rejects, unusable = time.monotonic(), 0, list[Reject](), Counter[str]()
     schema = details_schema(products.id_type(), index.manifest.calibration)

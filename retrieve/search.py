@@ -62,10 +62,7 @@ def search(store: Store, name: str, vectors: FloatArray, top_k: int, without: ND
 
 
 def exact_hits(vectors: FloatArray, categories: NDArray[np.int64], queries: FloatArray, top_k: int) -> Hits:
-    """The `top_k` of n products most similar to each of m queries, by comparing all; see `best_hits`.
-
-    Vectors (n, size) and queries (m, size) are of unit length. The hits of a query do not depend on the other queries.
-    """
+    """The `best_hits` of queries, (m, size), by cosine; those of one do not depend on the others."""
     # In float32 the last digits, and so the ties, depend on how many queries are multiplied together.
     points = vectors.astype(np.float64).T
     rows, parts = max(1, BLOCK // max(len(vectors), 1)), [Hits.none(0, top_k)]
@@ -76,10 +73,7 @@ def exact_hits(vectors: FloatArray, categories: NDArray[np.int64], queries: Floa
 
 
 def best_hits(scores: FloatArray, categories: NDArray[np.int64], top_k: int) -> Hits:
-    """The best of m products for n queries with these scores (n, m), where -inf is no hit; ids are positions.
-
-    Categories are (m,). Ties go by position; where m is less than `top_k`, the rest is empty.
-    """
+    """The best of m products for n queries by scores (n, m), -inf being no hit; ids are positions, by which ties go."""
     width = min(top_k, scores.shape[1])
     place, pad = best_positions(scores, width), ((0, 0), (0, top_k - width))
     return Hits(
@@ -105,15 +99,12 @@ def best_positions(scores: NDArray[np.floating], width: int) -> NDArray[np.int64
 
 @dataclass(frozen=True)
 class Query:
-    """One product to search with; a stored one has an id, and is labelled with the path of a category.
-
-    The vectors, the picture's among them, are float32 (1, size) by name; zeros for one that the product lacks.
-    """
+    """One product to search with."""
 
     title: str
-    vectors: Mapping[str, FloatArray]
-    product_id: int | None = None
-    labelled: str | None = None
+    vectors: Mapping[str, FloatArray]  # by name, the picture's among them, (1, size); zeros for one that it lacks
+    product_id: int | None = None  # of a stored one
+    labelled: str | None = None  # the path of its category
 
     @classmethod
     def of_product(cls, index: Index, product_id: int, vector: str | None = None) -> "Query":
@@ -130,10 +121,7 @@ class Query:
 
     @classmethod
     def of_content(cls, index: Index, title: str = "", image: Path | None = None, vector: str | None = None) -> "Query":
-        """A product with a title, a picture or both, to search by one named vector or by all that vote.
-
-        A RubrikaError says when the picture cannot be used, or neither makes any of these vectors.
-        """
+        """A product with a title, a picture or both, to search by one named vector or by all that vote."""
         names, sizes = _names(index, vector), index.manifest.sizes
         title = shortened(one_line(title), MAX_TITLE)
         if image and IMAGE not in sizes:
@@ -214,14 +202,9 @@ class Neighbours(Sequence[Neighbour]):
 
 
 def neighbours(index: Index, query: int | str | Path, vector: str | None = None, top_k: int = 10) -> Neighbours:
-    """The `top_k` products most similar to one, without the product itself.
+    """The `top_k` products most similar to a stored product (without itself), a title, or the picture at a path.
 
-    The query is the id of a stored product, a title, or the path of a picture. `vector` is the named vector to search
-    by, by default `image` for a picture, else `text`.
-
-    Raises:
-        RubrikaError: the product is not stored, the title has no text, the picture cannot be used, or there is no such
-            vector.
+    `vector` is the named vector to search by, by default `image` for a picture, else `text`.
     """
     vector = vector or (IMAGE if isinstance(query, Path) else TEXT)
     if isinstance(query, int):

@@ -24,16 +24,8 @@ def describe(
 ) -> Stats:
     """Measure what is in parquet files of products, labelled or not.
 
-    Args:
-        files: the files.
-        images: the folder of their pictures, to find those that are missing or broken.
-        text_encoder: whose tokens to count; default: words.
-        group_by: also count rows that are alike in this column.
-        report: a folder for the same as a page with charts.
-        progress: shows how far it is.
-
-    Raises:
-        InputError: a file cannot be read, or no row of them is a product.
+    Pictures are looked for in the folder `images`; tokens are those of `text_encoder`, by default words; `group_by` is
+    a column in which rows may be alike, too; `report` is a folder for the same as a page with charts.
     """
     reader = Reader(files, labelled=is_labelled(files), group_by=group_by)
     reader.check()
