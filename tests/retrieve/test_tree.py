@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Run
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import row
 
@@ -149,6 +149,8 @@ def test_hierarchical_f1_is_the_same_both_ways_and_perfect_only_when_all_is_righ
     assert list(one.levels) == sorted(one.levels, reverse=True)
 
 
+# The first measurement loads scikit-learn.
+@settings(deadline=None)
 @given(pairs)
 def test_where_all_paths_are_equally_long_it_is_never_below_accuracy(drawn: list[tuple[int, int]]) -> None:
     truth, predicted = np.minimum(np.array(drawn, np.int64).T, TRAINERS)
