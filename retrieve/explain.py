@@ -53,14 +53,11 @@ class SupportingNeighbour:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of the title, and what the winner loses without it: a part of the vote, and similarity to its nearest hit.
-
-    Similarity tells words apart where the vote is so clear that none of them changes it. Below 0, it gains.
-    """
+    """A word of the title, and what the winner loses without it; below 0, it gains."""
 
     word: str
-    share_lost: float
-    similarity_lost: float
+    share_lost: float  # a part of the vote
+    similarity_lost: float  # to its nearest hit: tells words apart where none of them changes a clear vote
 
 
 @dataclass(frozen=True, slots=True)

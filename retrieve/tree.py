@@ -128,8 +128,7 @@ def path_confidence(
 ) -> Levels:
     """Judge winners at every level as `decide` judges them as leaves: all hits under a node count for it.
 
-    The tree must know the categories of the hits. The calibration is fitted on leaves: for a parent its confidence is
-    rather too low than too high.
+    The calibration is fitted on leaves: for a parent its confidence is rather too low than too high.
     """
     nodes = tree.paths(votes.winners)
     mapped = [tree.map_to_level(hits, votes, level) for level in range(1, tree.depth + 1)]
