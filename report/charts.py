@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from rubrika.products.text import one_line, shortened
 
@@ -20,8 +21,10 @@ TEMPLATES = Path(__file__).with_name("templates")
 WIDTH, HEIGHT, DPI = 6.4, 3.2, 200
 MAX_MARKED = 60
 MAX_NAME = 40
+NUMBER = "{x:,g}"
 
 Points = tuple[Sequence[float], Sequence[float]]
+Forms = tuple[str, str]  # of the numbers on each axis, as of `str.format`
 
 
 def palette(dark: bool = False) -> dict[str, str]:
@@ -31,6 +34,7 @@ def palette(dark: bool = False) -> dict[str, str]:
 
 
 LIGHT = palette()
+REFERENCE: dict[str, Any] = {"color": LIGHT["quiet"], "linestyle": (0, (4, 4)), "linewidth": 1}
 SERIES = [LIGHT[f"c{number}"] for number in range(1, 9)]
 
 _VARIABLES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
@@ -86,22 +90,16 @@ class Chart:
 
 
 def plot_lines(
-    axes: "Axes",
-    lines: Mapping[str, Points],
-    x: str,
-    y: str,
-    x_form: str = "{x:,g}",
-    y_form: str = "{x:,g}",
-    dashed: str = "",
+    axes: "Axes", lines: Mapping[str, Points], x: str, y: str, forms: Forms = (NUMBER, NUMBER), dashed: str = ""
 ) -> None:
     """Lines through points by their names, `dashed` that of a reference; the points of short lines are marked."""
     for (name, points), colour in zip(lines.items(), SERIES, strict=False):
         style: dict[str, Any] = {"color": colour, "marker": "o" if len(points[0]) <= MAX_MARKED else None}
         if name == dashed:
-            style = {"color": LIGHT["quiet"], "linestyle": (0, (4, 4)), "linewidth": 1}
+            style = REFERENCE
         axes.plot(*points, markersize=3.5, label=fitted(name), **style)
-    _label(axes, x, y, x_form, y_form)
-    axes.locator_params(axis="x", integer="%" not in x_form)
+    _label(axes, x, y, *forms)
+    axes.locator_params(axis="x", integer="%" not in forms[0])
     if len(lines) > 1:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
 
@@ -129,9 +127,8 @@ def plot_cells(axes: "Axes", names: Sequence[str], counts: Sequence[Sequence[int
     for row in range(size):
         strengths = [0.06 + 0.74 * count / largest if count else 0.03 for count in counts[row]]
         axes.bar(range(size), 0.92, 0.92, row - 0.46, color=[(SERIES[0], strength) for strength in strengths])
-        for column, count in enumerate(counts[row]):
-            if count:
-                axes.text(column, row, f"{count:,}", ha="center", va="center_baseline")
+        for column in np.flatnonzero(counts[row]).tolist():
+            axes.text(column, row, f"{counts[row][column]:,}", ha="center", va="center_baseline")
     axes.set_yticks(range(size), [f"{fitted(name)}  {number}" for number, name in enumerate(names, 1)])
     axes.set_xticks(range(size), [str(number) for number in range(1, size + 1)])
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
@@ -141,24 +138,20 @@ def plot_cells(axes: "Axes", names: Sequence[str], counts: Sequence[Sequence[int
 
 
 def plot_histogram(
-    axes: "Axes",
-    edges: Sequence[float],
-    counts: Sequence[float],
-    x: str,
-    marks: Mapping[str, float],
-    y: str = "products",
-    doubling: bool = False,
+    axes: "Axes", edges: Sequence[int], counts: Sequence[int], x: str, marks: Mapping[str, float], y: str = "products"
 ) -> None:
     """How many lie between each two edges, with values to point out, such as a median."""
-    widths = [high - low for low, high in pairwise(edges)]
-    axes.bar(edges[:-1], counts, widths, align="edge", color=SERIES[0], edgecolor=LIGHT["surface"], linewidth=0.5)
-    if doubling:
+    axes.bar(
+        edges[:-1], counts, np.diff(edges), align="edge", color=SERIES[0], edgecolor=LIGHT["surface"], linewidth=0.5
+    )
+    # Edges that double begin at 1.
+    if edges[0]:
         axes.set_xscale("log", base=2)
     _label(axes, x, y)
     axes.set_xlim(edges[0], edges[-1])
+    place = axes.get_xaxis_transform()
     for number, (name, value) in enumerate(marks.items()):
-        axes.axvline(value, color=LIGHT["quiet"], linestyle=(0, (4, 4)), linewidth=1)
-        place = axes.get_xaxis_transform()
+        axes.axvline(value, **REFERENCE)
         axes.annotate(f"{name} {value:,g}", (value, 1), (4, -6 - 10 * number), place, "offset points")
 
 
@@ -172,9 +165,8 @@ def plot_bars(axes: "Axes", names: Sequence[str], values: Sequence[float]) -> No
     axes.invert_yaxis()
 
 
-def _label(axes: "Axes", x: str, y: str, x_form: str = "", y_form: str = "{x:,g}") -> None:
-    axes.set_xlabel(x)
-    axes.set_title(y)
+def _label(axes: "Axes", x: str, y: str, x_form: str = "", y_form: str = NUMBER) -> None:
+    axes.set(xlabel=x, title=y)
     axes.grid(axis="y")
     axes.yaxis.set_major_formatter(y_form)
     if x_form:

@@ -16,19 +16,12 @@ from rubrika.vote import Votes, vote_over, with_unseen_bonus
 
 @dataclass(frozen=True, slots=True)
 class Classified(SearchResult):
-    """A batch with the predictions for its products.
-
-    Args:
-        votes: the outcome for each product.
-        decided: what they are worth.
-        tree: the categories that were met so far.
-        levels: computes the confidence at each level of the most voted leaf's path.
-    """
+    """A batch with the predictions for its products."""
 
     votes: Votes
     decided: Decisions
-    tree: Tree
-    levels: Callable[[], Levels]
+    tree: Tree  # the categories that were met so far
+    levels: Callable[[], Levels]  # computes the confidence at each level of the most voted leaf's path
 
 
 def classify(
@@ -39,16 +32,11 @@ def classify(
     max_error: float = MAX_ERROR,
     level: int | None = None,
 ) -> Iterator[Classified]:
-    """Yield every batch with its predictions.
+    """Yield every batch with its predictions; labels are ignored.
 
-    Args:
-        index: an open index.
-        products: labelled or not; labels are ignored.
-        pictures: where their pictures are, if anywhere.
-        top_k: how many hits of each vector vote; default: the index's setting.
-        max_error: the maximum error rate among automatic decisions.
-        level: of the tree, counted from 1 at the top: predict, and decide, the best category there, which takes the id
-            of its most voted leaf.
+    Of each vector `top_k` hits vote, by default as many as the index says; `max_error` is the maximum error rate among
+    automatic decisions. With a `level` of the tree, counted from 1 at the top, the best category there is predicted and
+    decided, under the id of its most voted leaf.
     """
     settings = index.manifest.vote
     settings = replace(settings, top_k=top_k or settings.top_k)

@@ -42,10 +42,7 @@ def decide(
     calibration: Calibration,
     max_error: float = MAX_ERROR,
 ) -> Decisions:
-    """Decide which predictions may stand without a review, `max_error` being the maximum error rate among them.
-
-    Hits and weights are by named vector, votes the outcome of the hits.
-    """
+    """Decide which predictions may stand without a review, `max_error` being the maximum error rate among them."""
     confidences = confidence(evidence(hits, votes, weights), calibration)
     confidences = np.where(votes.shares[:, 0] > 0, confidences, np.float32(0))
     # Where nothing was found, the similarity is -inf, below every bound: that product is new, too.
@@ -65,16 +62,15 @@ def evidence(hits: Mapping[str, Hits], votes: Votes, weights: Mapping[str, float
         counts = weights[name] * np.exp(TEMPERATURE * (found.scores.astype(np.float64) - 1))
         total += counts.sum(axis=1)
         agreeing += np.where(found.categories == votes.winners[:, None], counts, 0).sum(axis=1)
-    both = np.log(np.stack([agreeing, np.maximum(total - agreeing, 0)], axis=1) + FLOOR)
-    return both.astype(np.float32)
+    both = np.stack([agreeing, np.maximum(total - agreeing, 0)], axis=1)
+    return np.asarray(np.log(both + FLOOR), np.float32)
 
 
 def confidence(evidence: FloatArray, calibration: Calibration) -> FloatArray:
     """How likely each prediction is right, float32 (n,) in 0 … 1."""
     constant, *weights = calibration.weights
     score = evidence @ np.array(weights) + constant
-    confidences: FloatArray = np.interp(score, calibration.scores, calibration.confidences).astype(np.float32)
-    return confidences
+    return np.asarray(np.interp(score, calibration.scores, calibration.confidences), np.float32)
 
 
 def nearest(hits: Mapping[str, Hits]) -> FloatArray:
@@ -83,11 +79,7 @@ def nearest(hits: Mapping[str, Hits]) -> FloatArray:
 
 
 def fit(evidence: FloatArray, right: Mask, nearest: FloatArray) -> Calibration:
-    """Fit a calibration to n predictions: their evidence (n, 2), whether each is right, and the nearest similarity.
-
-    Raises:
-        ValueError: there are too few predictions to learn from.
-    """
+    """Fit a calibration to n predictions: their evidence (n, 2), whether each is right, and the nearest similarity."""
     if len(right) < MIN_ROWS:
         raise ValueError(f"a calibration needs {MIN_ROWS} predictions with known truth, not {len(right)}")
     constant, agreeing, other = np.round(logistic(evidence, right), 4).tolist()
@@ -111,8 +103,7 @@ def logistic(features: FloatArray, right: Mask) -> NDArray[np.float64]:
     # Both outcomes of every row, of which only the true one has a weight: all rows may then be right.
     model = LogisticRegression(C=1 / RIDGE, fit_intercept=False, solver="newton-cholesky", tol=1e-8)
     model.fit(np.concatenate([rows, rows]), np.repeat([1, 0], len(rows)), np.concatenate([right, ~right]))
-    weights: NDArray[np.float64] = model.coef_[0]
-    return weights
+    return np.asarray(model.coef_[0])
 
 
 def _isotonic(scores: NDArray[np.float64], right: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -131,14 +122,11 @@ def _isotonic(scores: NDArray[np.float64], right: Mask) -> tuple[NDArray[np.floa
 
 @dataclass(frozen=True, slots=True)
 class RiskCoverage:
-    """The risk–coverage curve: the error rate when predictions from some confidence up stand, a part of all; each (m,).
+    """The risk–coverage curve, each (m,): equal confidences stand or fall together."""
 
-    Coverage ascends and confidence descends; equal confidences stand or fall together.
-    """
-
-    coverage: NDArray[np.float64]
-    error: NDArray[np.float64]
-    confidence: FloatArray
+    coverage: NDArray[np.float64]  # the part of the predictions that stand, ascending
+    error: NDArray[np.float64]  # the part of these that is wrong
+    confidence: FloatArray  # the lowest of these
 
 
 def risk_coverage(confidences: FloatArray, right: Mask) -> RiskCoverage:

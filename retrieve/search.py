@@ -21,17 +21,17 @@ from rubrika.store.base import FloatArray, Hits, Store
 if TYPE_CHECKING:
     import pandas as pd
 
+# How many similarities an exact search has in memory at once.
+BLOCK = 2**22
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """A batch with the hits of its products, in their order, by each named vector that votes, the main one first.
-
-    `failures` counts the pictures that could not be used, by reason.
-    """
+    """A batch with the hits of its products, in their order, by each named vector that votes, the main one first."""
 
     batch: Batch
     hits: Mapping[str, Hits]
-    failures: Mapping[str, int]
+    failures: Mapping[str, int]  # how many pictures could not be used, by reason
 
 
 def search_products(
@@ -61,48 +61,23 @@ def search(store: Store, name: str, vectors: FloatArray, top_k: int, without: ND
     return hits
 
 
-def exact_hits(
-    vectors: FloatArray,
-    ids: NDArray[np.uint64],
-    categories: NDArray[np.int64],
-    queries: FloatArray,
-    top_k: int,
-    block: int = 2**22,
-) -> Hits:
-    """The `top_k` products most similar to each query, by comparing all; ties by id.
-
-    The hits of a query do not depend on the other queries. Where there are fewer products, the rest is empty.
-
-    Args:
-        vectors: of n products, of unit length, (n, size).
-        ids: theirs (n,).
-        categories: theirs (n,).
-        queries: of unit length, (m, size).
-        top_k: hits per query.
-        block: how many similarities are in memory at once.
-    """
-    order = np.argsort(ids, kind="stable")
-    ids, categories = ids[order], categories[order]
+def exact_hits(vectors: FloatArray, categories: NDArray[np.int64], queries: FloatArray, top_k: int) -> Hits:
+    """The `best_hits` of queries, (m, size), by cosine; those of one do not depend on the others."""
     # In float32 the last digits, and so the ties, depend on how many queries are multiplied together.
-    points = vectors[order].astype(np.float64).T
-    rows, parts = max(1, block // max(len(vectors), 1)), [Hits.none(0, top_k)]
+    points = vectors.astype(np.float64).T
+    rows, parts = max(1, BLOCK // max(len(vectors), 1)), [Hits.none(0, top_k)]
     for start in range(0, len(queries), rows):
         scores = (queries[start : start + rows].astype(np.float64) @ points).astype(np.float32)
-        parts.append(best_hits(scores, categories, top_k, ids))
+        parts.append(best_hits(scores, categories, top_k))
     return Hits.joined(parts)
 
 
-def best_hits(
-    scores: FloatArray, categories: NDArray[np.int64], top_k: int, ids: NDArray[np.uint64] | None = None
-) -> Hits:
-    """The best of m products for n queries with these scores (n, m), where -inf is no hit; ties by position.
-
-    Categories are (m,), as are ids, ascending, by default positions. Where m is less than `top_k`, the rest is empty.
-    """
+def best_hits(scores: FloatArray, categories: NDArray[np.int64], top_k: int) -> Hits:
+    """The best of m products for n queries by scores (n, m), -inf being no hit; ids are positions, by which ties go."""
     width = min(top_k, scores.shape[1])
     place, pad = best_positions(scores, width), ((0, 0), (0, top_k - width))
     return Hits(
-        np.pad(place.astype(np.uint64) if ids is None else ids[place], pad),
+        np.pad(place.astype(np.uint64), pad),
         np.pad(np.take_along_axis(scores, place, axis=1), pad, constant_values=-np.inf),
         np.pad(categories[place], pad, constant_values=-1),
     )
@@ -119,29 +94,21 @@ def best_positions(scores: NDArray[np.floating], width: int) -> NDArray[np.int64
     wanted = above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= width - above.sum(axis=1, keepdims=True)))
     place = np.nonzero(wanted)[1].reshape(len(scores), width)
     order = np.argsort(-np.take_along_axis(scores, place, axis=1), axis=1, kind="stable")
-    best: NDArray[np.int64] = np.take_along_axis(place, order, axis=1)
-    return best
+    return np.asarray(np.take_along_axis(place, order, axis=1))
 
 
 @dataclass(frozen=True)
 class Query:
-    """One product to search with; a stored one has an id, and is labelled with the path of a category.
-
-    The vectors, the picture's among them, are float32 (1, size) by name; zeros for one that the product lacks.
-    """
+    """One product to search with."""
 
     title: str
-    vectors: Mapping[str, FloatArray]
-    product_id: int | None = None
-    labelled: str | None = None
+    vectors: Mapping[str, FloatArray]  # by name, the picture's among them, (1, size); zeros for one that it lacks
+    product_id: int | None = None  # of a stored one
+    labelled: str | None = None  # the path of its category
 
     @classmethod
     def of_product(cls, index: Index, product_id: int, vector: str | None = None) -> "Query":
-        """A stored product, to search by one named vector or by all that vote.
-
-        Raises:
-            RubrikaError: it is not stored, or has none of these vectors.
-        """
+        """A stored product, to search by one named vector or by all that vote; RubrikaError if it has none of them."""
         names = _names(index, vector)
         point = index.store.fetch([product_id], vectors=True).get(product_id)
         if point is None:
@@ -154,11 +121,7 @@ class Query:
 
     @classmethod
     def of_content(cls, index: Index, title: str = "", image: Path | None = None, vector: str | None = None) -> "Query":
-        """A product with a title, a picture or both, to search by one named vector or by all that vote.
-
-        Raises:
-            RubrikaError: the picture cannot be used, or neither makes any of these vectors.
-        """
+        """A product with a title, a picture or both, to search by one named vector or by all that vote."""
         names, sizes = _names(index, vector), index.manifest.sizes
         title = shortened(one_line(title), MAX_TITLE)
         if image and IMAGE not in sizes:
@@ -216,22 +179,15 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Neighbours(Sequence[Neighbour]):
-    """The labelled products most like one, best first.
-
-    Args:
-        hits: the neighbours.
-        page: where the server's web UI shows them, if that was asked for.
-    """
+    """The labelled products most like one, best first."""
 
     hits: list[Neighbour]
-    page: str | None = None
+    page: str | None = None  # where the server's web UI shows them, if that was asked for
 
     def __getitem__(self, place: Any) -> Any:  # noqa: ANN401 - a neighbour, or a list of them for a slice
-        """A neighbour, or several."""
         return self.hits[place]
 
     def __len__(self) -> int:
-        """How many were found."""
         return len(self.hits)
 
     def to_dict(self) -> dict[str, Any]:
@@ -245,18 +201,10 @@ class Neighbours(Sequence[Neighbour]):
         return pd.DataFrame([asdict(hit) for hit in self.hits])
 
 
-def neighbours(index: Index, query: int | str | Path, vector: str | None = None, top_k: int = 10) -> list[Neighbour]:
-    """The `top_k` products most similar to one, best first, without the product itself.
+def neighbours(index: Index, query: int | str | Path, vector: str | None = None, top_k: int = 10) -> Neighbours:
+    """The `top_k` products most similar to a stored product (without itself), a title, or the picture at a path.
 
-    Args:
-        index: an open index.
-        query: the id of a stored product, a title, or the path of a picture.
-        vector: the named vector to search by; by default `image` for a picture, else `text`.
-        top_k: how many neighbours.
-
-    Raises:
-        RubrikaError: the product is not stored, the title has no text, the picture cannot be used, or there is no such
-            vector.
+    `vector` is the named vector to search by, by default `image` for a picture, else `text`.
     """
     vector = vector or (IMAGE if isinstance(query, Path) else TEXT)
     if isinstance(query, int):
@@ -265,11 +213,9 @@ def neighbours(index: Index, query: int | str | Path, vector: str | None = None,
         title, image = ("", query) if isinstance(query, Path) else (query, None)
         product = Query.of_content(index, title, image, vector)
     hits = product.hits(index.store, product.vectors, VoteSettings({vector: 1.0}, top_k))[vector]
-    found = np.isfinite(hits.scores[0])
-    points = index.store.fetch(hits.ids[0, found].tolist())
-    return [
-        Neighbour(score, id, points[id].category_id, *map(points[id].shown, ("category", "category_path", "title")))
-        for id, score in zip(hits.ids[0, found].tolist(), hits.scores[0, found].tolist(), strict=True)
-        # On a server, another process may delete a hit in between.
-        if id in points
-    ]
+    there = np.isfinite(hits.scores[0])
+    ids, scores = hits.ids[0, there].tolist(), hits.scores[0, there].tolist()
+    points, shown = index.store.fetch(ids), ("category", "category_path", "title")
+    # On a server, another process may delete a hit in between.
+    found = [(score, points[id]) for id, score in zip(ids, scores, strict=True) if id in points]
+    return Neighbours([Neighbour(score, at.id, at.category_id, *map(at.shown, shown)) for score, at in found])

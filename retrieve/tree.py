@@ -23,27 +23,17 @@ class Tree:
     def __init__(self, categories: Iterable[Category] = ()) -> None:
         self._categories: dict[int, Category] = {}
         self._numbers: dict[str, int] = {}
-        self._number()
-        self.add(categories)
-
-    def add(self, categories: Iterable[Category]) -> None:
-        """Add categories; those whose id is known stay as they are."""
-        known = len(self._categories)
-        for category in categories:
-            self._categories.setdefault(category.id, category)
-        if len(self._categories) > known:
-            self._number()
+        self._add(categories)
 
     def learn(self, store: Store, hits: Mapping[str, Hits]) -> None:
         """Add the hits' categories that are not known yet, each with the path of one of its products in the store."""
-        ids = np.concatenate([found.ids.ravel() for found in hits.values()])
-        categories, examples = np.unique(
-            np.concatenate([found.categories.ravel() for found in hits.values()]), return_index=True
-        )
+        ids = np.concatenate([found.ids for found in hits.values()], axis=None)
+        met = np.concatenate([found.categories for found in hits.values()], axis=None)
+        categories, examples = np.unique(met, return_index=True)
         new = (categories >= 0) & (self.depths(categories) == 0)
         if new.any():
             points = store.fetch(ids[examples[new]].tolist()).values()
-            self.add(Category(point.category_id, point.shown("category_path")) for point in points)
+            self._add(Category(point.category_id, point.shown("category_path")) for point in points)
 
     @property
     def depth(self) -> int:
@@ -55,10 +45,7 @@ class Tree:
         return np.asarray(self._depths[self._rows(categories)])
 
     def nodes(self, categories: Ids, level: int) -> Ids:
-        """The nodes of categories at a level, counted from 1: the last node of a path that ends above it.
-
-        The node of a category that is not known is NO_NODE.
-        """
+        """The nodes of categories at a level from 1, the last node of a path that ends above it; NO_NODE if unknown."""
         return np.asarray(self._table[self._rows(categories), min(level, self.depth) - 1])
 
     def names(self, nodes: Ids) -> NDArray[np.object_]:
@@ -67,8 +54,7 @@ class Tree:
 
     def path(self, category: int) -> str | None:
         """The path of a category as its products have it, None when it is not known."""
-        known = self._categories.get(category)
-        return known.path if known else None
+        return self._categories[category].path if category in self._categories else None
 
     def paths(self, categories: Ids) -> Ids:
         """The nodes of categories (n,) at every level from the top, (n, depth), NO_NODE below a category's last."""
@@ -87,19 +73,12 @@ class Tree:
         return np.minimum(shares, 1)
 
     def at(self, votes: Votes, level: int) -> Votes:
-        """The votes at a level, counted from 1: each node gets the shares of all categories under it.
-
-        Only leaves have ids, so a node takes the id of the category under it that has the largest share.
-        """
+        """The votes at a level from 1: a node gets the shares of all categories under it, and the id of the largest."""
         nodes = self.nodes(votes.categories, level)
         # Categories come best first, so the first one of a node in its row represents it.
-        order = np.argsort(nodes, axis=1, kind="stable")
-        ordered = np.take_along_axis(nodes, order, axis=1)
-        starts = np.diff(ordered, axis=1, prepend=NO_NODE - 1) != 0
-        first = np.maximum.accumulate(np.where(starts, np.arange(nodes.shape[1]), 0), axis=1)
-        leading = np.empty_like(nodes)
-        leaders = np.take_along_axis(order, first, axis=1)
-        np.put_along_axis(leading, order, np.take_along_axis(votes.categories, leaders, axis=1), axis=1)
+        keys = np.arange(len(nodes))[:, None] * (len(self._numbers) + 1) + nodes
+        _, first, of = np.unique(keys, return_index=True, return_inverse=True)
+        leading = votes.categories.ravel()[first][of].reshape(nodes.shape)
         leading = np.where(nodes == NO_NODE, votes.categories, leading)
         return fused_vote([(Votes(leading, votes.shares), 1.0)])
 
@@ -108,8 +87,10 @@ class Tree:
         mapped = {name: replace(found, categories=self.nodes(found.categories, level)) for name, found in hits.items()}
         return mapped, replace(votes, categories=self.nodes(votes.categories, level))
 
-    def _number(self) -> None:
+    def _add(self, categories: Iterable[Category]) -> None:
         """Lay out the nodes of all categories as a table: a row a category, in the order of ids, a column a level."""
+        for category in categories:
+            self._categories.setdefault(category.id, category)
         levels = {id: self._categories[id].levels for id in sorted(self._categories)}
         depth = max(map(len, levels.values()), default=1)
         # The last row stands for all that is not known; the largest possible id keeps every search within the rows.
@@ -131,21 +112,15 @@ SURE_FROM = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The paths of n winners from the top down; below a winner's last level are NO_NODE and zeros.
+    """The paths of n winners from the top down, each (n, depth); below a winner's last level are NO_NODE and zeros."""
 
-    Args:
-        nodes: of the tree, int64 (n, depth).
-        shares: the part of the vote that all categories under a node have together, float32 (n, depth).
-        confidences: how likely the product is somewhere under a node, float32 (n, depth).
-    """
+    nodes: Ids
+    shares: FloatArray  # the part of the vote that all categories under a node have together
+    confidences: FloatArray  # how likely the product is somewhere under a node
 
-    nodes: NDArray[np.int64]
-    shares: FloatArray
-    confidences: FloatArray
-
-    def sure(self, threshold: float = SURE_FROM) -> NDArray[np.int64]:
-        """How many levels of each path, from the top, have at least this confidence, int64 (n,)."""
-        return np.asarray(np.logical_and.accumulate(self.confidences >= threshold, axis=1).sum(axis=1))
+    def sure(self) -> Ids:
+        """How many levels of each path, from the top, are almost certain, (n,)."""
+        return np.asarray(np.logical_and.accumulate(self.confidences >= SURE_FROM, axis=1).sum(axis=1))
 
 
 def path_confidence(
@@ -153,8 +128,7 @@ def path_confidence(
 ) -> Levels:
     """Judge winners at every level as `decide` judges them as leaves: all hits under a node count for it.
 
-    The tree must know the categories of the hits. The calibration is fitted on leaves: for a parent its confidence is
-    rather too low than too high.
+    The calibration is fitted on leaves: for a parent its confidence is rather too low than too high.
     """
     nodes = tree.paths(votes.winners)
     mapped = [tree.map_to_level(hits, votes, level) for level in range(1, tree.depth + 1)]

@@ -44,9 +44,8 @@ class Summary:
     @classmethod
     def of(cls, numbers: Numbers, doubling: bool = False) -> "Summary":
         """Of numbers (n,), at least one, in bins of equal width; or in bins 1, 2–3, 4–7 … for a long tail from 1 up."""
-        smallest, median, p90, p95, drawn, largest = np.quantile(
-            numbers, (0, 0.5, 0.9, 0.95, DRAWN, 1), method="inverted_cdf"
-        ).tolist()
+        quantiles = np.quantile(numbers, (0, 0.5, 0.9, 0.95, DRAWN, 1), method="inverted_cdf")
+        smallest, median, p90, p95, drawn, largest = quantiles.tolist()
         width = drawn // BINS + 1
         edges = 2 ** np.arange(largest.bit_length() + 1) if doubling else np.arange(0, drawn + width + 1, width)
         # Not np.histogram, whose last bin holds its upper edge too.
@@ -93,11 +92,7 @@ class Tokens:
 
 
 def tokens_of(spec: str | None) -> Tokens:
-    """What counts the tokens of a text encoder, named as `text_encoder` is.
-
-    Raises:
-        EncoderError: its tokens cannot be counted, why, and what works.
-    """
+    """What counts the tokens of a text encoder, named as `text_encoder` is; an EncoderError says why none can."""
     if spec is None or spec == LEARNED:
         return Tokens(LEARNED, "words", MAX_TOKENS, _words)
     instead = "leave text_encoder out to count words, or use a transformer's name or folder"
@@ -110,8 +105,7 @@ def tokens_of(spec: str | None) -> Tokens:
 def _words(texts: Sequence[str], features: Features) -> Numbers:
     """The words and numbers of the learned encoder, of the characters that it reads."""
     before = np.concatenate([[0], np.cumsum(features.weights == WORD_WEIGHT)])
-    counts: Numbers = np.diff(before[features.offsets])
-    return counts
+    return np.asarray(np.diff(before[features.offsets]))
 
 
 def _transformer(spec: str) -> Tokens:

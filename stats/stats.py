@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ from rubrika.errors import InputError
 from rubrika.products.images import PictureError, PictureFolder, open_picture
 from rubrika.products.product import Category, Product, text_hash
 from rubrika.products.reader import Reader, empty_fields
-from rubrika.progress import Advance, Progress, Silent
+from rubrika.progress import Progress, Silent
 from rubrika.stats.duplicates import Groups, near_duplicates, sketches_of
 from rubrika.stats.lengths import Numbers, Padding, Summary, Tokens, padding_of
 
@@ -118,17 +118,7 @@ class Stats:
 def measure(
     reader: Reader, tokens: Tokens, pictures: PictureFolder | None = None, progress: Progress | None = None
 ) -> Stats:
-    """Measure the files of a reader; memory grows by some 200 bytes a product, whatever its text.
-
-    Args:
-        reader: of products, labelled or not.
-        tokens: counts their tokens.
-        pictures: of the products.
-        progress: shows how far it is.
-
-    Raises:
-        InputError: a file cannot be read, or no row of them is a product.
-    """
+    """Measure the files of a reader, labelled or not; memory grows by some 200 bytes a product, whatever its text."""
     progress = progress or Silent()
     batches, paths, rejected = [], dict[int, str](), Counter[str]()
     with progress.stage("reading texts", len(reader)) as advance:
@@ -141,15 +131,11 @@ def measure(
     if not batches:
         reason = f" ({rejected.most_common(1)[0][0]})" if rejected else ""
         raise InputError(f"{reader.files[0]}: no row of it is a product{reason}; docs/data.md says what one is")
-    ids, characters, counts, texts, sketches, scripts, groups, categories = map(
-        np.concatenate, zip(*batches, strict=True)
-    )
+    columns = map(np.concatenate, zip(*batches, strict=True))
+    ids, characters, counts, texts, sketches, scripts, groups, categories = columns
     with progress.stage("looking for empty fields", len(reader)) as advance:
         empty = empty_fields(reader, advance)
-    opened = None
-    if pictures is not None:
-        with progress.stage("opening pictures", len(ids)) as advance:
-            opened = _open_all(pictures, ids.tolist(), advance)
+    opened = None if pictures is None else _open_all(pictures, ids.tolist(), progress)
     labels = categories if reader.labelled else None
     return Stats(
         rows=len(ids) + rejected.total(),
@@ -194,20 +180,19 @@ def _hashed(texts: Sequence[str]) -> NDArray[np.uint64]:
     return np.array([int(text_hash(text), 16) for text in texts], np.uint64)
 
 
-def _open_all(folder: PictureFolder, ids: Iterable[int], advance: Advance) -> Pictures:
+def _open_all(folder: PictureFolder, ids: Sequence[int], progress: Progress) -> Pictures:
     """Open the picture of every product."""
-    usable, missing, broken = 0, 0, Counter[str]()
-    for id in ids:
-        if path := folder.find(id):
+    opened, broken = Counter[str](), Counter[str]()
+    with progress.stage("opening pictures", len(ids)) as advance:
+        for path in map(folder.find, ids):
             try:
-                open_picture(path, SIDE)
-                usable += 1
+                if path:
+                    open_picture(path, SIDE)
+                opened["usable" if path else "missing"] += 1
             except PictureError as error:
                 broken[str(error)] += 1
-        else:
-            missing += 1
-        advance(1)
-    return Pictures(usable, missing, dict(sorted(broken.items())))
+            advance(1)
+    return Pictures(opened["usable"], opened["missing"], dict(sorted(broken.items())))
 
 
 def scripts_of(texts: Sequence[str]) -> NDArray[np.uint8]:

@@ -128,7 +128,7 @@ def test_search_is_exact_and_ties_go_by_place() -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors[100:120] = vectors[7]
     queries = vectors[[7, 42, 300]]
-    hits = exact_hits(vectors, np.arange(500, dtype=np.uint64), np.arange(500), queries, 12)
+    hits = exact_hits(vectors, np.arange(500), queries, 12)
     order = np.lexsort((np.arange(500)[None].repeat(3, 0), -(queries.astype(float) @ vectors.T.astype(float))), axis=1)
     assert hits.ids[1:].tolist() == order[1:, :12].tolist()
     assert hits.ids[0].tolist() == [7, *range(100, 111)]

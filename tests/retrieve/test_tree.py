@@ -1,12 +1,13 @@
 """The tree: a vote is surer the higher one looks, and an answer that is nearly right counts for a part."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Run
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import row
 
@@ -65,7 +66,7 @@ def test_confidence_falls_from_the_top_to_the_leaf(tree: Tree) -> None:
     assert boots[0] == boots[1] > 0.9 > boots[2]
     assert (cases[0], cases[2]) == (cases[1], 0)
     assert levels.sure().tolist() == [2, 2]
-    assert levels.sure(1.1).tolist() == [0, 0]
+    assert replace(levels, confidences=levels.confidences - 0.2).sure().tolist() == [0, 0]
 
 
 def test_short_paths_end_where_they_end(tree: Tree) -> None:
@@ -148,6 +149,8 @@ def test_hierarchical_f1_is_the_same_both_ways_and_perfect_only_when_all_is_righ
     assert list(one.levels) == sorted(one.levels, reverse=True)
 
 
+# The first measurement loads scikit-learn.
+@settings(deadline=None)
 @given(pairs)
 def test_where_all_paths_are_equally_long_it_is_never_below_accuracy(drawn: list[tuple[int, int]]) -> None:
     truth, predicted = np.minimum(np.array(drawn, np.int64).T, TRAINERS)
