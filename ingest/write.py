@@ -27,15 +27,7 @@ class Counts:
 
 @dataclass
 class IngestReport:
-    """What became of the rows: each row read is in exactly one of the five counts after `read`.
-
-    Args:
-        encoded: products of which something was encoded.
-        deleted: points without a row, which were deleted; None: deleting was not asked for.
-        pictures: products whose picture can be used; None: there was no folder of pictures.
-        unusable: the other pictures, by reason.
-        rejects: the rows that were set aside.
-    """
+    """What became of the rows: each row read is in exactly one of the five counts after `read`."""
 
     read: int = 0
     added: int = 0
@@ -43,10 +35,10 @@ class IngestReport:
     relabelled: int = 0
     unchanged: int = 0
     rejected: int = 0
-    encoded: int = 0
-    deleted: int | None = None
-    pictures: int | None = None
-    unusable: Counter[str] = field(default_factory=Counter)
+    encoded: int = 0  # products of which something was encoded
+    deleted: int | None = None  # points without a row; None: deleting was not asked for
+    pictures: int | None = None  # products whose picture can be used; None: there was no folder of pictures
+    unusable: Counter[str] = field(default_factory=Counter)  # the other pictures, by reason
     seconds: float = 0.0
     rejects: list[Reject] = field(default_factory=list)
 
@@ -74,7 +66,7 @@ class Writer:
     def __init__(
         self, index: Index, pictures: PictureFolder | None, image_url: str | None = None, overwrite: bool = False
     ) -> None:
-        self._store, self._encoders, self._hasher = index.store, index.encoders, Hasher.of(index.manifest)
+        self._store, self._encoders, self._hasher = index.store, index.encoders, Hasher(index.manifest)
         self._pictures, self._image_url, self._overwrite = pictures, image_url, overwrite
         self._now = timestamp()
         # By id: the content's hash, file and row, to recognise the same id with other content.
@@ -95,29 +87,24 @@ class Writer:
         products = [product for product in batch.products if self._is_first(product, batch.file)]
         pictures = self._encoders.picture_hashes(products, self._pictures)
         stored = {} if self._overwrite else self._store.fetch([product.id for product in products])
-        payloads = {id: point.payload for id, point in stored.items()}
+        known = {id: point.payload for id, point in stored.items()}
         changes = [
-            change_of(product, payloads.get(product.id), self._hasher, picture, self._url_of(product), self._now)
+            change_of(product, known.get(product.id), self._hasher, picture, self._url_of(product), self._now)
             for product, picture in zip(products, pictures.hashes, strict=True)
         ]
         # Where no text and no picture changed, the vectors stay.
-        same_vectors = {
-            product.id: change.payload
-            for product, change in zip(products, changes, strict=True)
-            if change.kind != "unchanged" and not change.stale
-        }
-        if same_vectors:
-            self._store.replace_payloads(same_vectors)
-        points = self._encode(batch.file, products, changes, pictures)
-        if points:
+        same_vectors = (pair for pair in zip(products, changes, strict=True) if not pair[1].stale)
+        payloads = {product.id: change.payload for product, change in same_vectors if change.kind != "unchanged"}
+        if payloads:
+            self._store.replace_payloads(payloads)
+        if points := self._encode(batch.file, products, changes, pictures):
             self._store.upsert(points)
         for kind, count in Counter(change.kind for change in changes).items():
             setattr(report, kind, getattr(report, kind) + count)
         report.unusable.update(pictures.failures.values())
         if report.pictures is not None:
-            report.pictures += sum(
-                bool(key) and row not in pictures.failures for row, key in enumerate(pictures.hashes)
-            )
+            usable = (row not in pictures.failures for row, key in enumerate(pictures.hashes) if key)
+            report.pictures += sum(usable)
 
     def _encode(
         self, file: Path, products: Sequence[Product], changes: list[Change], pictures: PictureHashes
@@ -136,8 +123,7 @@ class Writer:
                 pictures.failures[rows[part]] = reason
                 changes[rows[part]].payload["image_error"] = reason
             for part, (row, product) in enumerate(zip(rows, chosen, strict=True)):
-                vectors = encoded.of(part)
-                if vectors:
+                if vectors := encoded.of(part):
                     points.append(Point(product.id, vectors, changes[row].payload))
                 else:
                     changes[row] = replace(changes[row], kind="rejected")
@@ -186,13 +172,11 @@ def deletion_blocker(seen: Collection[int], rejects: Sequence[Reject], source: s
     if not seen:
         # An empty export is a mistake, not an empty shop.
         return f"{source}: no product can be read there, so none was deleted; export it again"
-    for reject in rejects:
-        if reject.numeric_id is None:
-            return (
-                f"{reject.file} row {reject.row}: its product_id cannot be read, so it is unknown which product it "
-                f"stands for, and none was deleted; correct it and run the same command again"
-            )
-    return None
+    reject = next((reject for reject in rejects if reject.numeric_id is None), None)
+    if reject is None:
+        return None
+    unknown = "its product_id cannot be read, so it is unknown which product it stands for, and none was deleted"
+    return f"{reject.file} row {reject.row}: {unknown}; correct it and run the same command again"
 
 
 def prune(store: Store, seen: Collection[int], rejects: Sequence[Reject]) -> int:

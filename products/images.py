@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import BytesIO
@@ -41,11 +42,7 @@ class PictureFolder:
 
     @classmethod
     def scan(cls, folder: Path) -> "PictureFolder":
-        """List the folder once; of several pictures of a product the first by suffix, then by name, counts.
-
-        Raises:
-            InputError: the folder cannot be read.
-        """
+        """List the folder once; of several pictures of a product the first by suffix, then by name, counts."""
         try:
             with os.scandir(folder) as entries:
                 names = [entry.name for entry in entries if _product_id(entry.name) is not None and entry.is_file()]
@@ -66,11 +63,7 @@ class PictureFolder:
 
 
 def open_picture(path: Path, side: int | None = None) -> Image.Image:
-    """Decode a picture as upright RGB on white; of an animation the first frame.
-
-    Args:
-        path: of the picture.
-        side: how many pixels wide and high it may be; a larger one is made smaller.
+    """Decode a picture as upright RGB on white, at most `side` pixels wide and high; of an animation the first frame.
 
     Raises:
         PictureError: it is missing, not a picture, too large, truncated or damaged.
@@ -82,16 +75,18 @@ def open_picture(path: Path, side: int | None = None) -> Image.Image:
         kind = next((kind for mark, kind in _REFUSED.items() if start.startswith(mark)), "something else")
         raise PictureError(f"is {kind}, not JPEG, PNG or WEBP")
     try:
-        picture = reader(BytesIO(data))
+        picture: Image.Image = reader(BytesIO(data))
         pixels = picture.width * picture.height
         if pixels > MAX_PIXELS:
-            limit = MAX_PIXELS // 10**6
-            raise PictureError(f"has {_millions(pixels)} million pixels, more than the {limit} million that are read")
+            limit = f"{MAX_PIXELS // 10**6} million"
+            raise PictureError(f"has {_millions(pixels)} million pixels, more than the {limit} that are read")
         if side:
             # A JPEG is decoded at a half, a quarter or an eighth of its size, which takes a third of the time.
             picture.draft(None, (side, side))
         picture.load()
-        opened = _rgb(_upright(picture))
+        with suppress(Exception):  # Damaged EXIF data do not spoil the picture.
+            picture = ImageOps.exif_transpose(picture)
+        opened = _rgb(picture)
         if side:
             opened.thumbnail((side, side))
         return opened
@@ -99,17 +94,13 @@ def open_picture(path: Path, side: int | None = None) -> Image.Image:
         raise
     except Exception as error:  # Pillow's readers raise whatever their parsing stumbles over.
         # A WEBP says how long it is; the readers of PNG and JPEG notice a missing end themselves.
-        cut = data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 8 > len(data)
-        cut = cut or "truncated" in str(error).lower()
+        is_cut_webp = data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 8 > len(data)
+        cut = is_cut_webp or "truncated" in str(error).lower()
         raise PictureError("is truncated" if cut else f"is damaged ({error})") from None
 
 
 def picture_hash(path: Path) -> str:
-    """16 hexadecimal digits that change when the file does.
-
-    Raises:
-        PictureError: it is missing or too large.
-    """
+    """Sixteen hexadecimal digits that change when the file does; PictureError when it is missing or too large."""
     return blake2b(_read(path), digest_size=8).hexdigest()
 
 
@@ -139,13 +130,6 @@ def _read(path: Path) -> bytes:
 
 def _millions(count: int) -> str:
     return f"{count / 10**6:.0f}" if count >= 10**8 else f"{count / 10**6:.1f}"
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # Damaged EXIF data do not spoil the picture.
-        return picture
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

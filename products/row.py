@@ -62,38 +62,29 @@ def wanted_columns(
         source: named in messages.
         names: of all columns there are.
         type_of: gives the type of a column.
-        labelled: whether every row must carry category_id and category_name.
+        labelled: whether category_id and category_name are required.
         group_by: one more that is required.
-
-    Raises:
-        InputError: one is missing, is there twice, or cannot hold what it should.
     """
     required = [*_REQUIRED, *(LABEL if labelled else ()), *([group_by] if group_by else ())]
     missing = [name for name in required if name not in names]
     if missing:
-        raise InputError(
-            f"{source}: no column {', '.join(missing)} (it has {first_line(', '.join(names)) or 'none'}); "
-            f"rename or add {'it' if len(missing) == 1 else 'them'}"
-        )
+        present, them = first_line(", ".join(names)) or "none", "it" if len(missing) == 1 else "them"
+        raise InputError(f"{source}: no column {', '.join(missing)} (it has {present}); rename or add {them}")
     columns = list(dict.fromkeys([*required, *(name for name in OPTIONAL if name in names)]))
     for name in columns:
         if names.count(name) > 1:
             raise InputError(f"{source}: {names.count(name)} columns are called {name}; keep one")
         column = type_of(name)
-        shown = first_line(str(column.type))
-        if name in _WHOLE_NUMBERS and not column.has_numbers:
-            raise InputError(f"{source}: column {name} is {shown}, not a whole number; convert it first")
-        if name in _TEXTS and not column.has_texts:
-            raise InputError(f"{source}: column {name} is {shown}, not text; convert it first")
+        numbers, texts = ("a whole number", _WHOLE_NUMBERS, column.has_numbers), ("text", _TEXTS, column.has_texts)
+        for kind, needed, fits in (numbers, texts):
+            if name in needed and not fits:
+                shown = first_line(str(column.type))
+                raise InputError(f"{source}: column {name} is {shown}, not {kind}; convert it first")
     return columns
 
 
 def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> Product:
-    """Build a product from the values of a row by column name, and its number in the file, from 1.
-
-    Raises:
-        RowError: the id, the title or the category is missing or invalid.
-    """
+    """Build a product from the values of a row by column name, and its number in the file, from 1."""
     product_id = _whole("product_id", row["product_id"], MAX_ID)
     try:
         fields = parse_fields(row["text_fields"])
@@ -165,8 +156,8 @@ def _category(number: int, path: str) -> Category:
 def _shop_id(value: object) -> int | None:
     """A shop's number, if the store can index it: whole, and signed in 64 bits."""
     number = _finite(value)
-    fits = number is not None and number == int(number) and -MAX_SIGNED - 1 <= number <= MAX_SIGNED
-    return int(number) if number is not None and fits else None
+    is_id = number is not None and number == int(number) and -MAX_SIGNED - 1 <= number <= MAX_SIGNED
+    return int(number) if number is not None and is_id else None
 
 
 def _flag(value: object) -> bool | None:

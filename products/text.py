@@ -30,11 +30,7 @@ class FieldsError(ValueError):
 
 
 def parse_fields(raw: object) -> dict[str, object]:
-    """Turn one cell, a string in JSON or as a Python literal, into a dictionary.
-
-    Raises:
-        FieldsError: it is empty, too large, too deep, or neither notation.
-    """
+    """Turn one cell, a string in JSON or as a Python literal, into a dictionary."""
     if raw is None or (isinstance(raw, str) and not raw.strip()):
         raise FieldsError("is empty")
     if not isinstance(raw, str):

@@ -101,5 +101,5 @@ def pick_early(rng: Generator, items: Sequence[Item]) -> Item:
 
 
 def pick_some(rng: Generator, items: Sequence[Item], limit: int | None = None) -> list[Item]:
-    """Draw up to ``limit`` different items, or all of them, in random order."""
+    """Draw up to `limit` different items, or all of them, in random order."""
     return [items[place] for place in rng.permutation(len(items))[:limit]]
