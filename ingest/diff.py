@@ -45,15 +45,9 @@ class Hasher:
 def change_of(
     product: Product, known: Payload | None, hasher: Hasher, picture: str | None, image_url: str | None, now: str
 ) -> Change:
-    """Compare a product with what is stored.
+    """Compare a product with its stored payload, None when it is new.
 
-    Args:
-        product: with its category.
-        known: its stored payload; None: it is new.
-        hasher: of the index.
-        picture: the hash of its picture's bytes; None: no usable picture came, and a stored one stays.
-        image_url: where that picture is served.
-        now: the time of this run.
+    `picture` is the hash of its picture's bytes; None: no usable picture came, and a stored one stays.
     """
     payload = _payload(product, hasher, picture, image_url, now)
     if known is None:

@@ -125,9 +125,8 @@ def _create(
     if at.server is None:
         check_room(at.folder)
     check_free(at.folder)
-    vote = choice.settings
-    if choice.vote == LATE:
-        vote = late_fusion(products, pictures, choice, at.cache, progress)
+    late = choice.vote == LATE
+    vote = late_fusion(products, pictures, choice, at.cache, progress) if late else choice.settings
     create_index(at.folder, choice, prepare(products, pictures, choice, at.cache, progress), vote, at.server)
 
 
@@ -147,18 +146,15 @@ def _write(index: Index, writer: Writer, products: Products, strict: bool, progr
             writer.write(batch)
             if strict and report.rejects:
                 first = report.rejects[0]
-                raise InputError(
-                    f"{first.file} row {first.row}: {first.reason}; correct it, or allow rejected rows (strict is on)"
-                )
+                advice = "correct it, or allow rejected rows (strict is on)"
+                raise InputError(f"{first.file} row {first.row}: {first.reason}; {advice}")
             advance(batch.rows)
             if index.server is None:
                 check_room(index.folder)
             if interrupt.requested and report.read < rows:
                 index.store.flush()
-                raise StoppedError(
-                    f"stopped as asked: {report.read:,} of {rows:,} rows are in {index.folder}; "
-                    f"run the same command again to go on"
-                )
+                there = f"{report.read:,} of {rows:,} rows are in {index.folder}"
+                raise StoppedError(f"stopped as asked: {there}; run the same command again to go on")
 
 
 def fingerprint(files: Sequence[Path], options: tuple[object, ...]) -> str:
@@ -179,18 +175,9 @@ def prepare(
     progress: Progress,
     store: Store | None = None,
 ) -> Encoders:
-    """Load the pretrained encoders of an index, and learn the others.
+    """Load the pretrained encoders of an index, and learn the others from labelled products.
 
-    Args:
-        products: labelled products.
-        pictures: their pictures, if any.
-        choice: which encoders.
-        cache: a folder for vectors of pretrained encoders.
-        progress: shows how far it is.
-        store: already has these products, with their vectors by encoders that are not learned.
-
-    Raises:
-        EncoderError: an encoder cannot be loaded, or there is too little to learn from.
+    Where the products are in a `store` already, their vectors by encoders that are not learned come from there.
     """
     # Imported here: learning needs torch, which takes seconds to load, and a daily ingest learns nothing.
     from rubrika.train.embed import Input, learn
@@ -203,7 +190,7 @@ def prepare(
         return encoders
     # A learned text vector has seen the labels already: among the inputs it would drown out the pictures.
     names = [*([IMAGE] if image else []), *([] if learned else [TEXT])]
-    vectors = _vectors(products, pictures, encoders, names, progress, store)
+    vectors = _vectors(products, pictures, encoders, names, progress, store) if names else {}
     inputs = {name: Input.of(rows) for name, rows in vectors.items()}
     return Encoders(text, image, learn(products, progress, inputs=inputs), cache)
 
@@ -219,8 +206,8 @@ def _vectors(
     """Vectors (n, size) of all products by name, encoded or taken from the store."""
     parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in names}
     sizes = {name: encoders.sizes[name] for name in names}
-    with progress.stage(f"encoding {' and '.join(names) or 'nothing'}", len(products)) as advance:
-        for batch in products if names else ():
+    with progress.stage(f"encoding {' and '.join(names)}", len(products)) as advance:
+        for batch in products:
             if store is None:
                 vectors = encoders.encode(batch.products, pictures, names).vectors
             else:
@@ -231,15 +218,11 @@ def _vectors(
     return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
-HELD_OUT = 10
-IMAGE_WEIGHTS = np.linspace(0, 1, 21)
-
-
 def late_fusion(
     products: Products, pictures: PictureFolder | None, choice: Choice, cache: Path, progress: Progress
 ) -> VoteSettings:
     """Hold out every tenth product, classify it by the others, and choose the weights that are right most often."""
-    held_out = np.arange(sum(len(batch.products) for batch in products)) % HELD_OUT == 0
+    held_out = np.arange(sum(len(batch.products) for batch in products)) % 10 == 0
     rest = Selection(products, ~held_out)
     vote = VoteSettings({TEXT: 0.5, IMAGE: 0.5})
     with TemporaryDirectory(prefix="rubrika-late-") as folder:
@@ -251,22 +234,18 @@ def late_fusion(
             results = list(search_products(index, Selection(products, held_out), pictures))
     truth = [product.category.id for result in results for product in result.batch.products if product.category]
     votes = [{name: weighted_vote(result.hits[name], vote.temperature) for name in vote.weights} for result in results]
-    accuracy = np.zeros(len(IMAGE_WEIGHTS))
-    for row, image in enumerate(IMAGE_WEIGHTS):
-        fused = [fused_vote([(part[name], weight) for name, weight in _weights(image).items()]) for part in votes]
+    candidates = [{TEXT: (20 - step) / 20, IMAGE: step / 20} for step in range(21)]
+    accuracy = np.zeros(len(candidates))
+    for row, weights in enumerate(candidates):
+        fused = [fused_vote([(part[name], weight) for name, weight in weights.items()]) for part in votes]
         accuracy[row] = np.mean(np.concatenate([each.winners for each in fused]) == truth)
     # Of equally good weights the middle one: as far as possible from trusting one side alone.
     best = np.flatnonzero(accuracy == accuracy.max())
-    return VoteSettings(_weights(IMAGE_WEIGHTS[best[len(best) // 2]]))
+    return VoteSettings(candidates[best[len(best) // 2]])
 
 
-def _weights(image: float) -> dict[str, float]:
-    return {TEXT: round(1 - float(image), 2), IMAGE: round(float(image), 2)}
-
-
-REJECT_SCHEMA = pa.schema(
-    [("file", pa.string()), ("row", pa.int64()), ("product_id", pa.string()), ("reason", pa.string())]
-)
+_TEXT = pa.string()
+REJECT_SCHEMA = pa.schema([("file", _TEXT), ("row", pa.int64()), ("product_id", _TEXT), ("reason", _TEXT)])
 
 
 def default_reject_path(path: Path) -> Path:
@@ -276,11 +255,7 @@ def default_reject_path(path: Path) -> Path:
 
 
 def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
-    """Write one row for each reject.
-
-    Raises:
-        RubrikaError: it cannot be written there.
-    """
+    """Write one row for each reject."""
     rows = [asdict(reject) | {"file": str(reject.file)} for reject in rejects]
     with parquet(path, REJECT_SCHEMA) as target:
         target.write_table(pa.Table.from_pylist(rows, REJECT_SCHEMA))

@@ -63,13 +63,9 @@ class Relabelled(Counts):
 
 
 def relabel(at: Location, source: int, target: int, path: str | None = None) -> Relabelled:
-    """Move all products of one category to another one, or rename a category.
+    """Move all products of one category to another one, or rename it, when `source` and `target` are the same id.
 
-    Args:
-        at: where the index is.
-        source: the id of the category that products leave.
-        target: the id of the category they get; the same as `source`, to rename it.
-        path: the full path of the target; by default the one that its products have.
+    `path` is the full path of the target; by default the one that its products have.
     """
     relabelled = 0
     with writing(at.folder, "relabel"):
@@ -121,10 +117,7 @@ class Relearned(Counts):
 def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None = None) -> Relearned:
     """Learn the encoders again; until the last moment the index stays as it was, also when the run is cut short.
 
-    Args:
-        at: where the index is.
-        files: files with the texts of its products, the latest last; by default those that were ingested.
-        progress: shows how far it is.
+    The files have the texts of its products, the latest last; by default those that were ingested.
     """
     progress, folder = progress or Silent(), at.folder
     with writing(folder, "learn"):
@@ -275,11 +268,8 @@ def check(
 ) -> Checked:
     """Read the whole index, compare it with its files, and say what is wrong; a failure is one of the problems.
 
-    Args:
-        at: where the index is.
-        files: labelled products to compare with, the latest last; by default those that were ingested.
-        pictures: their pictures, if any, for `repair`.
-        repair: write damaged products anew from the files.
+    The files have labelled products, the latest last; by default those that were ingested. With `repair`, damaged
+    products are written anew from them and the pictures.
     """
     repaired = 0
     try:

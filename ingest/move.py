@@ -35,13 +35,7 @@ def move_index(
     """Move an index's points to a server or, when `at` names none, from its server into its folder.
 
     The manifest is changed last: until all points have arrived, the index goes on working from where it was. The old
-    points stay where they are.
-
-    Args:
-        at: where the index is, and the server to which its points go, if not into the folder.
-        progress: shows how far it is.
-        options: how a new collection is laid out, and how it is searched from now on.
-        alias: of the server, switched to the collection once all points have arrived; the index then goes by it.
+    points stay where they are. An `alias` is switched to the collection at the end; the index then goes by it.
     """
     folder, server = at.folder, at.server
     with writing(folder, "push" if server else "pull"):
@@ -91,13 +85,10 @@ def _resumed(folder: Path, sizes: Mapping[str, int]) -> Store:
 
 
 def push(source: Store, target: Store, progress: Progress | None = None, mirror: bool = False) -> Moved:
-    """Copy every point with its vectors and payload; after a failure, run it again and it goes on.
+    """Copy every point that the target has not as it was written; after a failure, run it again and it goes on.
 
-    Args:
-        source: the points, which nobody should change meanwhile.
-        target: where they go; a point that it has as it was written is left alone, any other is replaced.
-        progress: shows how far it is.
-        mirror: delete points that only the target has; else a target with such points is a StoreError.
+    Nobody should change the source meanwhile. Points that only the target has are deleted to `mirror` the source; else
+    they are a StoreError.
     """
     copied = skipped = 0
     with (progress or Silent()).stage("moving products", source.count()) as advance:

@@ -1,7 +1,7 @@
 """Writes batches of products as points, encoding only what changed."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,11 +56,7 @@ class IngestReport:
 class Writer:
     """Brings batches into a store and counts what became of their rows in its `report`.
 
-    Args:
-        index: where the points go.
-        pictures: the products' pictures, if any; a stored picture stays when it is not among them.
-        image_url: where the folder of pictures is served.
-        overwrite: write every product as if it had never been stored.
+    A stored picture stays when none comes; with `overwrite` every product is written as if it had never been stored.
     """
 
     def __init__(
@@ -70,13 +66,8 @@ class Writer:
         self._pictures, self._image_url, self._overwrite = pictures, image_url, overwrite
         self._now = timestamp()
         # By id: the content's hash, file and row, to recognise the same id with other content.
-        self._seen: dict[int, tuple[int, Path, int]] = {}
+        self.seen: dict[int, tuple[int, Path, int]] = {}
         self.report = IngestReport(pictures=None if pictures is None else 0)
-
-    @property
-    def seen(self) -> Set[int]:
-        """The ids of all products so far."""
-        return self._seen.keys()
 
     def write(self, batch: Batch) -> None:
         """Write one batch."""
@@ -139,7 +130,7 @@ class Writer:
     def _is_first(self, product: Product, file: Path) -> bool:
         """Whether no earlier row had this id; one that had is counted as unchanged or set aside."""
         content = hash(product)
-        first_content, first_file, first_row = self._seen.setdefault(product.id, (content, file, product.row))
+        first_content, first_file, first_row = self.seen.setdefault(product.id, (content, file, product.row))
         if (first_file, first_row) == (file, product.row):
             return True
         if first_content == content:

@@ -52,10 +52,6 @@ class PictureFolder:
         names.sort(key=lambda name: (SUFFIXES.index(Path(name).suffix.lower()), name), reverse=True)
         return cls(folder, {int(Path(name).stem): name for name in names})
 
-    def __len__(self) -> int:
-        """How many products have a picture."""
-        return len(self.names)
-
     def find(self, product_id: int) -> Path | None:
         """The picture of a product, None when there is none."""
         name = self.names.get(product_id)

@@ -40,18 +40,11 @@ _FAULTS = (pa.ArrowException, OSError, KeyError, ValueError, OverflowError, Memo
 
 @dataclass(frozen=True)
 class Reader:
-    """Products of parquet files in the KazanExpress format, as `Products`.
-
-    Args:
-        files: one or several.
-        labelled: whether every row must carry category_id and category_name.
-        group_by: a column whose value marks rows that belong together, kept as `Product.group`.
-        batch_rows: how many rows make a batch.
-    """
+    """Products of parquet files in the KazanExpress format, as `Products`."""
 
     files: Sequence[Path]
-    labelled: bool
-    group_by: str | None = None
+    labelled: bool  # whether every row must carry category_id and category_name
+    group_by: str | None = None  # a column whose value marks rows that belong together, kept as `Product.group`
     batch_rows: int = BATCH_ROWS
 
     def __len__(self) -> int:

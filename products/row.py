@@ -25,8 +25,7 @@ OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
 _WHOLE_NUMBERS = ("product_id", "category_id")
 _TEXTS = ("text_fields", "category_name")
 
-MAX_ID = 2**64 - 1
-MAX_SIGNED = 2**63 - 1
+MAX_ID, MAX_SIGNED = 2**64 - 1, 2**63 - 1
 # Beyond this a float no longer tells neighbouring whole numbers apart.
 MAX_EXACT = 2**53
 # What a person sees of a product, and what its payload holds: see docs/data.md.
@@ -56,15 +55,7 @@ class ColumnType(NamedTuple):
 def wanted_columns(
     source: Path, names: Sequence[str], type_of: Callable[[str], ColumnType], labelled: bool, group_by: str | None
 ) -> list[str]:
-    """The columns to read: the required ones, then the optional ones that are there.
-
-    Args:
-        source: named in messages.
-        names: of all columns there are.
-        type_of: gives the type of a column.
-        labelled: whether category_id and category_name are required.
-        group_by: one more that is required.
-    """
+    """The columns to read of those there are: the required ones, `group_by` too, then optional ones that are there."""
     required = [*_REQUIRED, *(LABEL if labelled else ()), *([group_by] if group_by else ())]
     missing = [name for name in required if name not in names]
     if missing:

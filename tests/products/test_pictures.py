@@ -35,7 +35,7 @@ def test_a_folder_finds_pictures_by_product_whatever_the_case_of_the_suffix(tmp_
         (tmp_path / name).touch()
     (tmp_path / "11.jpg").mkdir()
     found = PictureFolder.scan(tmp_path)
-    assert len(found) == 3
+    assert len(found.names) == 3
     assert found.find(7) == tmp_path / "7.JPG"
     assert found.find(11) is None
 
