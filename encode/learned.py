@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
@@ -32,8 +32,8 @@ MAX_THREADS = 8
 MAX_CONFIG_BYTES = 64_000_000
 MAX_SIZE, MAX_BITS = 65_536, 30
 
-Width = Annotated[int, Field(ge=1, le=MAX_SIZE)]
-Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Width = Annotated[int, Interval(ge=1, le=MAX_SIZE)]
+Count = Annotated[int, Interval(ge=0, le=2**63 - 1)]
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class LearnedConfig:
         kind: names this way of encoding, so that another is not mistaken for it.
     """
 
-    __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 
     size: Width
-    bits: Annotated[int, Field(ge=1, le=MAX_BITS)]
+    bits: Annotated[int, Interval(ge=1, le=MAX_BITS)]
     inputs: dict[str, Width] = field(default_factory=dict)
     input_weight: float = 0.67
     products: Count = 0
@@ -61,7 +61,8 @@ class LearnedConfig:
     kind: str = "hashed-bag-1"
 
 
-class _Kind(BaseModel):
+@dataclass(frozen=True)
+class _Kind:
     """What the config of every kind says."""
 
     kind: str = LearnedConfig.kind

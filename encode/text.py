@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
 
 from rubrika.encode.base import FloatArray, ModelEncoder, fingerprint, identity_of, max_positions, read_settings
 from rubrika.encode.hub import LOCAL, model_folder, quiet_transformers
@@ -39,10 +39,10 @@ class Recipe:
         prompt: what every text is preceded by, such as `query: `.
     """
 
-    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid"}
 
     pooling: Pooling = "mean"
-    max_tokens: Annotated[int, Field(ge=1)] = 300
+    max_tokens: Annotated[int, Ge(1)] = 300
     prompt: str = ""
 
     def save(self, folder: Path) -> None:
