@@ -252,8 +252,8 @@ class Index:
             page: whether to say where the server's web UI shows them.
         """
         query, count = query_of(product_id, title, image), count_of("top_k", top_k) or 1
-        hits = neighbours(self._index(), query, vector, count)
-        return Neighbours(hits, self._index().dashboard(product_id) if page else None)
+        found = neighbours(self._index(), query, vector, count)
+        return replace(found, page=self._index().dashboard(product_id)) if page else found
 
     def explain(
         self,

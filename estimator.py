@@ -39,19 +39,14 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         epochs: how often every text is seen in learning; None: the fewer texts, the more often (4 to 20 times).
         random_state: of learning; with a number, the same texts give the same classifier.
 
-    Attributes:
-        classes_: the labels, sorted.
-        encoder_: makes vectors of texts.
-        vectors_: of all texts so far, float32 (n, size).
-        labels_: the positions of their labels in `classes_`, int64 (n,).
-        seen_: the positions in `classes_` of those that the encoder learned from; the others get a bonus in the vote.
+    What it learned has names that end in `_`.
     """
 
-    classes_: NDArray[Any]
-    encoder_: LearnedEncoder
-    vectors_: FloatArray
-    labels_: NDArray[np.int64]
-    seen_: NDArray[np.int64]
+    classes_: NDArray[Any]  # the labels, sorted
+    encoder_: LearnedEncoder  # makes vectors of texts
+    vectors_: FloatArray  # of all texts so far, (n, size)
+    labels_: NDArray[np.int64]  # the positions of their labels in `classes_`, (n,)
+    seen_: NDArray[np.int64]  # the positions of those that the encoder learned from; the others get a bonus in the vote
 
     def __init__(
         self,
@@ -61,11 +56,8 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         epochs: int | None = None,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
-        self.top_k = top_k
-        self.temperature = temperature
-        self.size = size
-        self.epochs = epochs
-        self.random_state = random_state
+        self.top_k, self.temperature, self.size = top_k, temperature, size
+        self.epochs, self.random_state = epochs, random_state
 
     def fit(self, X: Iterable[str], y: ArrayLike) -> Self:  # noqa: N803 - as scikit-learn calls it
         """Learn from n texts and their labels, all texts or all numbers, and forget what was learned before."""
@@ -76,9 +68,6 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Add labelled texts, which count at once; only the first call learns, as `fit` does.
 
         `classes` are labels that may come besides the known ones; at the first call, by default those in `y`.
-
-        Raises:
-            ValueError: a label is neither known nor among `classes`, or some labels are texts and some are numbers.
         """
         self._check()
         texts, labels = _labelled(X, y)
@@ -102,8 +91,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Iterable[str]) -> NDArray[Any]:  # noqa: N803
         """The most likely label of each of n texts, (n,)."""
-        shares = self.predict_proba(X)
-        return np.asarray(self.classes_[shares.argmax(axis=1)])
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 
     def predict_proba(self, X: Iterable[str]) -> NDArray[np.float64]:  # noqa: N803
         """Each class's share of the vote, (n, classes): no calibrated probability, see `CalibratedClassifierCV`."""
@@ -124,12 +112,10 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_neighbors: int | None = None,
         return_distance: bool = True,
     ) -> NDArray[np.int64] | tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Distances, if wanted, and positions of the known texts most similar to each of n, nearest first.
+        """Distances (1 - cosine), if wanted, and positions of the known texts most similar to each of n, nearest first.
 
-        Args:
-            X: n texts; by default all known ones, of which none is its own neighbour.
-            n_neighbors: how many, by default `top_k`; fewer when there are not so many.
-            return_distance: whether distances are wanted, 1 - cosine.
+        By default the n texts are all known ones, of which none is its own neighbour, and there are `top_k` neighbours
+        of each; fewer when there are not so many texts.
         """
         check_is_fitted(self)
         self._check()
@@ -156,9 +142,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(
-                f"learning needs at least 2 classes, and these texts are of 1 class, {labels.tolist()[0]!r}"
-            )
+            raise ValueError(f"learning needs at least 2 classes, and these texts are of 1 class, {classes.item(0)!r}")
         state = self.random_state
         seed = int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31))
         settings = LearnSettings(size=self.size, epochs=self.epochs, seed=seed)
@@ -196,10 +180,8 @@ class Texts:
         return len(self.texts)
 
     def __iter__(self) -> Iterator[Batch]:
-        products = [
-            Product(place, "", text, place + 1, Category(label, str(label)))
-            for place, (text, label) in enumerate(zip(self.texts, self.labels.tolist(), strict=True))
-        ]
+        rows = enumerate(zip(self.texts, self.labels.tolist(), strict=True))
+        products = [Product(row, "", text, row + 1, Category(label, str(label))) for row, (text, label) in rows]
         for start in range(0, len(products), BATCH_ROWS):
             yield Batch(Path(), products[start : start + BATCH_ROWS], [])
 

@@ -14,15 +14,10 @@ NO_CATEGORY = -1
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """The outcome for n products, best category first; unused places hold NO_CATEGORY and a share of 0.
+    """The outcome for n products, best category first; unused places hold NO_CATEGORY and a share of 0."""
 
-    Args:
-        categories: category ids, int64 (n, k).
-        shares: their part of the vote, float32 (n, k), each row summing to 1 (to 0 where nothing was found).
-    """
-
-    categories: NDArray[np.int64]
-    shares: FloatArray
+    categories: NDArray[np.int64]  # ids, (n, k)
+    shares: FloatArray  # their part of the vote, (n, k), each row summing to 1 (to 0 where nothing was found)
 
     @property
     def winners(self) -> NDArray[np.int64]:
@@ -31,10 +26,7 @@ class Votes:
 
 
 def weighted_vote(hits: Hits, temperature: float) -> Votes:
-    """Every hit votes with exp(temperature · (similarity - the best similarity)).
-
-    With the temperature at 0 this is the plain mode; as it grows, the nearest neighbour alone decides.
-    """
+    """Every hit votes with exp(temperature · (similarity - the best one)): equal at 0, the nearest alone at last."""
     with np.errstate(invalid="ignore"):
         weights = np.exp(temperature * (hits.scores - hits.scores.max(axis=1, keepdims=True, initial=-np.inf)))
     return _tally(hits.categories, np.where(np.isfinite(hits.scores), weights, 0.0))

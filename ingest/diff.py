@@ -93,9 +93,5 @@ def _payload(product: Product, hasher: Hasher, picture: str | None, image_url: s
 
 def category_payload(category: Category) -> Payload:
     """The part of a payload that says which category."""
-    return {
-        "category_id": category.id,
-        "category": category.leaf,
-        "category_path": category.path,
-        "category_levels": category.levels,
-    }
+    path, levels = category.path, category.levels
+    return {"category_id": category.id, "category": levels[-1], "category_path": path, "category_levels": levels}

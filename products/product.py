@@ -28,11 +28,6 @@ class Category:
         """The names from the top of the tree to the leaf, without the root that all paths share."""
         return list(_levels(self.path))
 
-    @property
-    def leaf(self) -> str:
-        """The last name of the path."""
-        return self.levels[-1]
-
 
 def display_path(path: str) -> str:
     """The path of a category for people: `Обувь › Кроссовки`."""

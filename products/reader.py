@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
 from rubrika.products.product import Batch, Product, Reject
-from rubrika.products.row import LABEL, ColumnType, Row, RowError, product_of, shown_id, wanted_columns
-from rubrika.products.text import first_line, joined
+from rubrika.products.row import LABEL, ColumnType, Row, product_of, shown_id, wanted_columns
+from rubrika.products.text import RowError, first_line, joined
 
 if TYPE_CHECKING:
     import pandas as pd

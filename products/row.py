@@ -9,15 +9,7 @@ from typing import NamedTuple
 
 from rubrika.errors import InputError
 from rubrika.products.product import SEPARATOR, Category, Product
-from rubrika.products.text import (
-    FieldsError,
-    first_line,
-    one_line,
-    parse_fields,
-    product_text,
-    product_title,
-    shortened,
-)
+from rubrika.products.text import RowError, first_line, one_line, parse_fields, product_text, product_title, shortened
 
 LABEL = ("category_id", "category_name")
 _REQUIRED = ("product_id", "text_fields")
@@ -38,10 +30,6 @@ MAX_SHOWN = 40
 MAX_SHOWN_BITS = 128
 
 Row = Mapping[str, object]
-
-
-class RowError(ValueError):
-    """Why one row cannot be used."""
 
 
 class ColumnType(NamedTuple):
@@ -77,10 +65,7 @@ def wanted_columns(
 def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> Product:
     """Build a product from the values of a row by column name, and its number in the file, from 1."""
     product_id = _whole("product_id", row["product_id"], MAX_ID)
-    try:
-        fields = parse_fields(row["text_fields"])
-    except FieldsError as error:
-        raise RowError(f"text_fields {error}") from None
+    fields = parse_fields(row["text_fields"])
     title = product_title(fields)
     if not title:
         raise RowError("text_fields has no title")

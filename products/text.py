@@ -25,18 +25,18 @@ _NAN = re.compile(r"nan|inf")
 _REFUSED = re.compile(r"[+-]\s*[+-]|\"\"")
 
 
-class FieldsError(ValueError):
-    """A cell that is not a dictionary in either notation; the message continues «text_fields …»."""
+class RowError(ValueError):
+    """Why one row cannot be used."""
 
 
 def parse_fields(raw: object) -> dict[str, object]:
     """Turn one cell, a string in JSON or as a Python literal, into a dictionary."""
     if raw is None or (isinstance(raw, str) and not raw.strip()):
-        raise FieldsError("is empty")
+        raise RowError("text_fields is empty")
     if not isinstance(raw, str):
         raise _not_a_dictionary(raw)
     if len(raw) > MAX_CHARACTERS:
-        raise FieldsError(f"has {len(raw):,} characters, more than the {MAX_CHARACTERS:,} that are read")
+        raise RowError(f"text_fields has {len(raw):,} characters, more than the {MAX_CHARACTERS:,} that are read")
     # Most cells are so short and flat that no closer look is needed.
     if len(raw) > MAX_STRUCTURE or sum(map(raw.count, _BRACKETS)) > MAX_DEPTH:
         _check_structure(_STRING.sub(_HOLE, raw))
@@ -46,18 +46,18 @@ def parse_fields(raw: object) -> dict[str, object]:
     return {str(key): value for key, value in fields.items()}
 
 
-def _not_a_dictionary(value: object) -> FieldsError:
-    return FieldsError(f"is a {type(value).__name__}, not a dictionary with a title")
+def _not_a_dictionary(value: object) -> RowError:
+    return RowError(f"text_fields is a {type(value).__name__}, not a dictionary with a title")
 
 
 def _check_structure(skeleton: str) -> None:
     if len(skeleton) > MAX_STRUCTURE:
-        raise FieldsError("holds too many values")
+        raise RowError("text_fields holds too many values")
     depth = 0
     for mark in re.findall(r"[\[\]{}()]", skeleton):
         depth += 1 if mark in _BRACKETS else -1
         if depth > MAX_DEPTH:
-            raise FieldsError(f"is nested deeper than {MAX_DEPTH} levels")
+            raise RowError(f"text_fields is nested deeper than {MAX_DEPTH} levels")
 
 
 def _load(raw: str) -> object:
@@ -70,7 +70,7 @@ def _load(raw: str) -> object:
     skeleton = _STRING.sub(_HOLE, raw)
     # literal_eval builds only data, but long chains of operators can exhaust its parser: only a literal's marks pass.
     if not _LITERAL.fullmatch(skeleton) or _REFUSED.search(skeleton):
-        raise FieldsError("is neither JSON nor a Python literal")
+        raise RowError("text_fields is neither JSON nor a Python literal")
     try:
         with warnings.catch_warnings():
             # Python warns of escapes such as "\\d", which its parser keeps as they are.
@@ -78,7 +78,7 @@ def _load(raw: str) -> object:
             tree = ast.parse(raw.strip(), mode="eval")
         return ast.literal_eval(_NanToNone().visit(tree) if _NAN.search(skeleton) else tree)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise FieldsError("is neither JSON nor a Python literal") from error
+        raise RowError("text_fields is neither JSON nor a Python literal") from error
 
 
 class _NanToNone(ast.NodeTransformer):

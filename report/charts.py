@@ -20,8 +20,10 @@ TEMPLATES = Path(__file__).with_name("templates")
 WIDTH, HEIGHT, DPI = 6.4, 3.2, 200
 MAX_MARKED = 60
 MAX_NAME = 40
+NUMBER = "{x:,g}"
 
 Points = tuple[Sequence[float], Sequence[float]]
+Forms = tuple[str, str]  # of the numbers on each axis, as of `str.format`
 
 
 def palette(dark: bool = False) -> dict[str, str]:
@@ -86,13 +88,7 @@ class Chart:
 
 
 def plot_lines(
-    axes: "Axes",
-    lines: Mapping[str, Points],
-    x: str,
-    y: str,
-    x_form: str = "{x:,g}",
-    y_form: str = "{x:,g}",
-    dashed: str = "",
+    axes: "Axes", lines: Mapping[str, Points], x: str, y: str, forms: Forms = (NUMBER, NUMBER), dashed: str = ""
 ) -> None:
     """Lines through points by their names, `dashed` that of a reference; the points of short lines are marked."""
     for (name, points), colour in zip(lines.items(), SERIES, strict=False):
@@ -100,8 +96,8 @@ def plot_lines(
         if name == dashed:
             style = {"color": LIGHT["quiet"], "linestyle": (0, (4, 4)), "linewidth": 1}
         axes.plot(*points, markersize=3.5, label=fitted(name), **style)
-    _label(axes, x, y, x_form, y_form)
-    axes.locator_params(axis="x", integer="%" not in x_form)
+    _label(axes, x, y, *forms)
+    axes.locator_params(axis="x", integer="%" not in forms[0])
     if len(lines) > 1:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
 
@@ -141,18 +137,13 @@ def plot_cells(axes: "Axes", names: Sequence[str], counts: Sequence[Sequence[int
 
 
 def plot_histogram(
-    axes: "Axes",
-    edges: Sequence[float],
-    counts: Sequence[float],
-    x: str,
-    marks: Mapping[str, float],
-    y: str = "products",
-    doubling: bool = False,
+    axes: "Axes", edges: Sequence[int], counts: Sequence[int], x: str, marks: Mapping[str, float], y: str = "products"
 ) -> None:
     """How many lie between each two edges, with values to point out, such as a median."""
     widths = [high - low for low, high in pairwise(edges)]
     axes.bar(edges[:-1], counts, widths, align="edge", color=SERIES[0], edgecolor=LIGHT["surface"], linewidth=0.5)
-    if doubling:
+    # Edges that double begin at 1.
+    if edges[0]:
         axes.set_xscale("log", base=2)
     _label(axes, x, y)
     axes.set_xlim(edges[0], edges[-1])
@@ -172,7 +163,7 @@ def plot_bars(axes: "Axes", names: Sequence[str], values: Sequence[float]) -> No
     axes.invert_yaxis()
 
 
-def _label(axes: "Axes", x: str, y: str, x_form: str = "", y_form: str = "{x:,g}") -> None:
+def _label(axes: "Axes", x: str, y: str, x_form: str = "", y_form: str = NUMBER) -> None:
     axes.set_xlabel(x)
     axes.set_title(y)
     axes.grid(axis="y")

@@ -3,10 +3,11 @@
 import json
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
-from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from rubrika.errors import InputError
 from rubrika.eval.heldout import Timer
@@ -37,16 +38,9 @@ THUMBNAIL, QUALITY = 96, 70
 
 
 def write_report(folder: Path, data: ReportData, pictures: PictureFolder | None, timer: Timer) -> Path:
-    """Write a report; files of an earlier one are replaced.
+    """Write a report into a folder that `report_folder` returned, in place of an earlier one, and return its page.
 
-    Args:
-        folder: as `report_folder` returns it.
-        data: what it says, but for the stages.
-        pictures: of the products, for the examples.
-        timer: knows the stages.
-
-    Returns:
-        The page.
+    `data` is what it says, but for the stages, which `timer` knows; `pictures` are of the products, for the examples.
 
     Raises:
         InputError: it cannot be written.
@@ -56,21 +50,15 @@ def write_report(folder: Path, data: ReportData, pictures: PictureFolder | None,
         svgs = {chart.name: chart.svg() for chart in charts}
         files = {f"{chart.name}.png": chart.png() for chart in charts}
     data, evaluation = replace(data, stages=tuple(timer.stages)), data.evaluation
-    page = render(
-        "report.html",
-        svgs,
-        title="Evaluation",
-        data=data,
-        evaluation=evaluation,
-        method_notes=[evaluation.validation.describe(), SECONDS] if evaluation.validation else [SECONDS],
-        worst=worst(data.scores),
-        thumbnails={
-            example.product_id: thumbnail(pictures, example.product_id)
-            for example in chain.from_iterable(pair.examples for pair in data.pairs)
-        },
-        min_bin=MIN_BIN,
-        min_products=MIN_PRODUCTS,
-    )
+    shown = [example["product_id"] for pair in data.pairs for example in pair["examples"]]
+    values = {
+        "evaluation": evaluation,
+        "method_notes": [evaluation.validation.describe(), SECONDS] if evaluation.validation else [SECONDS],
+        "worst": worst(data.scores),
+        "thumbnails": {product_id: thumbnail(pictures, product_id) for product_id in shown},
+    }
+    limits = {"min_bin": MIN_BIN, "min_products": MIN_PRODUCTS}
+    page = render("report.html", svgs, title="Evaluation", data=data, **values, **limits)
     files[NUMBERS] = (json.dumps(data.to_dict(), ensure_ascii=False, indent=1) + "\n").encode()
     files[PAGE] = page.encode()
     try:
@@ -105,88 +93,71 @@ def thumbnail(pictures: PictureFolder | None, product_id: int) -> dict[str, str 
 
 def charts_of(data: ReportData) -> list[Chart]:
     """All charts that there is something for."""
-    charts = [*_learning(data), _sweep(data), _reliability(data), _risk(data), _sizes(data)]
-    if data.confusion.categories:
-        charts.append(_confusion(data))
-    return [*charts, _map(data)] if data.map.spots else charts
-
-
-def _learning(data: ReportData) -> list[Chart]:
-    curves = {method.name: method.curve for method in data.evaluation.methods if method.curve}
-    epochs = {name: range(1, len(curve) + 1) for name, curve in curves.items()}
-    loss = {name: (epochs[name], [epoch.loss for epoch in curve]) for name, curve in curves.items()}
-    f1 = {name: (epochs[name], [epoch.weighted_f1 for epoch in curve]) for name, curve in curves.items()}
-    charts = [
-        Chart("loss", "Loss of the MLPs", lambda axes: plot_lines(axes, loss, "epoch", "mean loss")),
-        Chart("learning", "Weighted F1 of the MLPs", lambda axes: plot_lines(axes, f1, "epoch", "weighted F1")),
-    ]
-    return charts if curves else []
-
-
-def _sweep(data: ReportData) -> Chart:
-    sweep = data.evaluation.sweep
-    top_k = [point.top_k for point in sweep]
-    lines = {
-        "weighted vote": (top_k, [point.weighted for point in sweep]),
-        "plain mode": (top_k, [point.mode for point in sweep]),
+    evaluation = data.evaluation
+    charts = []
+    if curves := {method.name: method.curve for method in evaluation.methods if method.curve}:
+        epochs = {name: range(1, len(curve) + 1) for name, curve in curves.items()}
+        loss = {name: (epochs[name], [epoch.loss for epoch in curve]) for name, curve in curves.items()}
+        f1 = {name: (epochs[name], [epoch.weighted_f1 for epoch in curve]) for name, curve in curves.items()}
+        charts.append(_lines("loss", "Loss of the MLPs", loss, "epoch", "mean loss"))
+        charts.append(_lines("learning", "Weighted F1 of the MLPs", f1, "epoch", "weighted F1"))
+    top_k = [point.top_k for point in evaluation.sweep]
+    sweep: dict[str, Points] = {
+        "weighted vote": (top_k, [point.weighted for point in evaluation.sweep]),
+        "plain mode": (top_k, [point.mode for point in evaluation.sweep]),
     }
-    x = "top_k, how many neighbours vote"
-    return Chart("sweep", "Weighted F1 by top_k", lambda axes: plot_lines(axes, lines, x, "weighted F1"))
-
-
-def _reliability(data: ReportData) -> Chart:
     bins = [each for each in data.reliability if each.products >= MIN_BIN] or data.reliability
-    lines: dict[str, Points] = {
+    reliability: dict[str, Points] = {
         "predictions": ([each.confidence for each in bins], [each.accuracy for each in bins]),
         "perfectly calibrated": ([0, 1], [0, 1]),
     }
-    return Chart(
-        "reliability",
-        "Accuracy by confidence",
-        lambda axes: plot_lines(
-            axes, lines, "confidence", "share that is right", "{x:.0%}", "{x:.0%}", "perfectly calibrated"
-        ),
-    )
-
-
-def _risk(data: ReportData) -> Chart:
-    lines: dict[str, Points] = {
+    risk: dict[str, Points] = {
         "errors": ([point.coverage for point in data.risk], [point.error for point in data.risk]),
-        "allowed": ([0, 1], [data.evaluation.selective_risk.max_error] * 2),
+        "allowed": ([0, 1], [evaluation.selective_risk.max_error] * 2),
     }
-    x, y = "coverage: the surest share of the predictions", "share that is wrong"
-    title = "Errors among the surest predictions"
-    return Chart("risk", title, lambda axes: plot_lines(axes, lines, x, y, "{x:.0%}", "{x:.1%}", "allowed"))
-
-
-def _sizes(data: ReportData) -> Chart:
+    confidence = ("confidence", "share that is right", ("{x:.0%}", "{x:.0%}"), "perfectly calibrated")
+    coverage = (
+        "coverage: the surest share of the predictions",
+        "share that is wrong",
+        ("{x:.0%}", "{x:.1%}"),
+        "allowed",
+    )
     names, values = [size.name for size in data.sizes], [size.f1 for size in data.sizes]
     x = "products that a category was learned from"
-    return Chart("sizes", "F1 by category size", lambda axes: plot_columns(axes, names, values, x, "mean F1"))
+    charts += [
+        _lines("sweep", "Weighted F1 by top_k", sweep, "top_k, how many neighbours vote", "weighted F1"),
+        _lines("reliability", "Accuracy by confidence", reliability, *confidence),
+        _lines("risk", "Errors among the surest predictions", risk, *coverage),
+        Chart("sizes", "F1 by category size", lambda axes: plot_columns(axes, names, values, x, "mean F1")),
+    ]
+    if data.confusion["categories"]:
+        charts.append(_confusion(data))
+    return [*charts, _map(data)] if data.map["spots"] else charts
+
+
+def _lines(name: str, title: str, lines: Mapping[str, Points], *labels: Any) -> Chart:  # noqa: ANN401
+    return Chart(name, title, lambda axes: plot_lines(axes, lines, *labels))
 
 
 def _confusion(data: ReportData) -> Chart:
-    paths = [data.levels(category) for category in data.confusion.categories]
+    paths = [data.levels(category) for category in data.confusion["categories"]]
     # Leaves, with the name above where several are alike.
     alike = Counter(path[-1] for path in paths)
     names = [" · ".join(path[-2:] if alike[path[-1]] > 1 else path[-1:]) for path in paths]
     title, height = "Confusion of the worst pairs", 0.5 + 0.26 * len(names)
-    return Chart("confusion", title, lambda axes: plot_cells(axes, names, data.confusion.counts), height)
+    return Chart("confusion", title, lambda axes: plot_cells(axes, names, data.confusion["counts"]), height)
 
 
 def _map(data: ReportData) -> Chart:
-    sizes = Counter(spot.group for spot in data.map.spots)
+    sizes = Counter(spot["group"] for spot in data.map["spots"])
     # The others come first, so that they are drawn below.
     names = sorted(sizes, key=lambda name: (name != OTHERS, -sizes[name], name))
-    spots = sorted(data.map.spots, key=lambda spot: names.index(spot.group))
-    groups: dict[str, Points] = {
-        name.replace("->", " › "): (
-            [spot.x for spot in spots if spot.group == name],
-            [spot.y for spot in spots if spot.group == name],
-        )
-        for name in names
-    }
+    spots = sorted(data.map["spots"], key=lambda spot: names.index(spot["group"]))
+    groups: dict[str, Points] = {}
+    for name in names:
+        group = [spot for spot in spots if spot["group"] == name]
+        groups[name.replace("->", " › ")] = [spot["x"] for spot in group], [spot["y"] for spot in group]
     colours = [LIGHT["line"], *SERIES] if OTHERS in sizes else SERIES
-    hover = [f"{spot.title}\n{data.label(spot.category_id)}" for spot in spots]
+    hover = [f"{spot['title']}\n{data.label(spot['category_id'])}" for spot in spots]
     title = "Map of the embedding"
     return Chart("map", title, lambda axes: plot_scatter(axes, groups, colours[: len(names)]), WIDTH, hover)

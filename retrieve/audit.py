@@ -1,6 +1,7 @@
 """Finds labels that their neighbours contradict, and near duplicates in different categories."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from rubrika.index.folder import Index
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.predictions import NEIGHBOUR, neighbour_lists
 from rubrika.retrieve.search import search
-from rubrika.store.base import FloatArray, Hits, Point, Store
+from rubrika.store.base import FloatArray, Hits, Store
 from rubrika.vote import NO_CATEGORY, vote_over, with_unseen_bonus
 
 # Two products at least this similar are near duplicates.
@@ -27,20 +28,12 @@ ROWS = 2_048
 Ids = NDArray[np.uint64]
 Categories = NDArray[np.int64]
 Paths = Mapping[int, str]
+Rows = list[dict[str, Any]]
 
-PRODUCT = [
-    *(("product_id", pa.uint64()), ("title", pa.string())),
-    *(("category_id", pa.int64()), ("category_name", pa.string())),
-]
-SUSPECTS = pa.schema(
-    [
-        *PRODUCT,
-        ("suggested_category_id", pa.int64()),
-        ("suggested_category_name", pa.string()),
-        ("confidence", pa.float32()),
-        ("neighbours", pa.list_(NEIGHBOUR)),
-    ]
-)
+ID, NAME = pa.int64(), pa.string()
+PRODUCT = [("product_id", pa.uint64()), ("title", NAME), ("category_id", ID), ("category_name", NAME)]
+SUGGESTED = [("suggested_category_id", ID), ("suggested_category_name", NAME), ("confidence", pa.float32())]
+SUSPECTS = pa.schema([*PRODUCT, *SUGGESTED, ("neighbours", pa.list_(NEIGHBOUR))])
 DUPLICATES = pa.schema([*PRODUCT, *((f"other_{name}", kind) for name, kind in PRODUCT), ("similarity", pa.float32())])
 
 
@@ -53,7 +46,6 @@ class Duplicates:
     similarity: FloatArray
 
     def __len__(self) -> int:
-        """How many pairs there are."""
         return len(self.ids)
 
     def take(self, rows: NDArray[np.intp] | slice) -> "Duplicates":
@@ -61,9 +53,8 @@ class Duplicates:
         return Duplicates(self.ids[rows], self.categories[rows], self.similarity[rows])
 
     def table(self, store: Store, paths: Paths) -> pa.Table:
-        """Rows with the columns of `DUPLICATES`; titles come from the store."""
-        titles = _titles(store, np.unique(self.ids))
-        halves = [_product(titles, self.ids[:, half], self.categories[:, half], paths) for half in (0, 1)]
+        """Rows with the columns of `DUPLICATES`."""
+        halves = [_product(store, paths, self.ids[:, half], self.categories[:, half]) for half in (0, 1)]
         return pa.table([*halves[0], *halves[1], self.similarity], schema=DUPLICATES)
 
     @classmethod
@@ -95,7 +86,6 @@ class LabelIssues:
     hits: Mapping[str, Hits]
 
     def __len__(self) -> int:
-        """How many there are."""
         return len(self.ids)
 
     def take(self, rows: NDArray[np.intp] | slice) -> "LabelIssues":
@@ -106,19 +96,17 @@ class LabelIssues:
         return LabelIssues(self.ids[rows], self.categories[rows], self.suggested[rows], self.confidence[rows], hits)
 
     def table(self, store: Store, paths: Paths) -> pa.Table:
-        """Rows with the columns of `SUSPECTS`; titles come from the store."""
-        product = _product(_titles(store, self.ids), self.ids, self.categories, paths)
+        """Rows with the columns of `SUSPECTS`."""
+        product = _product(store, paths, self.ids, self.categories)
         suggested = [self.suggested, [paths[category] for category in self.suggested.tolist()]]
         return pa.table([*product, *suggested, self.confidence, neighbour_lists(self.hits)], schema=SUSPECTS)
 
 
-def _titles(store: Store, ids: Ids) -> dict[int, str]:
-    return {id: point.shown("title") for id, point in store.fetch(ids.tolist()).items()}
-
-
-def _product(titles: Mapping[int, str], ids: Ids, categories: Categories, paths: Paths) -> list[Any]:
-    """The columns of `PRODUCT`."""
-    return [ids, [titles.get(id) for id in ids.tolist()], categories, [paths[one] for one in categories.tolist()]]
+def _product(store: Store, paths: Paths, ids: Ids, categories: Categories) -> list[Any]:
+    """The columns of `PRODUCT`; titles come from the store."""
+    points = store.fetch(np.unique(ids).tolist())
+    titles = [points[id].shown("title") if id in points else None for id in ids.tolist()]
+    return [ids, titles, categories, [paths[category] for category in categories.tolist()]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +145,8 @@ class AuditReport:
     seconds: float
     output: Path
     duplicates_output: Path | None
-    first_suspects: list[dict[str, Any]]
-    first_duplicates: list[dict[str, Any]]
+    first_suspects: Rows
+    first_duplicates: Rows
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `audit --json` prints them."""
@@ -171,11 +159,7 @@ class AuditReport:
 def write_audit(
     index: Index, output: Path, duplicates: Path | None = None, limit: int = 20, progress: Progress | None = None
 ) -> AuditReport:
-    """Audit an index, write the suspects and, if wanted, the duplicates, and report the first `limit` rows of each.
-
-    Raises:
-        RubrikaError: as of `audit`, or a file cannot be written.
-    """
+    """Audit an index, write the suspects and, if wanted, the duplicates, and report the first `limit` rows of each."""
     started = time.monotonic()
     with ExitStack() as stack:
         # Opened before the work: a place where nothing can be written is known at once.
@@ -189,11 +173,9 @@ def write_audit(
     return AuditReport(*counts, confused, seconds, output, duplicates, first_suspects, first_duplicates)
 
 
-def _write(
-    found: LabelIssues | Duplicates, store: Store, paths: Paths, target: Target | None, limit: int
-) -> list[dict[str, Any]]:
+def _write(found: LabelIssues | Duplicates, store: Store, paths: Paths, target: Target | None, limit: int) -> Rows:
     """Write rows, some at a time, if there is a file for them, and return the first `limit`."""
-    first: list[dict[str, Any]] = []
+    first: Rows = []
     for start in range(0, len(found) if target else min(limit, len(found)), ROWS):
         table = found.take(slice(start, start + ROWS)).table(store, paths)
         first += table.slice(0, limit - len(first)).to_pylist()
@@ -203,19 +185,14 @@ def _write(
 
 
 def audit(index: Index, progress: Progress | None = None) -> Audit:
-    """Let the others vote on every product of an index; memory is bounded by ids, labels and the suspects.
-
-    Raises:
-        IndexFolderError: the index holds fewer than two categories, so that nothing can contradict a label.
-        StoreError: the store fails.
-    """
+    """Let the others vote on every product of an index; memory is bounded by ids, labels and the suspects."""
     known = len(index.store.facet("category_id"))
     if known < 2:
-        what = "there are no products in it" if not known else "all its products are of one category"
-        raise IndexFolderError(
-            f"{index.folder}: {what}, so no label can be contradicted; ingest products of two categories at least"
-        )
-    vote, sizes, paths = index.manifest.vote, index.manifest.sizes, dict[int, str]()
+        what = "all its products are of one category" if known else "there are no products in it"
+        advice = "so no label can be contradicted; ingest products of two categories at least"
+        raise IndexFolderError(f"{index.folder}: {what}, {advice}")
+    vote, paths = index.manifest.vote, dict[int, str]()
+    missing = {name: np.zeros(index.manifest.sizes[name], np.float32) for name in vote.weights}
     suspects, pairs, texts = list[LabelIssues](), list[Duplicates](), list[tuple[Ids, Categories, list[str]]]()
     with (progress or Silent()).stage("auditing products", index.store.count()) as advance:
         for page in index.store.scroll(payload=["category_id", "category_path", "text_hash"], vectors=True):
@@ -223,8 +200,7 @@ def audit(index: Index, progress: Progress | None = None) -> Audit:
             categories = np.array([point.category_id for point in page], np.int64)
             paths |= {point.category_id: point.shown("category_path") for point in page}
             hits = {}
-            for name in vote.weights:
-                none = np.zeros(sizes[name], np.float32)
+            for name, none in missing.items():
                 vectors = np.array([point.vectors.get(name, none) for point in page])
                 hits[name] = search(index.store, name, vectors, vote.top_k, ids)
             suggested = vote_over(with_unseen_bonus(hits, vote, index.seen), vote).winners
@@ -233,7 +209,10 @@ def audit(index: Index, progress: Progress | None = None) -> Audit:
             rows = np.flatnonzero((suggested != categories) & (suggested != NO_CATEGORY) & (margin > 0))
             suspects.append(LabelIssues(ids, categories, suggested, margin, hits).take(rows))
             pairs.append(near_duplicates(ids, categories, hits[next(iter(vote.weights))]))
-            texts.append((ids, categories, [_text_hash(point) for point in page]))
+            # Whoever else wrote into the store may have written anything.
+            hashes = [point.payload.get("text_hash") for point in page]
+            usable = [text if isinstance(text, str) and text.isascii() else "" for text in hashes]
+            texts.append((ids, categories, usable))
             advance(len(page))
     products = sum(len(ids) for ids, _, _ in texts)
     return Audit(products, paths, _ranked(suspects), Duplicates.joined([*pairs, same_text(texts)]))
@@ -264,12 +243,6 @@ def _ranked(parts: Sequence[LabelIssues]) -> LabelIssues:
     return LabelIssues(ids, categories, suggested, margin, hits).take(np.lexsort((ids, -margin)))
 
 
-def _text_hash(point: Point) -> str:
-    """The hash of its text; whoever else wrote into the store may have written anything."""
-    found = point.payload.get("text_hash", "")
-    return found if isinstance(found, str) and found.isascii() else ""
-
-
 def near_duplicates(ids: Ids, categories: Categories, hits: Hits) -> Duplicates:
     """The pairs of products (n,) and their hits (n, k) that are almost the same, in different categories."""
     row, column = np.nonzero((hits.scores >= NEAR_DUPLICATE) & (hits.categories != categories[:, None]))
@@ -297,13 +270,13 @@ def same_text(parts: Sequence[tuple[Ids, Categories, Sequence[str]]]) -> Duplica
 
 def confusions(suspects: LabelIssues, paths: Paths, limit: int) -> list[Confusion]:
     """The `limit` pairs with the most suspects, both directions together, ties by ids; `there` is the larger count."""
-    pairs = np.stack([suspects.categories, suspects.suggested], axis=1)
-    known, pair = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)
-    counts = np.zeros((len(known), 2), np.int64)
-    np.add.at(counts, (pair.ravel(), (pairs[:, 0] > pairs[:, 1]).astype(int)), 1)
+    counts = Counter(zip(suspects.categories.tolist(), suspects.suggested.tolist(), strict=True))
+    totals = Counter[tuple[int, int]]()
+    for pair, count in counts.items():
+        totals[min(pair), max(pair)] += count
     found = []
-    for row in np.lexsort((known[:, 1], known[:, 0], -counts.sum(axis=1)))[:limit].tolist():
-        first = int(counts[row, 1] > counts[row, 0])
-        (one, other), (there, back) = (each[row, [first, 1 - first]].tolist() for each in (known, counts))
-        found.append(Confusion(one, paths[one], other, paths[other], there, back))
+    for (one, other), _ in sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:limit]:
+        if counts[other, one] > counts[one, other]:
+            one, other = other, one
+        found.append(Confusion(one, paths[one], other, paths[other], counts[one, other], counts[other, one]))
     return found

@@ -16,19 +16,12 @@ from rubrika.vote import Votes, vote_over, with_unseen_bonus
 
 @dataclass(frozen=True, slots=True)
 class Classified(SearchResult):
-    """A batch with the predictions for its products.
-
-    Args:
-        votes: the outcome for each product.
-        decided: what they are worth.
-        tree: the categories that were met so far.
-        levels: computes the confidence at each level of the most voted leaf's path.
-    """
+    """A batch with the predictions for its products."""
 
     votes: Votes
     decided: Decisions
-    tree: Tree
-    levels: Callable[[], Levels]
+    tree: Tree  # the categories that were met so far
+    levels: Callable[[], Levels]  # computes the confidence at each level of the most voted leaf's path
 
 
 def classify(

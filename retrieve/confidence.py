@@ -42,10 +42,7 @@ def decide(
     calibration: Calibration,
     max_error: float = MAX_ERROR,
 ) -> Decisions:
-    """Decide which predictions may stand without a review, `max_error` being the maximum error rate among them.
-
-    Hits and weights are by named vector, votes the outcome of the hits.
-    """
+    """Decide which predictions may stand without a review, `max_error` being the maximum error rate among them."""
     confidences = confidence(evidence(hits, votes, weights), calibration)
     confidences = np.where(votes.shares[:, 0] > 0, confidences, np.float32(0))
     # Where nothing was found, the similarity is -inf, below every bound: that product is new, too.
@@ -85,8 +82,7 @@ def nearest(hits: Mapping[str, Hits]) -> FloatArray:
 def fit(evidence: FloatArray, right: Mask, nearest: FloatArray) -> Calibration:
     """Fit a calibration to n predictions: their evidence (n, 2), whether each is right, and the nearest similarity.
 
-    Raises:
-        ValueError: there are too few predictions to learn from.
+    A ValueError says that there are too few.
     """
     if len(right) < MIN_ROWS:
         raise ValueError(f"a calibration needs {MIN_ROWS} predictions with known truth, not {len(right)}")
@@ -131,14 +127,11 @@ def _isotonic(scores: NDArray[np.float64], right: Mask) -> tuple[NDArray[np.floa
 
 @dataclass(frozen=True, slots=True)
 class RiskCoverage:
-    """The risk–coverage curve: the error rate when predictions from some confidence up stand, a part of all; each (m,).
+    """The risk–coverage curve, each (m,): equal confidences stand or fall together."""
 
-    Coverage ascends and confidence descends; equal confidences stand or fall together.
-    """
-
-    coverage: NDArray[np.float64]
-    error: NDArray[np.float64]
-    confidence: FloatArray
+    coverage: NDArray[np.float64]  # the part of the predictions that stand, ascending
+    error: NDArray[np.float64]  # the part of these that is wrong
+    confidence: FloatArray  # the lowest of these
 
 
 def risk_coverage(confidences: FloatArray, right: Mask) -> RiskCoverage:

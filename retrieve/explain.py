@@ -65,31 +65,18 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A prediction and what it rests on.
+    """A prediction and what it rests on; `confidence` and `decision` are as in details.parquet."""
 
-    Args:
-        product_id: of a stored product, else None.
-        title: empty when only a picture was given.
-        labelled: the path of the category that a stored product has.
-        confidence: as in details.parquet, like `decision`.
-        decision: `auto`, `review` or `new`.
-        alternatives: every category that was voted for, the predicted one first.
-        levels: of the predicted category's path, from the top.
-        sure: the deepest of them that is almost certain, None when none is.
-        neighbours: those that voted, the heaviest first.
-        words: those that mattered most.
-    """
-
-    product_id: int | None
-    title: str
-    labelled: str | None
+    product_id: int | None  # of a stored product
+    title: str  # empty when there is only a picture
+    labelled: str | None  # the path of the category that a stored product has
     confidence: float
     decision: str
-    alternatives: list[Share]
-    levels: list[Level]
-    sure: str | None
-    neighbours: list[SupportingNeighbour]
-    words: list[Word]
+    alternatives: list[Share]  # every category that was voted for, the predicted one first
+    levels: list[Level]  # of the predicted category's path, from the top
+    sure: str | None  # the deepest of them that is almost certain, None when none is
+    neighbours: list[SupportingNeighbour]  # those that voted, the heaviest first
+    words: list[Word]  # those that mattered most
 
     @property
     def predicted(self) -> Share:
@@ -115,29 +102,22 @@ def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation
     votes = vote_over(voting, vote)
     if votes.shares[0, 0] <= 0:
         raise RubrikaError(f"{index.folder} has no other product that could vote; ingest more labelled products")
-    points = index.store.fetch(
-        sorted({int(id) for found in hits.values() for id in found.ids[np.isfinite(found.scores)]})
-    )
+    ids = np.concatenate([found.ids[np.isfinite(found.scores)] for found in hits.values()])
+    points = index.store.fetch(np.unique(ids).tolist())
     tree = Tree(Category(point.category_id, point.shown("category_path")) for point in points.values())
     found = (hits, votes, vote.weights, index.manifest.calibration)
     decided, levels = decide(*found), path_confidence(tree, *found)
     paths, sure = tree.names(levels.nodes)[0], int(levels.sure()[0])
+    shares = zip(votes.categories[0].tolist(), votes.shares[0].tolist(), strict=True)
+    judged = zip(paths, levels.shares[0].tolist(), levels.confidences[0].tolist(), strict=True)
     return Explanation(
         product_id=query.product_id,
         title=query.title,
         labelled=query.labelled,
         confidence=float(decided.confidences[0]),
         decision=str(decided.decisions[0]),
-        alternatives=[
-            Share(category, tree.path(category) or str(category), share)
-            for category, share in zip(votes.categories[0].tolist(), votes.shares[0].tolist(), strict=True)
-            if share > 0
-        ],
-        levels=[
-            Level(*level)
-            for level in zip(paths, levels.shares[0].tolist(), levels.confidences[0].tolist(), strict=True)
-            if level[0]
-        ],
+        alternatives=[Share(id, tree.path(id) or str(id), share) for id, share in shares if share > 0],
+        levels=[Level(*level) for level in judged if level[0]],
         sure=paths[sure - 1] if sure else None,
         neighbours=_supporting_neighbours(hits, voting, vote, points),
         words=_words(index, query, int(votes.winners[0]), vote),
@@ -151,11 +131,6 @@ def _supporting_neighbours(
 
     `voting` are the hits with the unseen-class bonus, `points` their payloads by id, without those deleted meanwhile.
     """
-    found = [
-        (name, id, similarity)
-        for name, each in hits.items()
-        for id, similarity in zip(each.ids[0].tolist(), each.scores[0].tolist(), strict=True)
-    ]
     # A hit's part of the vote is the share of its category, if each hit had a category to itself.
     alone = {
         name: replace(each, categories=np.arange(each.ids.size)[None] + place * each.ids.size)
@@ -163,19 +138,14 @@ def _supporting_neighbours(
     }
     votes = vote_over(alone, vote)
     weights = dict(zip(votes.categories[0].tolist(), votes.shares[0].tolist(), strict=True))
-    neighbours = [
-        SupportingNeighbour(
-            vector=name,
-            similarity=similarity,
-            weight=weights.get(place, 0.0),
-            product_id=id,
-            title=points[id].shown("title"),
-            category_id=points[id].category_id,
-            category_path=points[id].shown("category_path"),
-        )
-        for place, (name, id, similarity) in enumerate(found)
-        if np.isfinite(similarity) and id in points
-    ]
+    neighbours = []
+    for name, each in hits.items():
+        found = zip(alone[name].categories[0].tolist(), each.scores[0].tolist(), each.ids[0].tolist(), strict=True)
+        for place, similarity, id in found:
+            if np.isfinite(similarity) and id in points:
+                point, weight = points[id], weights.get(place, 0.0)
+                labelled = point.category_id, point.shown("category_path")
+                neighbours.append(SupportingNeighbour(name, similarity, weight, id, point.shown("title"), *labelled))
     return sorted(neighbours, key=lambda each: (-each.weight, -each.similarity, each.product_id))
 
 
@@ -199,8 +169,7 @@ def _words(index: Index, query: Query, winner: int, vote: VoteSettings) -> list[
     nearest = {name: np.where(found.categories == winner, found.scores, 0).max(axis=1) for name, found in hits.items()}
     similarities = np.sum([row * vote.weights[name] for name, row in nearest.items()], axis=0)
     share, similarity = (each[0] - each[1:] for each in (shares, similarities))
-    order = np.lexsort((-similarity, -np.round(share, 3)))[:MAX_WORDS]
-    words = list(spelled.values())
+    order, words = np.lexsort((-similarity, -np.round(share, 3)))[:MAX_WORDS], list(spelled.values())
     return [Word(words[place], float(share[place]), float(similarity[place])) for place in order.tolist()]
 
 

@@ -25,7 +25,7 @@ from rubrika.products.reader import Reader
 from rubrika.products.row import MAX_SIGNED
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import Classified, classify
-from rubrika.retrieve.confidence import NEW, REVIEW, Decisions, rethreshold
+from rubrika.retrieve.confidence import NEW, REVIEW, rethreshold
 from rubrika.retrieve.tree import NO_NODE
 from rubrika.store.base import FloatArray, Hits
 from rubrika.vote import NO_CATEGORY, Votes, vote_over
@@ -45,16 +45,16 @@ RISK = "rubrika.risk"
 
 def details_schema(id_type: pa.DataType, calibration: Calibration) -> pa.Schema:
     """The columns of details.parquet, with the input's type of product_id; the risk is kept for `redecide`."""
-    columns = [
-        ("product_id", id_type),
-        ("predicted_category_id", pa.int64()),
-        ("predicted_category_name", pa.string()),
-        ("confidence", pa.float32()),
-        ("decision", pa.string()),
-        ("levels", pa.list_(LEVEL)),
-        ("alternatives", pa.list_(ALTERNATIVE)),
-        ("neighbours", pa.list_(NEIGHBOUR)),
-    ]
+    columns = {
+        "product_id": id_type,
+        "predicted_category_id": pa.int64(),
+        "predicted_category_name": pa.string(),
+        "confidence": pa.float32(),
+        "decision": pa.string(),
+        "levels": pa.list_(LEVEL),
+        "alternatives": pa.list_(ALTERNATIVE),
+        "neighbours": pa.list_(NEIGHBOUR),
+    }
     return pa.schema(columns, {RISK: json.dumps(calibration.risk)})
 
 
@@ -74,16 +74,13 @@ def neighbour_lists(hits: Mapping[str, Hits]) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class ClassifyReport:
-    """How many rows were classified, good and bad, which could not be read, and where the predictions are.
-
-    `unusable_pictures` counts those that could not be used, by reason; None when there was no folder of pictures.
-    """
+    """How many rows were classified, good and bad, which could not be read, and where the predictions are."""
 
     rows: int
     rejects: tuple[Reject, ...]
     seconds: float
     output: Path
-    unusable_pictures: Mapping[str, int] | None = None
+    unusable_pictures: Mapping[str, int] | None = None  # by reason; None when there was no folder of pictures
     rejects_output: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,9 +106,6 @@ def classify_to_files(
 
     A row that could not be read has no prediction: its predicted_category_id is null and its decision `review`. The
     other arguments are those of `classify`.
-
-    Raises:
-        RubrikaError: the products cannot be read, a file cannot be written there, or both are the same.
     """
     started, rows, rejects, unusable = time.monotonic(), 0, list[Reject](), Counter[str]()
     schema = details_schema(products.id_type(), index.manifest.calibration)
@@ -170,33 +164,19 @@ def _reject_id(reject: Reject, kind: pa.DataType) -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predictions for n products that could be read, in their order; rows that could not are in `rejects`.
+    """Predictions for n products that could be read, in their order; rows that could not are in `rejects`."""
 
-    Args:
-        product_ids: uint64 (n,).
-        categories: the predicted category ids, int64 (n,); -1 where the index found nothing.
-        names: the paths of these categories, str (n,); None where there is none.
-        confidences: how likely each prediction is right, float32 (n,).
-        decisions: `auto`, `review` or `new`, str (n,).
-        rejects: rows that are no products, with their reasons.
-        places: the position of each product among all rows, good and bad, from 0, int64 (n,).
-        votes: every category that was voted for, and its share, (n, k).
-        hits: the neighbours that voted, (n, top_k), by named vector.
-        unusable: how many pictures could not be used, by reason.
-        calibration: of the index.
-    """
-
-    product_ids: NDArray[np.uint64]
-    categories: NDArray[np.int64]
-    names: NDArray[np.object_]
-    confidences: FloatArray
-    decisions: NDArray[np.str_]
-    rejects: tuple[Reject, ...]
-    places: NDArray[np.int64] = field(repr=False)
-    votes: Votes = field(repr=False)
-    hits: Mapping[str, Hits] = field(repr=False)
-    unusable: Mapping[str, int]
-    calibration: Calibration = field(repr=False)
+    product_ids: NDArray[np.uint64]  # (n,)
+    categories: NDArray[np.int64]  # the predicted category ids, (n,); -1 where the index found nothing
+    names: NDArray[np.object_]  # the paths of these categories, str (n,); None where there is none
+    confidences: FloatArray  # how likely each prediction is right, (n,)
+    decisions: NDArray[np.str_]  # `auto`, `review` or `new`, (n,)
+    rejects: tuple[Reject, ...]  # rows that are no products, with their reasons
+    places: NDArray[np.int64] = field(repr=False)  # of each product among all rows, good and bad, from 0, (n,)
+    votes: Votes = field(repr=False)  # every category that was voted for, and its share, (n, k)
+    hits: Mapping[str, Hits] = field(repr=False)  # the neighbours that voted, (n, top_k), by named vector
+    unusable: Mapping[str, int]  # how many pictures could not be used, by reason
+    calibration: Calibration = field(repr=False)  # of the index
 
     def decide(self, max_error: float) -> "Predictions":
         """The same predictions, decided again without a search; `max_error` is as for `classify`."""
@@ -204,31 +184,22 @@ class Predictions:
         return replace(self, decisions=rethreshold(self.confidences, self.decisions == NEW, auto_from))
 
     def to_frame(self) -> "pd.DataFrame":
-        """A row an input row, in its order; one that could not be read has no prediction and is for `review`.
-
-        The columns are those of details.parquet that hold one value: product_id, predicted_category_id,
-        predicted_category_name, confidence, decision.
-        """
+        """A row an input row, in its order; one that could not be read has no prediction and is for `review`."""
         import pandas as pd
 
-        count = len(self.product_ids) + len(self.rejects)
-        ids, categories, names = (np.full(count, None, object) for _ in range(3))
-        confidences, decisions = np.full(count, np.nan, np.float32), np.full(count, REVIEW, object)
-        ids[np.setdiff1d(np.arange(count), self.places)] = [reject.numeric_id for reject in self.rejects]
-        ids[self.places], names[self.places] = self.product_ids, self.names
-        confidences[self.places], decisions[self.places] = self.confidences, self.decisions
-        known = self.categories != NO_CATEGORY
-        categories[self.places[known]] = self.categories[known]
-        large = any(id is not None and id > MAX_SIGNED for id in ids)
-        return pd.DataFrame(
-            {
-                "product_id": pd.array(ids, "UInt64" if large else "Int64"),
-                "predicted_category_id": pd.array(categories, "Int64"),
-                "predicted_category_name": names,
-                "confidence": confidences,
-                "decision": decisions,
-            }
-        )
+        count, missing = len(self.product_ids) + len(self.rejects), [None] * len(self.rejects)
+        rows = np.argsort(np.concatenate([self.places, np.setdiff1d(np.arange(count), self.places)]))
+        ids = [*self.product_ids.tolist(), *(reject.numeric_id for reject in self.rejects)]
+        known = [None if id == NO_CATEGORY else id for id in self.categories.tolist()]
+        large = max(filter(None, ids), default=0) > MAX_SIGNED
+        columns = {
+            "product_id": pd.array(np.array(ids, object), "UInt64" if large else "Int64"),
+            "predicted_category_id": pd.array(np.array([*known, *missing], object), "Int64"),
+            "predicted_category_name": np.array([*self.names, *missing], object),
+            "confidence": np.pad(self.confidences, (0, len(missing)), constant_values=np.nan),
+            "decision": np.array([*self.decisions.tolist(), *(REVIEW for _ in missing)], object),
+        }
+        return pd.DataFrame(columns).take(rows).reset_index(drop=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: the rows of `to_frame`, with None for what is missing, and what could not be used."""
@@ -247,34 +218,36 @@ def checked(max_error: float) -> float:
 def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteSettings) -> Predictions:
     """All batches of a run as one, with the calibration of the index and the settings of its vote."""
     hits = {name: [Hits.none(0, vote.top_k)] for name in vote.weights}
-    votes = [vote_over({name: parts[0] for name, parts in hits.items()}, vote)]
-    ids, places, names = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], [np.zeros(0, object)]
-    decided = [Decisions(np.zeros(0, np.float32), np.zeros(0, "U6"))]
+    none = vote_over({name: parts[0] for name, parts in hits.items()}, vote)
+    labels = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, object)
+    parts: list[tuple[NDArray[Any], ...]] = [
+        (*labels, np.zeros(0, np.float32), np.zeros(0, "U6"), none.categories, none.shares)
+    ]
     rejects, rows, unusable = list[Reject](), 0, Counter[str]()
     for one in batches:
         numbers = [product.row for product in one.batch.products]
         order = np.sort(numbers + [reject.row for reject in one.batch.rejects])
-        ids.append(np.array([product.id for product in one.batch.products], np.uint64))
-        places.append(rows + np.searchsorted(order, numbers))
-        names.append(np.array([one.tree.path(id) for id in one.votes.winners.tolist()], object))
-        decided.append(one.decided)
-        votes.append(one.votes)
-        for name, parts in hits.items():
-            parts.append(one.hits[name])
+        ids = np.array([product.id for product in one.batch.products], np.uint64)
+        names = np.array([one.tree.path(id) for id in one.votes.winners.tolist()], object)
+        judged = one.decided.confidences, one.decided.decisions, one.votes.categories, one.votes.shares
+        parts.append((ids, rows + np.searchsorted(order, numbers), names, *judged))
+        for name, found in hits.items():
+            found.append(one.hits[name])
         rejects += one.batch.rejects
         unusable.update(one.failures)
         rows += one.batch.rows
-    every = Votes(np.concatenate([each.categories for each in votes]), np.concatenate([each.shares for each in votes]))
+    columns = map(np.concatenate, zip(*parts, strict=True))
+    product_ids, places, paths, confidences, decisions, categories, shares = columns
     return Predictions(
-        product_ids=np.concatenate(ids),
-        categories=every.winners.copy(),
-        names=np.concatenate(names),
-        confidences=np.concatenate([each.confidences for each in decided]),
-        decisions=np.concatenate([each.decisions for each in decided]),
+        product_ids=product_ids,
+        categories=categories[:, 0].copy(),
+        names=paths,
+        confidences=confidences,
+        decisions=decisions,
         rejects=tuple(rejects),
-        places=np.concatenate(places),
-        votes=every,
-        hits={name: Hits.joined(parts) for name, parts in hits.items()},
+        places=places,
+        votes=Votes(categories, shares),
+        hits={name: Hits.joined(found) for name, found in hits.items()},
         unusable=unusable,
         calibration=calibration,
     )
@@ -285,10 +258,6 @@ def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:
 
     What is flagged as a possible new category stays `new`, and a row without a prediction stays for `review`. The
     output may take the place of the details.
-
-    Raises:
-        InputError: the details are no file that `classify --details` wrote.
-        RubrikaError: the output cannot be written.
     """
     counts = Counter[str]()
     # Checked first, because opening a pipe would wait for ever.

@@ -21,6 +21,9 @@ from rubrika.store.base import FloatArray, Hits, Store
 if TYPE_CHECKING:
     import pandas as pd
 
+# How many similarities an exact search has in memory at once.
+BLOCK = 2**22
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
@@ -62,30 +65,18 @@ def search(store: Store, name: str, vectors: FloatArray, top_k: int, without: ND
 
 
 def exact_hits(
-    vectors: FloatArray,
-    ids: NDArray[np.uint64],
-    categories: NDArray[np.int64],
-    queries: FloatArray,
-    top_k: int,
-    block: int = 2**22,
+    vectors: FloatArray, ids: NDArray[np.uint64], categories: NDArray[np.int64], queries: FloatArray, top_k: int
 ) -> Hits:
-    """The `top_k` products most similar to each query, by comparing all; ties by id.
+    """The `top_k` products most similar to each of m queries, by comparing all; ties by id.
 
-    The hits of a query do not depend on the other queries. Where there are fewer products, the rest is empty.
-
-    Args:
-        vectors: of n products, of unit length, (n, size).
-        ids: theirs (n,).
-        categories: theirs (n,).
-        queries: of unit length, (m, size).
-        top_k: hits per query.
-        block: how many similarities are in memory at once.
+    Products have unit vectors (n, size), ids and categories (n,); queries are unit vectors (m, size). The hits of a
+    query do not depend on the other queries. Where there are fewer products, the rest is empty.
     """
     order = np.argsort(ids, kind="stable")
     ids, categories = ids[order], categories[order]
     # In float32 the last digits, and so the ties, depend on how many queries are multiplied together.
     points = vectors[order].astype(np.float64).T
-    rows, parts = max(1, block // max(len(vectors), 1)), [Hits.none(0, top_k)]
+    rows, parts = max(1, BLOCK // max(len(vectors), 1)), [Hits.none(0, top_k)]
     for start in range(0, len(queries), rows):
         scores = (queries[start : start + rows].astype(np.float64) @ points).astype(np.float32)
         parts.append(best_hits(scores, categories, top_k, ids))
@@ -137,11 +128,7 @@ class Query:
 
     @classmethod
     def of_product(cls, index: Index, product_id: int, vector: str | None = None) -> "Query":
-        """A stored product, to search by one named vector or by all that vote.
-
-        Raises:
-            RubrikaError: it is not stored, or has none of these vectors.
-        """
+        """A stored product, to search by one named vector or by all that vote; RubrikaError if it has none of them."""
         names = _names(index, vector)
         point = index.store.fetch([product_id], vectors=True).get(product_id)
         if point is None:
@@ -156,8 +143,7 @@ class Query:
     def of_content(cls, index: Index, title: str = "", image: Path | None = None, vector: str | None = None) -> "Query":
         """A product with a title, a picture or both, to search by one named vector or by all that vote.
 
-        Raises:
-            RubrikaError: the picture cannot be used, or neither makes any of these vectors.
+        A RubrikaError says when the picture cannot be used, or neither makes any of these vectors.
         """
         names, sizes = _names(index, vector), index.manifest.sizes
         title = shortened(one_line(title), MAX_TITLE)
@@ -216,15 +202,10 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Neighbours(Sequence[Neighbour]):
-    """The labelled products most like one, best first.
-
-    Args:
-        hits: the neighbours.
-        page: where the server's web UI shows them, if that was asked for.
-    """
+    """The labelled products most like one, best first."""
 
     hits: list[Neighbour]
-    page: str | None = None
+    page: str | None = None  # where the server's web UI shows them, if that was asked for
 
     def __getitem__(self, place: Any) -> Any:  # noqa: ANN401 - a neighbour, or a list of them for a slice
         """A neighbour, or several."""
@@ -245,14 +226,11 @@ class Neighbours(Sequence[Neighbour]):
         return pd.DataFrame([asdict(hit) for hit in self.hits])
 
 
-def neighbours(index: Index, query: int | str | Path, vector: str | None = None, top_k: int = 10) -> list[Neighbour]:
-    """The `top_k` products most similar to one, best first, without the product itself.
+def neighbours(index: Index, query: int | str | Path, vector: str | None = None, top_k: int = 10) -> Neighbours:
+    """The `top_k` products most similar to one, without the product itself.
 
-    Args:
-        index: an open index.
-        query: the id of a stored product, a title, or the path of a picture.
-        vector: the named vector to search by; by default `image` for a picture, else `text`.
-        top_k: how many neighbours.
+    The query is the id of a stored product, a title, or the path of a picture. `vector` is the named vector to search
+    by, by default `image` for a picture, else `text`.
 
     Raises:
         RubrikaError: the product is not stored, the title has no text, the picture cannot be used, or there is no such
@@ -265,11 +243,9 @@ def neighbours(index: Index, query: int | str | Path, vector: str | None = None,
         title, image = ("", query) if isinstance(query, Path) else (query, None)
         product = Query.of_content(index, title, image, vector)
     hits = product.hits(index.store, product.vectors, VoteSettings({vector: 1.0}, top_k))[vector]
-    found = np.isfinite(hits.scores[0])
-    points = index.store.fetch(hits.ids[0, found].tolist())
-    return [
-        Neighbour(score, id, points[id].category_id, *map(points[id].shown, ("category", "category_path", "title")))
-        for id, score in zip(hits.ids[0, found].tolist(), hits.scores[0, found].tolist(), strict=True)
-        # On a server, another process may delete a hit in between.
-        if id in points
-    ]
+    there = np.isfinite(hits.scores[0])
+    ids, scores = hits.ids[0, there].tolist(), hits.scores[0, there].tolist()
+    points, shown = index.store.fetch(ids), ("category", "category_path", "title")
+    # On a server, another process may delete a hit in between.
+    found = [(score, points[id]) for id, score in zip(ids, scores, strict=True) if id in points]
+    return Neighbours([Neighbour(score, at.id, at.category_id, *map(at.shown, shown)) for score, at in found])

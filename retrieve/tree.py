@@ -36,10 +36,9 @@ class Tree:
 
     def learn(self, store: Store, hits: Mapping[str, Hits]) -> None:
         """Add the hits' categories that are not known yet, each with the path of one of its products in the store."""
-        ids = np.concatenate([found.ids.ravel() for found in hits.values()])
-        categories, examples = np.unique(
-            np.concatenate([found.categories.ravel() for found in hits.values()]), return_index=True
-        )
+        ids = np.concatenate([found.ids for found in hits.values()], axis=None)
+        met = np.concatenate([found.categories for found in hits.values()], axis=None)
+        categories, examples = np.unique(met, return_index=True)
         new = (categories >= 0) & (self.depths(categories) == 0)
         if new.any():
             points = store.fetch(ids[examples[new]].tolist()).values()
@@ -55,10 +54,7 @@ class Tree:
         return np.asarray(self._depths[self._rows(categories)])
 
     def nodes(self, categories: Ids, level: int) -> Ids:
-        """The nodes of categories at a level, counted from 1: the last node of a path that ends above it.
-
-        The node of a category that is not known is NO_NODE.
-        """
+        """The nodes of categories at a level from 1, the last node of a path that ends above it; NO_NODE if unknown."""
         return np.asarray(self._table[self._rows(categories), min(level, self.depth) - 1])
 
     def names(self, nodes: Ids) -> NDArray[np.object_]:
@@ -67,8 +63,7 @@ class Tree:
 
     def path(self, category: int) -> str | None:
         """The path of a category as its products have it, None when it is not known."""
-        known = self._categories.get(category)
-        return known.path if known else None
+        return self._categories[category].path if category in self._categories else None
 
     def paths(self, categories: Ids) -> Ids:
         """The nodes of categories (n,) at every level from the top, (n, depth), NO_NODE below a category's last."""
@@ -131,21 +126,15 @@ SURE_FROM = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The paths of n winners from the top down; below a winner's last level are NO_NODE and zeros.
+    """The paths of n winners from the top down, each (n, depth); below a winner's last level are NO_NODE and zeros."""
 
-    Args:
-        nodes: of the tree, int64 (n, depth).
-        shares: the part of the vote that all categories under a node have together, float32 (n, depth).
-        confidences: how likely the product is somewhere under a node, float32 (n, depth).
-    """
+    nodes: Ids
+    shares: FloatArray  # the part of the vote that all categories under a node have together
+    confidences: FloatArray  # how likely the product is somewhere under a node
 
-    nodes: NDArray[np.int64]
-    shares: FloatArray
-    confidences: FloatArray
-
-    def sure(self, threshold: float = SURE_FROM) -> NDArray[np.int64]:
-        """How many levels of each path, from the top, have at least this confidence, int64 (n,)."""
-        return np.asarray(np.logical_and.accumulate(self.confidences >= threshold, axis=1).sum(axis=1))
+    def sure(self) -> Ids:
+        """How many levels of each path, from the top, are almost certain, (n,)."""
+        return np.asarray(np.logical_and.accumulate(self.confidences >= SURE_FROM, axis=1).sum(axis=1))
 
 
 def path_confidence(

@@ -56,8 +56,7 @@ def sketches_of(features: Features) -> Sketches:
 
 def alike(sketches: Sketches, others: Sketches) -> NDArray[np.bool_]:
     """Whether the texts of two sketches are nearly the same, one pair a row (n,)."""
-    same: NDArray[np.bool_] = (sketches == others).mean(axis=1) >= MIN_ALIKE
-    return same
+    return np.asarray((sketches == others).mean(axis=1) >= MIN_ALIKE)
 
 
 def near_pairs(sketches: Sketches) -> Labels:
@@ -67,11 +66,11 @@ def near_pairs(sketches: Sketches) -> Labels:
     grow with the square of a large group.
     """
     # Four places of 16 bits are one number of 64.
-    bands = np.ascontiguousarray(sketches).view(np.uint64)
+    bands = np.ascontiguousarray(sketches).view(np.uint64).T
     pairs = []
-    for band in range(bands.shape[1]):
-        order = np.lexsort((bands[:, (band + 1) % bands.shape[1]], bands[:, band]))
-        keys = bands[order, band]
+    for band, following in zip(bands, np.roll(bands, -1, axis=0), strict=True):
+        order = np.lexsort((following, band))
+        keys = band[order]
         place = np.flatnonzero((keys[1:] == keys[:-1]) & (keys[1:] != 0))
         candidates = np.stack([order[place], order[place + 1]], axis=1)
         pairs.append(candidates[alike(sketches[candidates[:, 0]], sketches[candidates[:, 1]])])
@@ -91,15 +90,12 @@ def near_duplicates(texts: NDArray[np.uint64], sketches: Sketches) -> Labels:
     sketches = sketches[first]
     pairs = near_pairs(sketches)
     links = coo_array((np.ones(len(pairs), np.int8), pairs.T), (len(first), len(first)))
-    chains = connected_components(links, directed=False)[1].astype(np.int64)
-    labels: Labels = _split(chains, sketches)[text]
-    return labels
+    return np.asarray(_split(connected_components(links, directed=False)[1], sketches)[text])
 
 
 def _split(chains: Labels, sketches: Sketches) -> Labels:
     """Labels (n,) that split chains (n,): the first text of each takes all that are like it, then the next."""
-    labels = np.arange(len(chains))
-    rest = np.argsort(chains, kind="stable")
+    labels, rest = np.arange(len(chains)), np.argsort(chains, kind="stable")
     for _ in range(MAX_ROUNDS):
         if not len(rest):
             break

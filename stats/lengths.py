@@ -93,11 +93,7 @@ class Tokens:
 
 
 def tokens_of(spec: str | None) -> Tokens:
-    """What counts the tokens of a text encoder, named as `text_encoder` is.
-
-    Raises:
-        EncoderError: its tokens cannot be counted, why, and what works.
-    """
+    """What counts the tokens of a text encoder, named as `text_encoder` is; an EncoderError says why none can."""
     if spec is None or spec == LEARNED:
         return Tokens(LEARNED, "words", MAX_TOKENS, _words)
     instead = "leave text_encoder out to count words, or use a transformer's name or folder"

@@ -11,9 +11,7 @@ from rubrika.products.reader import Reader, is_labelled
 from rubrika.progress import Progress
 from rubrika.report.charts import Chart, plot_bars, plot_histogram, render
 from rubrika.stats.lengths import Summary, tokens_of
-from rubrika.stats.stats import TAIL_BELOW, Categories, Stats, measure
-
-PAGE, FIGURES = "stats.html", "stats.json"
+from rubrika.stats.stats import TAIL_BELOW, Stats, measure
 
 
 def describe(
@@ -24,10 +22,10 @@ def describe(
     report: Path | None = None,
     progress: Progress | None = None,
 ) -> Stats:
-    """Measure what is in parquet files of products.
+    """Measure what is in parquet files of products, labelled or not.
 
     Args:
-        files: of products, labelled or not.
+        files: the files.
         images: the folder of their pictures, to find those that are missing or broken.
         text_encoder: whose tokens to count; default: words.
         group_by: also count rows that are alike in this column.
@@ -54,38 +52,28 @@ def write_report(folder: Path, stats: Stats, files: Sequence[Path]) -> None:
     names = ", ".join(file.name for file in files) if len(files) < 4 else f"{len(files):,} files"
     svgs = {chart.name: chart.svg() for chart in charts_of(stats)}
     page = render("stats.html", svgs, title=f"What is in {names}", stats=stats, tail_below=TAIL_BELOW)
-    (folder / FIGURES).write_text(figures + "\n", encoding="utf-8")
-    (folder / PAGE).write_text(page, encoding="utf-8")
+    (folder / "stats.json").write_text(figures + "\n", encoding="utf-8")
+    (folder / "stats.html").write_text(page, encoding="utf-8")
 
 
 def charts_of(stats: Stats) -> list[Chart]:
     """All charts of the page."""
-    scripts = {name: count for name, count in stats.scripts.items() if count}
-    return [
+    charts = [
         _lengths("characters", "characters of a text", stats.characters),
         _lengths("tokens", f"{stats.unit} of a text", stats.tokens),
-        *(_categories(stats.categories) if stats.categories else []),
-        _bars("scripts", "Products by the letters of their text", list(scripts), list(scripts.values())),
     ]
-
-
-def _categories(found: Categories) -> list[Chart]:
-    histogram, marks = found.sizes.histogram, {"median": found.sizes.median}
-    sizes = Chart(
-        "sizes",
-        "Categories by size",
-        lambda axes: plot_histogram(
-            axes, histogram.edges, histogram.counts, "products of a category", marks, "categories", doubling=True
-        ),
-    )
-    depths = [f"{depth} {'level' if depth == 1 else 'levels'}" for depth in found.depths]
-    names = [" › ".join(Category(each.category_id, each.category_name).levels) for each in found.largest]
-    largest = [each.products for each in found.largest]
-    return [
-        sizes,
-        _bars("depths", "Categories by depth", depths, list(found.depths.values())),
-        _bars("largest", "The largest categories", names, largest),
-    ]
+    if found := stats.categories:
+        histogram, marks, x = found.sizes.histogram, {"median": found.sizes.median}, "products of a category"
+        sizes = (histogram.edges, histogram.counts, x, marks, "categories")
+        depths = {f"{depth} {'level' if depth == 1 else 'levels'}": count for depth, count in found.depths.items()}
+        names = [" › ".join(Category(each.category_id, each.category_name).levels) for each in found.largest]
+        charts += [
+            Chart("sizes", "Categories by size", lambda axes: plot_histogram(axes, *sizes)),
+            _bars("depths", "Categories by depth", list(depths), list(depths.values())),
+            _bars("largest", "The largest categories", names, [each.products for each in found.largest]),
+        ]
+    scripts = {name: count for name, count in stats.scripts.items() if count}
+    return [*charts, _bars("scripts", "Products by the letters of their text", list(scripts), list(scripts.values()))]
 
 
 def _lengths(name: str, x: str, lengths: Summary) -> Chart:

@@ -2,9 +2,10 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from rubrika.products.images import PictureError, PictureFolder, open_picture
 from rubrika.products.product import Category, Product, text_hash
 from rubrika.products.reader import Reader
 from rubrika.products.row import OPTIONAL, Row
-from rubrika.products.text import FieldsError, parse_fields, plain_text
-from rubrika.progress import Advance, Progress, Silent
+from rubrika.products.text import RowError, parse_fields, plain_text
+from rubrika.progress import Progress, Silent
 from rubrika.stats.duplicates import Groups, near_duplicates, sketches_of
 from rubrika.stats.lengths import Numbers, Padding, Summary, Tokens, padding_of
 
@@ -121,13 +122,7 @@ class Stats:
 def measure(
     reader: Reader, tokens: Tokens, pictures: PictureFolder | None = None, progress: Progress | None = None
 ) -> Stats:
-    """Measure the files of a reader; memory grows by some 200 bytes a product, whatever its text.
-
-    Args:
-        reader: of products, labelled or not.
-        tokens: counts their tokens.
-        pictures: of the products.
-        progress: shows how far it is.
+    """Measure the files of a reader, labelled or not; memory grows by some 200 bytes a product, whatever its text.
 
     Raises:
         InputError: a file cannot be read, or no row of them is a product.
@@ -144,15 +139,9 @@ def measure(
     if not batches:
         reason = f" ({rejected.most_common(1)[0][0]})" if rejected else ""
         raise InputError(f"{reader.files[0]}: no row of it is a product{reason}; docs/data.md says what one is")
-    ids, characters, counts, texts, sketches, scripts, groups, categories = map(
-        np.concatenate, zip(*batches, strict=True)
-    )
-    with progress.stage("looking for empty fields", len(reader)) as advance:
-        empty = _count_empty(reader, advance)
-    opened = None
-    if pictures is not None:
-        with progress.stage("opening pictures", len(ids)) as advance:
-            opened = _open_all(pictures, ids.tolist(), advance)
+    columns = map(np.concatenate, zip(*batches, strict=True))
+    ids, characters, counts, texts, sketches, scripts, groups, categories = columns
+    opened = None if pictures is None else _open_all(pictures, ids.tolist(), progress)
     labels = categories if reader.labelled else None
     return Stats(
         rows=len(ids) + rejected.total(),
@@ -171,7 +160,7 @@ def measure(
         near_text=Groups.of(near_duplicates(texts, sketches), labels),
         groups=Groups.of(groups, labels) if reader.group_by else None,
         categories=Categories.of(categories, paths) if reader.labelled else None,
-        empty=empty,
+        empty=_count_empty(reader, progress),
         pictures=opened,
     )
 
@@ -197,11 +186,11 @@ def _hashed(texts: Sequence[str]) -> NDArray[np.uint64]:
     return np.array([int(text_hash(text), 16) for text in texts], np.uint64)
 
 
-def _count_empty(reader: Reader, advance: Advance) -> dict[str, int]:
+def _count_empty(reader: Reader, progress: Progress) -> dict[str, int]:
     """How many of all rows, good and bad, leave each field empty; a field or column that is not there is empty."""
     counts = Counter(dict.fromkeys((*FIELDS, *OPTIONAL), 0))
-    for file in reader.files:
-        for row in reader.rows(file):
+    with progress.stage("looking for empty fields", len(reader)) as advance:
+        for row in chain.from_iterable(map(reader.rows, reader.files)):
             counts.update(_empty_in(row))
             advance(1)
     return dict(counts)
@@ -210,7 +199,7 @@ def _count_empty(reader: Reader, advance: Advance) -> dict[str, int]:
 def _empty_in(row: Row) -> Iterator[str]:
     try:
         fields = parse_fields(row["text_fields"])
-    except FieldsError:
+    except RowError:
         fields = {}
     yield from (name for name in FIELDS if _is_empty(fields.get(name)))
     # A rating begins at one star: 0 is written where nobody gave any.
@@ -226,20 +215,19 @@ def _is_empty(value: object) -> bool:
     return value is None or value != value
 
 
-def _open_all(folder: PictureFolder, ids: Iterable[int], advance: Advance) -> Pictures:
+def _open_all(folder: PictureFolder, ids: Sequence[int], progress: Progress) -> Pictures:
     """Open the picture of every product."""
-    usable, missing, broken = 0, 0, Counter[str]()
-    for id in ids:
-        if path := folder.find(id):
+    opened, broken = Counter[str](), Counter[str]()
+    with progress.stage("opening pictures", len(ids)) as advance:
+        for path in map(folder.find, ids):
             try:
-                open_picture(path, SIDE)
-                usable += 1
+                if path:
+                    open_picture(path, SIDE)
+                opened["usable" if path else "missing"] += 1
             except PictureError as error:
                 broken[str(error)] += 1
-        else:
-            missing += 1
-        advance(1)
-    return Pictures(usable, missing, dict(sorted(broken.items())))
+            advance(1)
+    return Pictures(opened["usable"], opened["missing"], dict(sorted(broken.items())))
 
 
 def scripts_of(texts: Sequence[str]) -> NDArray[np.uint8]:

@@ -215,18 +215,18 @@ def test_charts_draw_the_numbers_of_the_report() -> None:
     # The bin of 4 predictions is too small to be drawn.
     assert points(charts["reliability"])[0] == [(pytest.approx(0.9), 1.0)]
     map_points = {point for group in points(charts["map"]) for point in group}
-    assert map_points == {(spot.x, spot.y) for spot in data.map.spots}
+    assert map_points == {(spot["x"], spot["y"]) for spot in data.map["spots"]}
 
 
 def test_a_product_on_the_map_has_its_own_title() -> None:
     data = found()
-    spots = [replace(spot, title=f"товар <{spot.product_id}>") for spot in data.map.spots]
-    chart = charts_of(replace(data, map=replace(data.map, spots=spots)))[-1]
+    spots = [spot | {"title": f"товар <{spot['product_id']}>"} for spot in data.map["spots"]]
+    chart = charts_of(replace(data, map=data.map | {"spots": spots}))[-1]
     shown = re.findall(r'<use [^>]* x="([^"]*)"[^>]*><title>([^<]*)</title></use>', chart.svg())
     across = {unescape(title).split("\n")[0]: float(x) for x, title in shown}
     assert len(across) == len(spots)
-    ordered = sorted(spots, key=lambda spot: spot.x)
-    assert sorted(across, key=lambda title: across[title]) == [spot.title for spot in ordered]
+    ordered = sorted(spots, key=lambda spot: spot["x"])
+    assert sorted(across, key=lambda title: across[title]) == [spot["title"] for spot in ordered]
 
 
 def test_a_report_without_mistakes_leaves_those_sections_out(tmp_path: Path) -> None:
