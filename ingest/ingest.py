@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -125,8 +125,9 @@ def _create(
     if at.server is None:
         check_room(at.folder)
     check_free(at.folder)
-    late = choice.vote == LATE
-    vote = late_fusion(products, pictures, choice, at.cache, progress) if late else choice.settings
+    vote = choice.settings
+    if choice.vote == LATE:
+        vote = late_fusion(products, pictures, choice, at.cache, progress)
     create_index(at.folder, choice, prepare(products, pictures, choice, at.cache, progress), vote, at.server)
 
 
@@ -190,24 +191,10 @@ def prepare(
         return encoders
     # A learned text vector has seen the labels already: among the inputs it would drown out the pictures.
     names = [*([IMAGE] if image else []), *([] if learned else [TEXT])]
-    vectors = _vectors(products, pictures, encoders, names, progress, store) if names else {}
-    inputs = {name: Input.of(rows) for name, rows in vectors.items()}
-    return Encoders(text, image, learn(products, progress, inputs=inputs), cache)
-
-
-def _vectors(
-    products: Products,
-    pictures: PictureFolder | None,
-    encoders: Encoders,
-    names: list[str],
-    progress: Progress,
-    store: Store | None,
-) -> Mapping[str, NDArray[np.float16]]:
-    """Vectors (n, size) of all products by name, encoded or taken from the store."""
     parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in names}
     sizes = {name: encoders.sizes[name] for name in names}
-    with progress.stage(f"encoding {' and '.join(names)}", len(products)) as advance:
-        for batch in products:
+    with progress.stage(f"encoding {' and '.join(names) or 'nothing'}", len(products)) as advance:
+        for batch in products if names else ():
             if store is None:
                 vectors = encoders.encode(batch.products, pictures, names).vectors
             else:
@@ -215,7 +202,8 @@ def _vectors(
             for name in names:
                 parts[name].append(vectors[name].astype(np.float16))
             advance(batch.rows)
-    return {name: np.concatenate(rows) for name, rows in parts.items()}
+    inputs = {name: Input.of(np.concatenate(rows)) for name, rows in parts.items()}
+    return Encoders(text, image, learn(products, progress, inputs=inputs), cache)
 
 
 def late_fusion(

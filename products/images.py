@@ -1,6 +1,7 @@
 """Finds the pictures of products and opens them safely."""
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from rubrika.errors import InputError
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+# `007.jpg` belongs to no product: an id is written in one way only.
+_NAME = re.compile(r"(?:0|[1-9][0-9]{0,19})\.(?:jpe?g|png|webp)", re.IGNORECASE)
 
 # The plugins are called directly: Image.open warns of large pictures before their size can be checked.
 _READERS: dict[bytes, Callable[[BytesIO], ImageFile.ImageFile]] = {
@@ -45,7 +48,7 @@ class PictureFolder:
         """List the folder once; of several pictures of a product the first by suffix, then by name, counts."""
         try:
             with os.scandir(folder) as entries:
-                names = [entry.name for entry in entries if _product_id(entry.name) is not None and entry.is_file()]
+                names = [entry.name for entry in entries if _NAME.fullmatch(entry.name) and entry.is_file()]
         except OSError as error:
             raise InputError(f"{folder}: this folder of pictures cannot be read ({error.strerror})") from None
         # From the last to the first choice, so that the first stays.
@@ -98,13 +101,6 @@ def open_picture(path: Path, side: int | None = None) -> Image.Image:
 def picture_hash(path: Path) -> str:
     """Sixteen hexadecimal digits that change when the file does; PictureError when it is missing or too large."""
     return blake2b(_read(path), digest_size=8).hexdigest()
-
-
-def _product_id(name: str) -> int | None:
-    stem, suffix = os.path.splitext(name)
-    # `007.jpg` belongs to no product: an id is written in one way only.
-    known = suffix.lower() in SUFFIXES and stem.isascii() and stem.isdigit() and (stem == "0" or stem[0] != "0")
-    return int(stem) if known and len(stem) <= 20 else None
 
 
 def _read(path: Path) -> bytes:

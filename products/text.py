@@ -128,18 +128,15 @@ def product_title(fields: dict[str, object]) -> str:
 
 def product_text(fields: dict[str, object]) -> str:
     """Everything worth reading, one fact a line, at most `MAX_TEXT` characters; repeated lines are left out."""
-    seen: set[str] = set()
-    lines: list[str] = []
+    lines: dict[str, str] = {}
     length = 0
-    for line in _facts(fields):
-        key = line.casefold()
-        if line and key not in seen:
-            seen.add(key)
-            lines.append(line)
+    for line in filter(None, _facts(fields)):
+        if line.casefold() not in lines:
+            lines[line.casefold()] = line
             length += len(line) + 1
         if length > MAX_TEXT:
             break
-    return "\n".join(lines)[:MAX_TEXT].rstrip()
+    return "\n".join(lines.values())[:MAX_TEXT].rstrip()
 
 
 def plain_text(html: str) -> str:
