@@ -94,8 +94,7 @@ def push(source: Store, target: Store, progress: Progress | None = None, mirror:
     with (progress or Silent()).stage("moving products", source.count()) as advance:
         for batch in _batches(source):
             stored = target.fetch([point.id for point in batch], payload=True)
-            fresh = [point for point in batch if not _is_same(point, stored.get(point.id))]
-            if fresh:
+            if fresh := [point for point in batch if not _is_same(point, stored.get(point.id))]:
                 target.upsert(fresh)
             copied += len(fresh)
             skipped += len(batch) - len(fresh)

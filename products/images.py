@@ -57,8 +57,7 @@ class PictureFolder:
 
     def find(self, product_id: int) -> Path | None:
         """The picture of a product, None when there is none."""
-        name = self.names.get(product_id)
-        return None if name is None else self.folder / name
+        return self.folder / self.names[product_id] if product_id in self.names else None
 
 
 def open_picture(path: Path, side: int | None = None) -> Image.Image:
@@ -70,8 +69,7 @@ def open_picture(path: Path, side: int | None = None) -> Image.Image:
     data = _read(path)
     reader = next((reader for start, reader in _READERS.items() if data.startswith(start)), None)
     if reader is None:
-        start = data.lstrip()
-        kind = next((kind for mark, kind in _REFUSED.items() if start.startswith(mark)), "something else")
+        kind = next((kind for mark, kind in _REFUSED.items() if data.lstrip().startswith(mark)), "something else")
         raise PictureError(f"is {kind}, not JPEG, PNG or WEBP")
     try:
         picture: Image.Image = reader(BytesIO(data))

@@ -12,10 +12,9 @@ from rubrika.products.product import SEPARATOR, Category, Product
 from rubrika.products.text import RowError, first_line, one_line, parse_fields, product_text, product_title, shortened
 
 LABEL = ("category_id", "category_name")
-_REQUIRED = ("product_id", "text_fields")
 OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
-_WHOLE_NUMBERS = ("product_id", "category_id")
-_TEXTS = ("text_fields", "category_name")
+_NUMBER, _TEXT = "a whole number", "text"
+_NEEDED = {"product_id": _NUMBER, "text_fields": _TEXT, "category_id": _NUMBER, "category_name": _TEXT}
 
 MAX_ID, MAX_SIGNED = 2**64 - 1, 2**63 - 1
 # Beyond this a float no longer tells neighbouring whole numbers apart.
@@ -44,7 +43,7 @@ def wanted_columns(
     source: Path, names: Sequence[str], type_of: Callable[[str], ColumnType], labelled: bool, group_by: str | None
 ) -> list[str]:
     """The columns to read of those there are: the required ones, `group_by` too, then optional ones that are there."""
-    required = [*_REQUIRED, *(LABEL if labelled else ()), *([group_by] if group_by else ())]
+    required = ["product_id", "text_fields", *(LABEL if labelled else ()), *([group_by] if group_by else ())]
     missing = [name for name in required if name not in names]
     if missing:
         present, them = first_line(", ".join(names)) or "none", "it" if len(missing) == 1 else "them"
@@ -53,12 +52,10 @@ def wanted_columns(
     for name in columns:
         if names.count(name) > 1:
             raise InputError(f"{source}: {names.count(name)} columns are called {name}; keep one")
-        column = type_of(name)
-        numbers, texts = ("a whole number", _WHOLE_NUMBERS, column.has_numbers), ("text", _TEXTS, column.has_texts)
-        for kind, needed, fits in (numbers, texts):
-            if name in needed and not fits:
-                shown = first_line(str(column.type))
-                raise InputError(f"{source}: column {name} is {shown}, not {kind}; convert it first")
+        column, needed = type_of(name), _NEEDED.get(name)
+        if needed and not (column.has_numbers if needed == _NUMBER else column.has_texts):
+            shown = first_line(str(column.type))
+            raise InputError(f"{source}: column {name} is {shown}, not {needed}; convert it first")
     return columns
 
 
