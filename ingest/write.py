@@ -172,10 +172,9 @@ def deletion_blocker(seen: Collection[int], rejects: Sequence[Reject], source: s
 
 def prune(store: Store, seen: Collection[int], rejects: Sequence[Reject]) -> int:
     """Delete the stored products that have no row, good or bad, and return their number; see `deletion_blocker`."""
-    stored = [np.array([point.id for point in page], np.uint64) for page in store.scroll(payload=False)]
-    rejected = [reject.numeric_id for reject in rejects if reject.numeric_id is not None]
-    kept = np.fromiter((*seen, *rejected), np.uint64)
-    missing = np.setdiff1d(np.concatenate([np.zeros(0, np.uint64), *stored]), kept).tolist()
+    rejected = {reject.numeric_id for reject in rejects}
+    stored = (point.id for page in store.scroll(payload=False) for point in page)
+    missing = [id for id in stored if id not in seen and id not in rejected]
     if missing:
         store.delete(missing)
     return len(missing)
