@@ -118,7 +118,7 @@ def validated(kind: type[Settings], content: bytes | str) -> Settings:
     from pydantic import ValidationError
 
     try:
-        settings: Settings = schema(kind).validate_json(content)
+        settings: Settings = schema(kind).validate_json(content)  # type: ignore[arg-type]
         return settings
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]

@@ -69,12 +69,9 @@ class _Kind:
 
 
 class LearnedEncoder:
-    """A table of feature vectors and how to read it, as an `Encoder`.
+    """A table of feature vectors, float16 (2^bits, size), and how to read it, as an `Encoder`.
 
-    Args:
-        config: how features find their rows.
-        table: float16 (2^bits, size).
-        projections: for each input a matrix, float32 (width + 1, size); its last row is for having one.
+    The projection of an input is a matrix, float32 (width + 1, size); its last row is for having one.
     """
 
     def __init__(
@@ -95,10 +92,8 @@ class LearnedEncoder:
     def encode(self, texts: Sequence[str], inputs: Mapping[str, FloatArray] | None = None) -> FloatArray:
         """Encode products into float32 (n, size), every row of length 1.
 
-        Args:
-            texts: n texts.
-            inputs: for each input of the config the other encoder's vectors, (n, width); a row of zeros is a product
-                that has none. An input left out is one that no product has.
+        `inputs` are the other encoders' vectors (n, width) by name; a row of zeros is a product that has none, an input
+        left out one that no product has.
         """
         vectors = np.empty((len(texts), self.size), np.float32)
 
@@ -120,11 +115,7 @@ class LearnedEncoder:
 
     @classmethod
     def load(cls, folder: Path) -> "LearnedEncoder":
-        """Read an encoder that `save` wrote.
-
-        Raises:
-            EncoderError: files are missing or damaged.
-        """
+        """Read an encoder that `save` wrote; EncoderError when files are missing or damaged."""
         config = read_config(folder)
         try:
             weights = load_file(folder / WEIGHTS)
@@ -148,11 +139,7 @@ def cores() -> int:
 
 
 def read_config(folder: Path) -> LearnedConfig:
-    """Read what `LearnedEncoder.save` wrote beside the weights.
-
-    Raises:
-        EncoderError: it is missing, damaged, or of another way of encoding.
-    """
+    """Read what `LearnedEncoder.save` wrote beside the weights; EncoderError when it encodes differently."""
     try:
         if (kind := read_settings(_Kind, folder / CONFIG, MAX_CONFIG_BYTES).kind) != LearnedConfig.kind:
             raise EncoderError(f"{folder}: made by a Rubrika that encodes differently ({kind!r:.50}); ingest anew")

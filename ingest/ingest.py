@@ -17,18 +17,7 @@ from rubrika.encode.registry import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError, InputError, StoppedError
 from rubrika.files import check_room, parquet
 from rubrika.index.encoders import Encoders
-from rubrika.index.folder import (
-    LATE,
-    LEARNED,
-    Choice,
-    Index,
-    changing,
-    check_free,
-    create_index,
-    has_index,
-    remember,
-    writing,
-)
+from rubrika.index.folder import LATE, LEARNED, Choice, Index, changing, check_free, has_index, lay_out, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import IMAGE, TEXT, Manifest, VoteSettings
 from rubrika.ingest.write import IngestReport, Writer, deletion_blocker, prune, stored_vectors
@@ -73,20 +62,27 @@ def ingest(
     products.check()
     with writing(at.folder, "ingest"):
         if has_index(at.folder):
-            _check_choice(at.folder, choice)
+            manifest = Manifest.read(at.folder)
+            _check_choice(at.folder, manifest, choice)
         else:
-            _create(at, products, pictures, choice or Choice(), progress)
+            manifest = _create(at, products, pictures, choice or Choice(), progress)
         # Taken before the files are read: a file that is changed meanwhile is noticed the next time. Pictures and
         # DataFrames have no digest; they are compared one by one.
         has_digest = products.files and pictures is None
         digest = fingerprint(products.files, (at.server, image_url, delete_missing)) if has_digest else None
-        if digest and _is_done(at, digest):
+        if digest and _is_done(at, manifest, digest):
             rows, deleted = len(products), 0 if delete_missing else None
             seconds = round(time.monotonic() - started, 3)
             return IngestReport(read=rows, unchanged=rows, deleted=deleted, seconds=seconds)
-        with changing(at, products.files) as index:
+        blocker, report = None, IngestReport()
+
+        def done() -> str | None:
+            # Rejects are to be reported again the next time.
+            return None if blocker or report.rejects else digest
+
+        with changing(at, products.files, manifest=manifest, fingerprint=done) as index:
             writer = Writer(index, pictures, image_url)
-            report, blocker = writer.report, None
+            report = writer.report
             _write(index, writer, products, strict, progress)
             if delete_missing:
                 source = str(products.files[0]) if products.files else "the products"
@@ -98,20 +94,14 @@ def ingest(
         # Raised last, when everything that could be read is in the index.
         if blocker:
             raise InputError(blocker)
-        # Rejects are to be reported again the next time.
-        if digest and not report.rejects:
-            remember(at.folder, digest)
     report.seconds = round(time.monotonic() - started, 3)
     return report
 
 
-def _check_choice(folder: Path, choice: Choice | None) -> None:
+def _check_choice(folder: Path, manifest: Manifest, choice: Choice | None) -> None:
     """Refuse encoders other than those that the index was made with."""
-    if choice is None:
-        return
-    vectors = Manifest.read(folder).vectors
-    for name, chosen in ((TEXT, choice.text), (IMAGE, choice.image)):
-        encoder = vectors[name].encoder if name in vectors else None
+    for name, chosen in ((TEXT, choice.text), (IMAGE, choice.image)) if choice else ():
+        encoder = manifest.vectors[name].encoder if name in manifest.vectors else None
         if chosen is not None and chosen != encoder:
             raise IndexFolderError(
                 f"{folder}: its {name} vectors are made by {encoder or 'nothing'}, not by {chosen}; "
@@ -121,23 +111,24 @@ def _check_choice(folder: Path, choice: Choice | None) -> None:
 
 def _create(
     at: Location, products: Products, pictures: PictureFolder | None, choice: Choice, progress: Progress
-) -> None:
+) -> Manifest:
     if at.server is None:
         check_room(at.folder)
     check_free(at.folder)
     vote = choice.settings
     if choice.vote == LATE:
         vote = late_fusion(products, pictures, choice, at.cache, progress)
-    create_index(at.folder, choice, prepare(products, pictures, choice, at.cache, progress), vote, at.server)
+    manifest = lay_out(at.folder, choice, prepare(products, pictures, choice, at.cache, progress), vote, at.server)
+    manifest.write(at.folder)
+    return manifest
 
 
-def _is_done(at: Location, digest: str) -> bool:
+def _is_done(at: Location, manifest: Manifest, digest: str) -> bool:
     """Whether the last change of the index was this very ingest, and its points are all there."""
-    contents = Manifest.read(at.folder).contents
-    if contents.fingerprint != digest:
+    if manifest.contents.fingerprint != digest:
         return False
-    with Index.open(at) as index:
-        return index.store.count() == contents.products
+    with Index.open(at, manifest) as index:
+        return index.store.count() == manifest.contents.products
 
 
 def _write(index: Index, writer: Writer, products: Products, strict: bool, progress: Progress) -> None:
@@ -214,7 +205,8 @@ def late_fusion(
     rest = Selection(products, ~held_out)
     vote = VoteSettings({TEXT: 0.5, IMAGE: 0.5})
     with TemporaryDirectory(prefix="rubrika-late-") as folder:
-        create_index(Path(folder), choice, prepare(rest, pictures, choice, cache, progress), vote)
+        encoders = prepare(rest, pictures, choice, cache, progress)
+        lay_out(Path(folder), choice, encoders, vote).write(Path(folder))
         with Index.open(Location(Path(folder), cache=cache)) as index:
             writer = Writer(index, pictures)
             for batch in rest:

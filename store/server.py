@@ -33,13 +33,9 @@ OPTIMISE_POLL_SECONDS = 0.2
 
 
 class ServerStore:
-    """A collection on a Qdrant server, as a `Store`; made by `create` or `open`.
+    """A collection on a Qdrant server, as a `Store`; made by `create` or `open`. One that is not ours is only read.
 
     A request that fails in passing is made again with growing waits: points have our ids, so each is safe to repeat.
-
-    Attributes:
-        sizes: the width of each named vector.
-        is_ours: whether Rubrika made the collection; any other is only read.
     """
 
     def __init__(self, connection: Connection, client: QdrantClient | None, search: SearchOptions) -> None:
@@ -67,15 +63,7 @@ class ServerStore:
     ) -> "ServerStore":
         """Make a collection with one named vector for each entry of `sizes`, or take up the one made before.
 
-        Args:
-            connection: server and name of the collection.
-            sizes: the width of each named vector.
-            options: how it is laid out and searched; an existing one keeps its layout.
-            client: used instead of a new one, such as one in memory; it stays open.
-            policy: how often a passing fault is tried again.
-
-        Raises:
-            StoreError: it cannot be reached, exists with other vectors, or holds points that Rubrika did not write.
+        An existing one keeps its layout. A `client` that is lent, such as one in memory, stays open.
         """
         options = options or ServerOptions()
         return cls(connection, client, options.search)._opened(sizes, options, policy)
@@ -110,9 +98,8 @@ class ServerStore:
 
     def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:  # noqa: D102
         self._check_size(vector, queries.shape[1], "a query")
-        query = partial(
-            models.QueryRequest, using=vector, limit=top_k, with_payload=["category_id"], params=self._params
-        )
+        keys = ["category_id"]
+        query = partial(models.QueryRequest, using=vector, limit=top_k, with_payload=keys, params=self._params)
         found: list[list[Hit]] = []
         for start in range(0, len(queries), QUERY_BATCH):
             requests = [query(query=row) for row in queries[start : start + QUERY_BATCH].tolist()]
@@ -139,9 +126,9 @@ class ServerStore:
         return counts_of(self._do(self._client.facet, key=key, limit=FACET_LIMIT, exact=True).hits)
 
     def optimise(self) -> None:
-        """Let the server quantise and index what was loaded, and wait up to half an hour for it.
+        """Let the server quantise and index what was loaded, and wait half an hour; it may go on by itself after that.
 
-        It goes on by itself after that; until it is done, searching is right but slower.
+        Until it is done, searching is right but slower.
         """
         threshold = models.OptimizersConfigDiff(indexing_threshold=collection.INDEXING_THRESHOLD)
         self._do(self._client.update_collection, optimizers_config=threshold)
@@ -165,7 +152,7 @@ class ServerStore:
 
     def drop(self) -> None:
         """Delete the collection itself."""
-        self.check_ours()
+        self._check_ours()
         self._do(self._client.delete_collection)
 
     def aliases(self) -> set[str]:
@@ -174,14 +161,13 @@ class ServerStore:
 
     def switch(self, alias: str) -> None:
         """Let `alias` name this collection from one request to the next."""
-        self.check_ours()
+        self._check_ours()
         named = models.CreateAlias(collection_name=self._connection.collection, alias_name=alias)
         forget = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
         both: list[models.AliasOperations] = [forget, models.CreateAliasOperation(create_alias=named)]
         self._call(lambda: self._client.update_collection_aliases(both))
 
-    def check_ours(self) -> None:
-        """Refuse to change what Rubrika did not make."""
+    def _check_ours(self) -> None:
         if not self.is_ours:
             raise self.error("it was not made by Rubrika, so nothing is written to it; choose another `collection`")
 
@@ -234,12 +220,8 @@ class ServerStore:
 
     def _write(self, items: Sequence[Item], send: Callable[[Sequence[Item]], object]) -> None:
         """Send items in batches, some at a time; `send` must wait: a write not waited for may be dropped in silence."""
-        self.check_ours()
+        self._check_ours()
         batches = [items[start : start + WRITE_BATCH] for start in range(0, len(items), WRITE_BATCH)]
-        if self._streams == 1 or len(batches) < 2:
-            for batch in batches:
-                send(batch)
-            return
         pool = ThreadPoolExecutor(self._streams)
         try:
             for _ in pool.map(send, batches):

@@ -14,7 +14,7 @@ from rubrika.errors import IndexFolderError
 from rubrika.files import read_bounded
 from rubrika.index import manifest
 from rubrika.index.encoders import Encoders
-from rubrika.index.folder import Index, editing, writing
+from rubrika.index.folder import Index, changing, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest, VectorSpec, VoteSettings
 from rubrika.products.product import Product
@@ -76,7 +76,8 @@ def test_an_index_is_held_and_its_json_read_once_while_it_is_edited(
 ) -> None:
     reads: list[Path] = []
     monkeypatch.setattr(manifest, "read_bounded", lambda path, size: reads.append(path) or read_bounded(path, size))
-    with editing(Location(copy, cache=copy), "delete", [copy / "more.parquet"]) as opened:
+    at = Location(copy, cache=copy)
+    with writing(copy, "delete"), changing(at, [copy / "more.parquet"]) as opened:
         assert json.loads((copy / "index.json").read_text())["contents"]["products"] is None
         with pytest.raises(IndexFolderError, match="`rubrika delete` .* is changing this index"), writing(copy, "tune"):
             pass
