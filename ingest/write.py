@@ -1,7 +1,7 @@
 """Writes batches of products as points, encoding only what changed."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,7 +158,7 @@ def stored_vectors(store: Store, ids: Sequence[int], sizes: Mapping[str, int]) -
     return vectors
 
 
-def deletion_blocker(seen: Collection[int], rejects: Sequence[Reject], source: str) -> str | None:
+def deletion_blocker(seen: Mapping[int, object], rejects: Sequence[Reject], source: str) -> str | None:
     """Why it is uncertain which products a catalogue has, so that none may be deleted; None: it is certain."""
     if not seen:
         # An empty export is a mistake, not an empty shop.
@@ -170,7 +170,7 @@ def deletion_blocker(seen: Collection[int], rejects: Sequence[Reject], source: s
     return f"{reject.file} row {reject.row}: {unknown}; correct it and run the same command again"
 
 
-def prune(store: Store, seen: Collection[int], rejects: Sequence[Reject]) -> int:
+def prune(store: Store, seen: Mapping[int, object], rejects: Sequence[Reject]) -> int:
     """Delete the stored products that have no row, good or bad, and return their number; see `deletion_blocker`."""
     rejected = {reject.numeric_id for reject in rejects}
     stored = (point.id for page in store.scroll(payload=False) for point in page)
