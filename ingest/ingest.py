@@ -53,9 +53,6 @@ def ingest(
         progress: shows how far it is.
 
     Raises:
-        InputError: a file cannot be read, or `strict` met a bad row.
-        EncoderError: an encoder cannot be loaded, or there is too little to learn from.
-        IndexFolderError: the index was made with other encoders than those chosen, or another process is changing it.
         StoppedError: Ctrl-C or SIGTERM; what was written until then is safe, and the same call goes on from there.
     """
     started, progress = time.monotonic(), progress or Silent()
@@ -103,10 +100,8 @@ def _check_choice(folder: Path, manifest: Manifest, choice: Choice | None) -> No
     for name, chosen in ((TEXT, choice.text), (IMAGE, choice.image)) if choice else ():
         encoder = manifest.vectors[name].encoder if name in manifest.vectors else None
         if chosen is not None and chosen != encoder:
-            raise IndexFolderError(
-                f"{folder}: its {name} vectors are made by {encoder or 'nothing'}, not by {chosen}; "
-                f"ingest into a new folder, or do not name an encoder"
-            )
+            made = f"its {name} vectors are made by {encoder or 'nothing'}, not by {chosen}"
+            raise IndexFolderError(f"{folder}: {made}; ingest into a new folder, or do not name an encoder")
 
 
 def _create(

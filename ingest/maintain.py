@@ -15,7 +15,7 @@ import numpy as np
 
 from rubrika.errors import EncoderError, InputError, RubrikaError, StoreError
 from rubrika.files import check_room
-from rubrika.index.folder import LEARNED, Choice, Index, changing, editing, lay_out, writing
+from rubrika.index.folder import LEARNED, Choice, Index, changing, lay_out, writing
 from rubrika.index.location import Location, collection_note, other_generations, source_of
 from rubrika.index.manifest import IMAGE
 from rubrika.ingest.diff import INGESTED_AT, Hasher, category_payload
@@ -47,7 +47,7 @@ def delete(at: Location, ids: Iterable[int]) -> Deleted:
     invalid = [id for id in ids if not 0 <= id <= MAX_ID]
     if invalid:
         raise InputError(f"{invalid[0]} is not a product_id, which is a whole number from 0 to {MAX_ID}")
-    with editing(at, "delete") as index:
+    with writing(at.folder, "delete"), changing(at) as index:
         for part in _parts(ids):
             stored = list(index.store.fetch(part, payload=False))
             index.store.delete(stored)
@@ -174,10 +174,9 @@ class StoredProducts:
         missing = set(self.known)
         yield from _pick(Reader(self.files, labelled=False), missing, self._labelled)
         if missing:
-            raise InputError(
-                f"{len(missing):,} products of the index, such as {min(missing)}, are in none of the files "
-                f"{', '.join(map(str, self.files)) or 'it remembers'}; name files that have them, or delete them"
-            )
+            names = ", ".join(map(str, self.files)) or "it remembers"
+            some = f"{len(missing):,} products of the index, such as {min(missing)},"
+            raise InputError(f"{some} are in none of the files {names}; name files that have them, or delete them")
 
     def check(self) -> None:
         """Read everything once, so that a missing product is known before any work is done."""
@@ -276,7 +275,7 @@ def check(
         result = _inspect(at, files)
         if repair and result.damaged:
             # A damaged index is no authority on how many products there should be.
-            with editing(at, "check --repair", recount=False) as index:
+            with writing(at.folder, "check --repair"), changing(at, recount=False) as index:
                 repaired = _repair(index, _sources(index, files), pictures, result.damaged)
             result = _inspect(at, files)
     except RubrikaError as error:

@@ -19,8 +19,8 @@ _JSON = json.JSONDecoder(strict=False)
 _HOLE = '"'
 # All that a literal of dictionaries, lists and numbers may have between its strings.
 _LITERAL = re.compile(r"(?:[\[\]{}(),:\s\d.+\"-]|[eE]|True|False|None|nan|inf)*")
-# What pandas writes for an empty cell, though it is no literal.
-_NAN = re.compile(r"nan|inf")
+# Strings, and what pandas writes for an empty cell, though it is no literal.
+_NAN = re.compile(rf"{_STRING.pattern}|(nan|inf)", re.DOTALL)
 # Three quotes open a string that ends elsewhere than `_STRING` expects, and would hide operators from `_LITERAL`.
 _REFUSED = re.compile(r"[+-]\s*[+-]|\"\"")
 
@@ -75,17 +75,9 @@ def _load(raw: str) -> object:
         with warnings.catch_warnings():
             # Python warns of escapes such as "\\d", which its parser keeps as they are.
             warnings.simplefilter("ignore")
-            tree = ast.parse(raw.strip(), mode="eval")
-        return ast.literal_eval(_NanToNone().visit(tree) if _NAN.search(skeleton) else tree)
+            return ast.literal_eval(_NAN.sub(lambda match: "None" if match[1] else match[0], raw.strip()))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise RowError("text_fields is neither JSON nor a Python literal") from error
-
-
-class _NanToNone(ast.NodeTransformer):
-    """Replaces the names nan and inf by None."""
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return ast.Constant(None) if _NAN.fullmatch(node.id) else node
 
 
 MAX_TEXT = 20_000
