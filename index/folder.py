@@ -105,12 +105,7 @@ class Index:
 
     @classmethod
     def open(cls, at: Location, manifest: Manifest | None = None) -> "Index":
-        """Open an existing index; `manifest` spares reading index.json where that has just been done.
-
-        Raises:
-            IndexFolderError: there is none, it is newer than this Rubrika, or a learned encoder's files were changed.
-            StoreError: another process holds the store.
-        """
+        """Open an existing index; `manifest` spares reading index.json where that has just been done."""
         manifest = manifest or Manifest.read(at.folder)
         for name, spec in manifest.vectors.items():
             files = encoder_folder(at.folder, name, manifest.generation)
