@@ -19,9 +19,9 @@ from rubrika.products.product import Product, text_hash
 
 @dataclass(frozen=True)
 class EncodedProducts:
-    """Named vectors of n products, and which of them have a picture that cannot be used, and why.
+    """Named vectors of n products, float32 (n, size), and by row why a picture cannot be used.
 
-    `vectors` are float32 (n, size) by name; a row of zeros is a product that lacks this vector.
+    A row of zeros is a product that lacks this vector.
     """
 
     vectors: Mapping[str, FloatArray]
@@ -66,14 +66,10 @@ class Encoders:
         known: PictureHashes | None = None,
         given: Mapping[str, FloatArray] | None = None,
     ) -> EncodedProducts:
-        """Encode products.
+        """Make the named vectors of n products, by default all.
 
-        Args:
-            products: n products.
-            pictures: where their pictures are, if anywhere.
-            names: of the vectors that are wanted, by default all.
-            known: the `picture_hashes` of these products, when they are known.
-            given: vectors (n, size) by name that need not be made; a row of zeros is a product that lacks this vector.
+        `known` are their `picture_hashes`, and `given` vectors that need not be made, (n, size) by name, in which a row
+        of zeros is a product that lacks this vector.
         """
         wanted, texts = self.sizes if names is None else names, [product.text for product in products]
         vectors, failures = dict(given or {}), dict[int, str]()

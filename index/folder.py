@@ -105,12 +105,7 @@ class Index:
 
     @classmethod
     def open(cls, at: Location, manifest: Manifest | None = None) -> "Index":
-        """Open an existing index; `manifest` spares reading index.json where that has just been done.
-
-        Raises:
-            IndexFolderError: there is none, it is newer than this Rubrika, or a learned encoder's files were changed.
-            StoreError: another process holds the store.
-        """
+        """Open an existing index; `manifest` spares reading index.json where that has just been done."""
         manifest = manifest or Manifest.read(at.folder)
         for name, spec in manifest.vectors.items():
             files = encoder_folder(at.folder, name, manifest.generation)
@@ -150,8 +145,7 @@ class Index:
     def dashboard(self, product_id: int | None) -> str:
         """Where Qdrant's web UI shows the collection, and what to type there to see one product."""
         if self.server is None:
-            advice = "move the index to one with `rubrika push`"
-            raise IndexFolderError(f"{self.folder}: only a server has a web UI; {advice}")
+            raise IndexFolderError(f"{self.folder}: only a server has a web UI; move there with `rubrika push`")
         page = f"{self.server.server}/dashboard#/collections/{quote(self.server.collection)}"
         return page if product_id is None else f"{page} (filter by id:{product_id})"
 
@@ -298,9 +292,10 @@ def changing(
     manifest = manifest or Manifest.read(at.folder)
     location = store_location(manifest, at, os.environ)
     if at.server and not manifest.is_in(location):
-        elsewhere = f"its points are not in {at.server.collection} on {at.server.server}"
-        advice = "leave `url` and QDRANT_URL out, or move it there with `rubrika push`"
-        raise IndexFolderError(f"{at.folder}: {elsewhere}; {advice}")
+        raise IndexFolderError(
+            f"{at.folder}: its points are not in {at.server.collection} on {at.server.server}; "
+            f"leave `url` and QDRANT_URL out, or move it there with `rubrika push`"
+        )
     if not isinstance(location, Connection):
         check_room(at.folder)
     with Index.open(at, manifest) as index:

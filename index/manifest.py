@@ -109,16 +109,13 @@ class VoteSettings:
 
 @dataclass(frozen=True)
 class Contents:
-    """What has been ingested.
+    """What has been ingested."""
 
-    Args:
-        products: how many points the last change left; None while one is under way, or when it was interrupted.
-        sources: the files they came from, the latest last, to learn again and to repair from.
-        fingerprint: of the last change, when it was an ingest that rejected no row.
-    """
-
+    # How many points the last change left; None while one is under way, or when it was interrupted.
     products: int | None = None
+    # The files they came from, the latest last, to learn again and to repair from.
     sources: tuple[str, ...] = ()
+    # Of the last change, when it was an ingest that rejected no row.
     fingerprint: str | None = None
 
     def with_sources(self, files: Sequence[Path]) -> "Contents":
@@ -202,8 +199,9 @@ class Manifest:
         try:
             raw = json.loads(read_bounded(path, MAX_BYTES))
         except FileNotFoundError:
-            missing = f"{folder}: no index here; run `rubrika ingest FILE --index {folder}` first"
-            raise IndexFolderError(missing) from None
+            raise IndexFolderError(
+                f"{folder}: no index here; run `rubrika ingest FILE --index {folder}` first"
+            ) from None
         except (ValueError, OSError, RecursionError) as error:
             raise IndexFolderError(f"{path}: not readable ({error}); {advice}") from None
         version = raw.get("format") if isinstance(raw, dict) else None

@@ -16,7 +16,7 @@ import numpy as np
 from rubrika.errors import EncoderError, InputError, RubrikaError, StoreError
 from rubrika.files import check_room
 from rubrika.index.folder import LEARNED, Choice, Index, changing, lay_out, writing
-from rubrika.index.location import Location, collection_note, other_generations, source_of
+from rubrika.index.location import Location, encoder_folder, other_generations, source_of
 from rubrika.index.manifest import IMAGE
 from rubrika.ingest.diff import INGESTED_AT, Hasher, category_payload
 from rubrika.ingest.ingest import prepare
@@ -226,7 +226,7 @@ def _rewrite(source: Index, target: Index, products: StoredProducts, learned: se
 
 def _next_collection(server: Connection, folder: Path, generation: int) -> Connection:
     """Name the next generation's collection as nobody else does, note it in the folder, and delete one noted before."""
-    note = collection_note(folder, generation)
+    note = encoder_folder(folder, "collection", generation)
     first = re.sub(r"-\d+-[0-9a-f]{8}$", "", server.collection)
     noted = note.read_text(encoding="utf-8") if note.exists() else ""
     if re.fullmatch(rf"{re.escape(first)}-{generation}-[0-9a-f]{{8}}", noted):

@@ -44,13 +44,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """The points found by n queries, best first, ties by id; where fewer than k were found, the score is -inf.
-
-    Args:
-        ids: product ids, uint64 (n, k).
-        scores: cosine similarities, float32 (n, k).
-        categories: category ids, int64 (n, k).
-    """
+    """The points found by n queries, (n, k), best first, ties by id; where fewer were found, the cosine is -inf."""
 
     ids: NDArray[np.uint64]
     scores: FloatArray

@@ -60,12 +60,9 @@ class RetryingClient:
             except FAULTS as fault:
                 if attempt >= self._policy.tries or not _passes(fault):
                     raise self._sentence(fault) from None
-                time.sleep(self._wait(attempt, fault))
-
-    def _wait(self, attempt: int, fault: Exception) -> float:
-        doubled = self._policy.first_wait * 2.0 ** (attempt - 1) * self._random.uniform(0.5, 1.0)
-        requested = float(fault.retry_after_s) if isinstance(fault, ResourceExhaustedResponse) else 0.0
-        return min(max(doubled, requested), self._policy.max_wait)
+                doubled = self._policy.first_wait * 2.0 ** (attempt - 1) * self._random.uniform(0.5, 1.0)
+                requested = float(fault.retry_after_s) if isinstance(fault, ResourceExhaustedResponse) else 0.0
+                time.sleep(min(max(doubled, requested), self._policy.max_wait))
 
     def _sentence(self, fault: Exception) -> StoreError:
         """What happened, on which server, and what to do."""
