@@ -1,6 +1,5 @@
 """Files that get their name only when they are complete, and one sentence when a disk is full or refuses them."""
 
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -8,7 +7,6 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,27 +18,18 @@ ROOM = 3 * 32 * 2**20
 ELSEWHERE = "choose another place"
 
 
-def unwritable(
-    path: Path, reason: object, advice: str = ELSEWHERE, kind: type[RubrikaError] = RubrikaError
-) -> RubrikaError:
+def unwritable(path: Path, reason: object, advice: str, kind: type[RubrikaError] = RubrikaError) -> RubrikaError:
     """The error of a file or folder that cannot be written, with what to do."""
     return kind(f"{path}: cannot be written ({reason}); {advice}")
 
 
 @contextmanager
 def writable(
-    path: Path,
-    advice: str = ELSEWHERE,
-    kind: type[RubrikaError] = RubrikaError,
-    only: Collection[int] | None = None,
+    path: Path, advice: str = ELSEWHERE, kind: type[RubrikaError] = RubrikaError, only: Collection[int] | None = None
 ) -> Iterator[None]:
-    """Turn what the system has against writing a file or folder into one sentence.
+    """Turn what the system has against writing a file or folder into one error of this kind, with advice.
 
-    Args:
-        path: which one.
-        advice: what to do about it.
-        kind: of the error raised.
-        only: numbers of the system's errors that are about writing; any other stays what it is. By default all are.
+    `only`: numbers of the system's errors that are about writing; any other stays what it is. By default all are.
     """
     try:
         yield
@@ -62,16 +51,13 @@ def check_room(folder: Path) -> None:
         )
 
 
-def read_json(path: Path, max_bytes: int) -> Any:  # noqa: ANN401 - whatever the file holds
-    """Read a file that may be anybody's: ValueError when it is too large, too deep or no JSON, OSError as ever."""
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """Read a file that may be anybody's: ValueError when it is larger than this, OSError when it cannot be read."""
     with path.open("rb") as file:
-        text = file.read(max_bytes + 1)
-    if len(text) > max_bytes:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
         raise ValueError(f"more than {max_bytes // 10**6} MB")
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError(str(error)) from None
+    return content
 
 
 def sync(path: Path) -> None:
@@ -140,7 +126,7 @@ def check_place(path: Path) -> None:
             raise RubrikaError(f"{path}: {'a folder' if path.is_dir() else 'a device'}, not a file; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(path.parent, os.W_OK):
-        raise unwritable(path, "its folder is read-only")
+        raise unwritable(path, "its folder is read-only", ELSEWHERE)
 
 
 def check_distinct(*paths: Path | None) -> None:
@@ -159,11 +145,7 @@ def _named_twice(path: Path) -> RubrikaError:
 
 
 def report_folder(folder: Path) -> Path:
-    """The folder of a report, made if it is not there.
-
-    Raises:
-        InputError: nothing can be written there, or what draws reports is not installed.
-    """
+    """The folder of a report, made if it is not there; InputError when a report cannot be written or drawn."""
     missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
     if missing:
         raise InputError(f"a report needs {' and '.join(missing)}; install `rubrika[report]`")

@@ -3,19 +3,27 @@
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from hashlib import blake2b
+from functools import cache, partial
+from hashlib import blake2b, file_digest
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.errors import EncoderError
+from rubrika.files import read_bounded
+from rubrika.products.text import one_line
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FloatArray = NDArray[np.float32]
 # Raised when the same settings begin to give other vectors, so that caches are not believed.
 VERSION = "1"
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
+# Of where something is wrong in a file, at most so many characters are repeated.
+MAX_WHERE = 100
 
 
 class Encoder(Protocol):
@@ -30,14 +38,11 @@ class Encoder(Protocol):
 
 
 class PretrainedEncoder(Encoder, Protocol):
-    """A text encoder whose vectors can be cached.
+    """A text encoder whose vectors can be cached."""
 
-    Args:
-        identity: a short hash of all that determines the vectors.
-        pooling: how the vectors of tokens become one, such as `mean`; empty when the model does not say.
-    """
-
+    # A short hash of all that determines the vectors.
     identity: str
+    # How the vectors of tokens become one, such as `mean`; empty when the model does not say.
     pooling: str
 
 
@@ -73,11 +78,7 @@ def unit_rows(vectors: FloatArray) -> FloatArray:
 
 
 def unit_vectors(vectors: FloatArray) -> FloatArray:
-    """Scale rows to length 1.
-
-    Raises:
-        EncoderError: a value is not a number or infinite, which a store would rank first.
-    """
+    """Scale rows to length 1; EncoderError when a value is not finite, which a store would rank first."""
     if not np.isfinite(vectors).all():
         raise EncoderError("the encoder gave a vector that is not finite; its weights may be damaged")
     return unit_rows(vectors)
@@ -100,34 +101,38 @@ def fingerprint(folder: Path) -> str:
 
 def file_hash(path: Path) -> str:
     """16 hexadecimal digits of a file's content."""
-    digest = blake2b(digest_size=8)
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return file_digest(file, partial(blake2b, digest_size=8)).hexdigest()
 
 
 Settings = TypeVar("Settings")
 
 
 def read_settings(kind: type[Settings], path: Path, max_bytes: int) -> Settings:
-    """Read settings from a JSON file; pydantic checks them, strictly when their class says so.
+    """Read settings from a JSON file: OSError when it cannot be read, ValueError in one line when it is not valid."""
+    return validated(kind, read_bounded(path, max_bytes))
 
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is larger than `max_bytes`, or something else is in it; in one line.
-    """
-    from pydantic import TypeAdapter, ValidationError
 
-    with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f"more than {max_bytes // 10**6} MB")
+def validated(kind: type[Settings], content: bytes | str) -> Settings:
+    """Read JSON as a class, strictly when the class says so; ValueError, in one line, when something else is in it."""
+    from pydantic import ValidationError
+
     try:
-        return TypeAdapter(kind).validate_json(content)
+        settings: Settings = schema(kind).validate_json(content)  # type: ignore[arg-type]
+        return settings
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise ValueError(" ".join([*map(str, problem["loc"]), problem["msg"]])) from None
+        where = "".join(f"{name}: " for name in problem["loc"])
+        raise ValueError(one_line(where[-MAX_WHERE:] + problem["msg"])) from None
+
+
+@cache
+def schema(kind: type) -> "TypeAdapter[Any]":
+    """How pydantic reads and writes a class."""
+    # Imported with the first file that is read: it takes a moment, and `rubrika --help` reads none.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def max_positions(config: Any) -> int:  # noqa: ANN401 - transformers is imported where used

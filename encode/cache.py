@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rubrika.encode.base import FloatArray
 
 T = TypeVar("T")
+Rows = NDArray[np.int64]
 log = logging.getLogger(__name__)
 CHUNK = 512
 # How long to wait for another process's write to end.
@@ -40,13 +41,7 @@ class VectorCache:
     """Vectors of one encoder by 16 hexadecimal digits of content hash."""
 
     def __init__(self, folder: Path, identity: str, size: int) -> None:
-        """Open or make the cache of an encoder.
-
-        Args:
-            folder: where the caches of all encoders are.
-            identity: of the encoder; another identity is another cache.
-            size: the width of a vector.
-        """
+        """Open or make the cache of the encoder with this identity, in a folder of caches, for vectors of this size."""
         self.size = size
         self._path = folder / f"{identity}-{size}.sqlite3"
         self._database: sqlite3.Connection | None = None
@@ -57,11 +52,7 @@ class VectorCache:
         return self._try(lambda database: int(database.execute("SELECT COUNT(*) FROM vectors").fetchone()[0])) or 0
 
     def get(self, hashes: Sequence[str]) -> tuple[NDArray[np.bool_], FloatArray]:
-        """Look vectors up.
-
-        Returns:
-            Which of the hashes are known, and the vectors of those alone, in the same order.
-        """
+        """Which of the hashes are known, bool (n,), and the vectors of those alone, in the same order."""
         known, vectors = np.zeros(len(hashes), bool), np.empty((len(hashes), self.size), np.float32)
 
         def look(database: sqlite3.Connection) -> None:
@@ -113,26 +104,19 @@ class VectorCache:
 
 
 def cached_encode(
-    cache: VectorCache,
-    hashes: Sequence[str],
-    encode_missing: Callable[[NDArray[np.int64]], FloatArray],
-    chunk: int = CHUNK,
+    cache: VectorCache, hashes: Sequence[str], encode_missing: Callable[[Rows], FloatArray], chunk: int = CHUNK
 ) -> FloatArray:
-    """The vectors of all hashes, encoding only those that the cache does not know, each once.
+    """The vectors of all hashes: `encode_missing` makes those of the rows that the cache does not know, each once.
 
-    Args:
-        cache: filled every `chunk` vectors, so that a killed run goes on where it was.
-        hashes: of the contents, in order.
-        encode_missing: takes rows of `hashes`, returns their vectors.
-        chunk: how many are encoded before they are kept.
+    The cache is filled every `chunk` vectors, so that a killed run goes on where it was.
     """
     found, known = cache.get(hashes)
     vectors = np.empty((len(hashes), cache.size), np.float32)
     vectors[found] = known
-    missing, first = np.flatnonzero(~found).tolist(), dict[str, int]()
-    for row in missing:
-        first.setdefault(hashes[row], row)
-    rows = np.array(list(first.values()), np.int64)
+    missing = np.flatnonzero(~found).tolist()
+    # The first row of each hash.
+    first = {hashes[row]: row for row in reversed(missing)}
+    rows = np.array(sorted(first.values()), np.int64)
     for start in range(0, len(rows), chunk):
         part = rows[start : start + chunk]
         vectors[part] = encode_missing(part)

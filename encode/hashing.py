@@ -24,13 +24,7 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Hashed features of n texts: those of text i lie at offsets[i]:offsets[i + 1].
-
-    Args:
-        hashes: uint64, one a feature.
-        weights: float32, how much a feature counts within its text.
-        offsets: int64 (n + 1,).
-    """
+    """Hashed features of n texts, and how much each counts; those of text i lie at offsets[i]:offsets[i + 1]."""
 
     hashes: Hashes
     weights: NDArray[np.float32]

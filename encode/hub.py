@@ -20,11 +20,7 @@ LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a model: `name` itself when it is one, else the hub's model of that name, downloaded when needed.
-
-    Raises:
-        EncoderError: there is no such folder, no such model, or neither hub nor copy.
-    """
+    """The folder of a model: `name` itself when it is one, else the hub's model of that name, downloaded if need be."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
@@ -41,11 +37,7 @@ def model_folder(name: str) -> Path:
 
 
 def ask_hub(name: str) -> "ModelInfo | None":
-    """The newest state of a model on the hub; None when the hub cannot be reached.
-
-    Raises:
-        EncoderError: it has no such model.
-    """
+    """The newest state of a model on the hub; None when the hub cannot be reached."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
@@ -60,11 +52,7 @@ def ask_hub(name: str) -> "ModelInfo | None":
 
 
 def copy_on_disk(name: str) -> Path:
-    """The folder of a model that was downloaded before.
-
-    Raises:
-        EncoderError: it was not.
-    """
+    """The folder of a model that was downloaded before; EncoderError when none was."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

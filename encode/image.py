@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import islice
@@ -32,79 +31,58 @@ CHUNK = 256
 
 
 class PictureEncoder(Protocol):
-    """Turns pictures into vectors whose cosine says how alike they look.
-
-    Args:
-        size: the width of a vector.
-        identity: a short hash of all that determines the vectors.
-    """
+    """Turns pictures into vectors whose cosine says how alike they look."""
 
     size: int
+    # A short hash of all that determines the vectors.
     identity: str
 
     def encode(self, pictures: Sequence[Image.Image], /) -> FloatArray:
         """Encode RGB pictures, as one batch, into float32 (n, size), every row of length 1."""
 
 
-@dataclass(frozen=True)
-class EncodedPictures:
-    """Vectors of the pictures that could be used.
-
-    Args:
-        vectors: float32 (m, size).
-        rows: int64 (m,), ascending: which of the paths given have a vector.
-        failures: the other rows that named a picture, and why it cannot be used, such as `is truncated`.
-    """
-
-    vectors: FloatArray
-    rows: NDArray[np.int64]
-    failures: list[tuple[int, str]]
-
-
-def encode_pictures(encoder: PictureEncoder, paths: Sequence[Path | None], batch: int = 32) -> EncodedPictures:
-    """Open and encode pictures; a row whose path is None has neither a vector nor a failure."""
-    vectors, rows, failures = [np.empty((0, encoder.size), np.float32)], list[int](), list[tuple[int, str]]()
+def encode_pictures(
+    encoder: PictureEncoder, paths: Sequence[Path | None], batch: int = 32
+) -> tuple[FloatArray, dict[int, str]]:
+    """Vectors (n, size) of n pictures, zeros for one that has none, and by row why one cannot be used."""
+    vectors, failures = np.zeros((len(paths), encoder.size), np.float32), dict[int, str]()
 
     def usable() -> Iterator[tuple[int, Image.Image]]:
         for row, opened in _opened(paths, batch * BATCHES_AHEAD):
             if isinstance(opened, PictureError):
-                failures.append((row, str(opened)))
+                failures[row] = str(opened)
             else:
                 yield row, opened
 
     pictures = usable()
     while part := list(islice(pictures, batch)):
-        vectors.append(encoder.encode([picture for _, picture in part]))
-        rows += [row for row, _ in part]
-    return EncodedPictures(np.concatenate(vectors), np.asarray(rows, np.int64), failures)
+        vectors[[row for row, _ in part]] = encoder.encode([picture for _, picture in part])
+    return vectors, failures
 
 
 def cached_pictures(
     encoder: PictureEncoder, paths: Sequence[Path | None], hashes: Sequence[str | None], cache: VectorCache
-) -> EncodedPictures:
-    """As `encode_pictures`, but only pictures whose hash the cache does not know are opened.
+) -> tuple[FloatArray, dict[int, str]]:
+    """As `encode_pictures`, but a picture is opened only when the cache of this encoder does not know its hash.
 
-    Args:
-        encoder: the cache must be its own, see `VectorCache`.
-        paths: where the pictures are, None where a product has none.
-        hashes: what `picture_hash` says of each; None leaves the row out.
-        cache: filled every CHUNK pictures, so that a killed run goes on where it was.
+    The hash, by `picture_hash`, is None where there is no picture to use.
     """
-    rows = np.array([row for row, (path, key) in enumerate(zip(paths, hashes, strict=True)) if path and key], np.int64)
-    keys = [str(hashes[row]) for row in rows]
-    vectors = np.empty((len(rows), encoder.size), np.float32)
-    known, vectors_known = cache.get(keys)
-    vectors[known] = vectors_known
-    failures: list[tuple[int, str]] = []
-    missing = np.flatnonzero(~known)
+    vectors, failures = np.zeros((len(paths), encoder.size), np.float32), dict[int, str]()
+    rows = np.flatnonzero([bool(path and key) for path, key in zip(paths, hashes, strict=True)])
+    if not len(rows):
+        return vectors, failures
+    known, found = cache.get([str(hashes[row]) for row in rows.tolist()])
+    vectors[rows[known]] = found
+    missing = rows[~known]
+    # The cache is filled after every chunk, so that a killed run goes on where it was.
     for start in range(0, len(missing), CHUNK):
         part = missing[start : start + CHUNK]
-        encoded = encode_pictures(encoder, [paths[row] for row in rows[part]])
-        done = part[encoded.rows]
-        cache.put([keys[number] for number in done], encoded.vectors)
-        vectors[done], known[done] = encoded.vectors, True
-        failures += [(int(rows[part[number]]), reason) for number, reason in encoded.failures]
-    return EncodedPictures(vectors[known], rows[known], failures)
+        encoded, failed = encode_pictures(encoder, [paths[row] for row in part])
+        failures |= {int(part[place]): reason for place, reason in failed.items()}
+        done = np.delete(np.arange(len(part)), list(failed))
+        vectors[part[done]] = encoded[done]
+        cache.put([str(hashes[row]) for row in part[done].tolist()], encoded[done])
+    return vectors, failures
 
 
 def _opened(paths: Sequence[Path | None], ahead: int) -> Iterator[tuple[int, Image.Image | PictureError]]:
@@ -133,12 +111,7 @@ CPU_PICTURES = 4
 
 
 class PictureModel(ModelEncoder[Image.Image]):
-    """A model as a `PictureEncoder`.
-
-    Args:
-        identity: a hash of all that determines the vectors.
-        run: pictures to vectors (m, size), not scaled; on a CPU it is given a few pictures at a time.
-    """
+    """A model as a `PictureEncoder`; `run` makes vectors (m, size) of pictures, on a CPU of a few at a time."""
 
     def __init__(self, identity: str, run: "Callable[[Sequence[Image.Image]], torch.Tensor]") -> None:
         self.identity, self._run = identity, run
@@ -231,9 +204,8 @@ def efficientnet(cache: Path | None = None) -> PictureModel:
 
         example = {"pixels": torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8)}
         session = open_graph(cache / "onnx" / f"{identity}.onnx", EfficientnetFeatures, example, [0])
-        return PictureModel(
-            identity, lambda pictures: torch.from_numpy(session.run([OUTPUT], {"pixels": _pixels(pictures)})[0])
-        )
+        run = session.run
+        return PictureModel(identity, lambda part: torch.from_numpy(run([OUTPUT], {"pixels": _pixels(part)})[0]))
     # A third faster on a CPU than channels first.
     module = EfficientnetFeatures().to(device).to(memory_format=torch.channels_last).eval()
     return PictureModel(identity, lambda pictures: module(torch.from_numpy(_pixels(pictures)).to(device)))

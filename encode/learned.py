@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
@@ -32,8 +32,8 @@ MAX_THREADS = 8
 MAX_CONFIG_BYTES = 64_000_000
 MAX_SIZE, MAX_BITS = 65_536, 30
 
-Width = Annotated[int, Field(ge=1, le=MAX_SIZE)]
-Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Width = Annotated[int, Interval(ge=1, le=MAX_SIZE)]
+Count = Annotated[int, Interval(ge=0, le=2**63 - 1)]
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class LearnedConfig:
         kind: names this way of encoding, so that another is not mistaken for it.
     """
 
-    __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 
     size: Width
-    bits: Annotated[int, Field(ge=1, le=MAX_BITS)]
+    bits: Annotated[int, Interval(ge=1, le=MAX_BITS)]
     inputs: dict[str, Width] = field(default_factory=dict)
     input_weight: float = 0.67
     products: Count = 0
@@ -61,19 +61,17 @@ class LearnedConfig:
     kind: str = "hashed-bag-1"
 
 
-class _Kind(BaseModel):
+@dataclass(frozen=True)
+class _Kind:
     """What the config of every kind says."""
 
     kind: str = LearnedConfig.kind
 
 
 class LearnedEncoder:
-    """A table of feature vectors and how to read it, as an `Encoder`.
+    """A table of feature vectors, float16 (2^bits, size), and how to read it, as an `Encoder`.
 
-    Args:
-        config: how features find their rows.
-        table: float16 (2^bits, size).
-        projections: for each input a matrix, float32 (width + 1, size); its last row is for having one.
+    The projection of an input is a matrix, float32 (width + 1, size); its last row is for having one.
     """
 
     def __init__(
@@ -94,10 +92,8 @@ class LearnedEncoder:
     def encode(self, texts: Sequence[str], inputs: Mapping[str, FloatArray] | None = None) -> FloatArray:
         """Encode products into float32 (n, size), every row of length 1.
 
-        Args:
-            texts: n texts.
-            inputs: for each input of the config the other encoder's vectors, (n, width); a row of zeros is a product
-                that has none. An input left out is one that no product has.
+        `inputs` are the other encoders' vectors (n, width) by name; a row of zeros is a product that has none, an input
+        left out one that no product has.
         """
         vectors = np.empty((len(texts), self.size), np.float32)
 
@@ -119,11 +115,7 @@ class LearnedEncoder:
 
     @classmethod
     def load(cls, folder: Path) -> "LearnedEncoder":
-        """Read an encoder that `save` wrote.
-
-        Raises:
-            EncoderError: files are missing or damaged.
-        """
+        """Read an encoder that `save` wrote; EncoderError when files are missing or damaged."""
         config = read_config(folder)
         try:
             weights = load_file(folder / WEIGHTS)
@@ -147,11 +139,7 @@ def cores() -> int:
 
 
 def read_config(folder: Path) -> LearnedConfig:
-    """Read what `LearnedEncoder.save` wrote beside the weights.
-
-    Raises:
-        EncoderError: it is missing, damaged, or of another way of encoding.
-    """
+    """Read what `LearnedEncoder.save` wrote beside the weights; EncoderError when it encodes differently."""
     try:
         if (kind := read_settings(_Kind, folder / CONFIG, MAX_CONFIG_BYTES).kind) != LearnedConfig.kind:
             raise EncoderError(f"{folder}: made by a Rubrika that encodes differently ({kind!r:.50}); ingest anew")

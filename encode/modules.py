@@ -82,8 +82,7 @@ class Pooled(nn.Module):
 
     def __init__(self, model: nn.Module, pooling: str) -> None:
         super().__init__()
-        self.model = model
-        self.pooling = pooling
+        self.model, self.pooling = model, pooling
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Vectors (n, size) of texts (n, tokens)."""

@@ -17,24 +17,20 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 
+Inputs = Mapping[str, torch.Tensor]
 OUTPUT = "vectors"
 # What it fuses a residual and its norm into runs ten times slower than the two apart.
 SLOWER = ["SkipLayerNormFusion"]
 
 
 def open_graph(
-    path: Path,
-    load: Callable[[], nn.Module],
-    inputs: Mapping[str, torch.Tensor],
-    dynamic: Sequence[int],
-    *,
-    int8: bool = False,
+    path: Path, load: Callable[[], nn.Module], inputs: Inputs, dynamic: Sequence[int], *, int8: bool = False
 ) -> onnxruntime.InferenceSession:
-    """Open an ONNX file, which is made when there is none.
+    """Open an ONNX file, which is made when there is none, of a module that gives one tensor.
 
     Args:
         path: where it is kept.
-        load: the module to export, which gives one tensor, called `vectors` in the file.
+        load: gives the module.
         inputs: an example of each by name; a dimension of 1 would be taken for a constant.
         dynamic: which of their dimensions may change.
         int8: quantise the weights of a transformer.
@@ -52,9 +48,7 @@ def open_graph(
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER)
 
 
-def _export(
-    module: nn.Module, inputs: Mapping[str, torch.Tensor], dynamic: Sequence[int], path: Path, int8: bool
-) -> None:
+def _export(module: nn.Module, inputs: Inputs, dynamic: Sequence[int], path: Path, int8: bool) -> None:
     for part in module.modules():
         switch: Any = getattr(part, "set_attn_implementation", None)
         if switch is not None:

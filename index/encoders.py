@@ -19,9 +19,9 @@ from rubrika.products.product import Product, text_hash
 
 @dataclass(frozen=True)
 class EncodedProducts:
-    """Named vectors of n products, and which of them have a picture that cannot be used, and why.
+    """Named vectors of n products, float32 (n, size), and by row why a picture cannot be used.
 
-    `vectors` are float32 (n, size) by name; a row of zeros is a product that lacks this vector.
+    A row of zeros is a product that lacks this vector.
     """
 
     vectors: Mapping[str, FloatArray]
@@ -43,11 +43,7 @@ class PictureHashes(NamedTuple):
 class Encoders:
     """The encoders behind the named vectors of an index.
 
-    Args:
-        text: of the `text` vector.
-        image: of the `image` vector, if the index has one.
-        joint: of the `joint` vector, if the index has one; it takes the others' vectors as inputs.
-        cache: a folder for vectors of pretrained encoders.
+    The joint one takes the others' vectors as inputs; `cache` is a folder for vectors of pretrained ones.
     """
 
     text: Encoder | PretrainedEncoder
@@ -70,27 +66,24 @@ class Encoders:
         known: PictureHashes | None = None,
         given: Mapping[str, FloatArray] | None = None,
     ) -> EncodedProducts:
-        """Encode products.
+        """Make the named vectors of n products, by default all.
 
-        Args:
-            products: n products.
-            pictures: where their pictures are, if anywhere.
-            names: of the vectors that are wanted, by default all.
-            known: the `picture_hashes` of these products, when they are known.
-            given: vectors (n, size) by name that need not be made; a row of zeros is a product that lacks this vector.
+        `known` are their `picture_hashes`, and `given` vectors that need not be made, (n, size) by name, in which a row
+        of zeros is a product that lacks this vector.
         """
-        wanted = self.sizes if names is None else names
+        wanted, texts = self.sizes if names is None else names, [product.text for product in products]
         vectors, failures = dict(given or {}), dict[int, str]()
         joint = self.joint if JOINT in wanted and JOINT not in vectors else None
         inputs = joint.config.inputs if joint else {}
         missing = {*wanted, *inputs} - vectors.keys()
         if TEXT in missing:
-            vectors[TEXT] = self._texts([product.text for product in products])
-        if self.image is not None and IMAGE in missing:
+            vectors[TEXT] = self._texts(texts)
+        if self.image is not None and self._picture_cache is not None and IMAGE in missing:
             known = known or self.picture_hashes(products, pictures)
-            vectors[IMAGE], failures = self._pictures(self.image, products, pictures, known)
+            paths = [pictures.find(product.id) if pictures else None for product in products]
+            vectors[IMAGE], failed = cached_pictures(self.image, paths, known.hashes, self._picture_cache)
+            failures = known.failures | failed
         if joint is not None:
-            texts = [product.text for product in products]
             vectors[JOINT] = joint.encode(texts, {name: vectors[name] for name in inputs})
         return EncodedProducts({name: _finite(vectors[name]) for name in wanted if name in vectors}, failures)
 
@@ -105,33 +98,11 @@ class Encoders:
                 failures[row] = str(error)
         return PictureHashes(hashes, failures)
 
-    def encode_title(self, title: str, vector: str) -> FloatArray:
-        """The vector of a product of which only a title is known, (size,)."""
-        return self.encode([Product(0, title, title, 0)], None, [vector]).vectors[vector].reshape(-1)
-
-    def encode_picture(self, path: Path, vector: str) -> FloatArray:
-        """The vector of a product of which only a picture is known, (size,); PictureError when it cannot be used."""
-        encoded = self.encode([Product(0, "", "", 0)], PictureFolder(path.parent, {0: path.name}), [IMAGE, vector])
-        for reason in encoded.failures.values():
-            raise PictureError(reason)
-        return encoded.vectors[vector].reshape(-1)
-
     def _texts(self, texts: Sequence[str]) -> FloatArray:
         if self._text_cache is None:
             return self.text.encode(texts)
         hashes = [text_hash(text) for text in texts]
         return cached_encode(self._text_cache, hashes, lambda rows: self.text.encode([texts[row] for row in rows]))
-
-    def _pictures(
-        self, encoder: PictureEncoder, products: Sequence[Product], pictures: PictureFolder | None, known: PictureHashes
-    ) -> tuple[FloatArray, dict[int, str]]:
-        failures, vectors = dict(known.failures), np.zeros((len(products), encoder.size), np.float32)
-        if self._picture_cache is not None and pictures and any(known.hashes):
-            paths = [pictures.find(product.id) for product in products]
-            encoded = cached_pictures(encoder, paths, known.hashes, self._picture_cache)
-            vectors[encoded.rows] = encoded.vectors
-            failures |= dict(encoded.failures)
-        return vectors, failures
 
     @cached_property
     def _text_cache(self) -> VectorCache | None:

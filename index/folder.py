@@ -41,14 +41,10 @@ _REFUSALS = {
 
 @contextmanager
 def writing(folder: Path, what: str) -> Iterator[None]:
-    """Hold an index for a change; Ctrl-C within is a StoppedError.
+    """Hold an index for a change by the command `what`; Ctrl-C within is a StoppedError.
 
-    Args:
-        folder: of the index; made when there is none, and removed again when no index was put into it.
-        what: the command, which another one that finds the index held will name.
-
-    Raises:
-        IndexFolderError: the folder is a file, another process changes the index, or its disk refuses to be written.
+    A folder is made when there is none, and removed again when no index was put into it. IndexFolderError: another
+    process changes the index, or its folder cannot be written.
     """
     path = folder / LOCK
     with writable(folder, _SEE_TO_DISK, IndexFolderError, _REFUSALS), _open_lock(path) as file:
@@ -98,12 +94,7 @@ def _holder(lock: Path) -> str:
 class Index:
     """An open index; closing it lets another process in.
 
-    Args:
-        folder: where it is.
-        manifest: its index.json.
-        store: where its points are.
-        cache: a folder for vectors of pretrained encoders.
-        server: of the store, when it is not in the folder.
+    `cache` is a folder for vectors of pretrained encoders; `server` that of the store, when it is not in the folder.
     """
 
     folder: Path
@@ -114,12 +105,7 @@ class Index:
 
     @classmethod
     def open(cls, at: Location, manifest: Manifest | None = None) -> "Index":
-        """Open an existing index; `manifest` spares reading index.json where that has just been done.
-
-        Raises:
-            IndexFolderError: there is none, it is newer than this Rubrika, or a learned encoder's files were changed.
-            StoreError: another process holds the store.
-        """
+        """Open an existing index; `manifest` spares reading index.json where that has just been done."""
         manifest = manifest or Manifest.read(at.folder)
         for name, spec in manifest.vectors.items():
             files = encoder_folder(at.folder, name, manifest.generation)
@@ -140,10 +126,9 @@ class Index:
             _check_identity(IMAGE, specs[IMAGE], image.identity)
         if specs[TEXT].encoder == LEARNED:
             return Encoders(LearnedEncoder.load(self._files(TEXT)), image, joint, self.cache)
-        text = text_encoder(
-            specs[TEXT].encoder, backend=specs[TEXT].backend, cache=self.cache, identity=specs[TEXT].sha256
-        )
-        _check_identity(TEXT, specs[TEXT], text.identity)
+        spec = specs[TEXT]
+        text = text_encoder(spec.encoder, backend=spec.backend, cache=self.cache, identity=spec.sha256)
+        _check_identity(TEXT, spec, text.identity)
         return Encoders(text, image, joint, self.cache)
 
     @cached_property
@@ -160,8 +145,7 @@ class Index:
     def dashboard(self, product_id: int | None) -> str:
         """Where Qdrant's web UI shows the collection, and what to type there to see one product."""
         if self.server is None:
-            advice = "move the index to one with `rubrika push`"
-            raise IndexFolderError(f"{self.folder}: only a server has a web UI; {advice}")
+            raise IndexFolderError(f"{self.folder}: only a server has a web UI; move there with `rubrika push`")
         page = f"{self.server.server}/dashboard#/collections/{quote(self.server.collection)}"
         return page if product_id is None else f"{page} (filter by id:{product_id})"
 
@@ -195,9 +179,8 @@ class Choice:
     Args:
         text: `learned`, which is the default, or what `encode.registry.text_encoder` takes.
         image: what `encode.registry.picture_encoder` takes; None: no pictures.
-        backend: of a pretrained text encoder, `torch` or `onnx-int8`.
-        vote: `joint`, `text`, `image`, or `late`, which fuses the votes of text and image; None: the best for these
-            encoders.
+        backend: of a pretrained text encoder.
+        vote: `joint`, `text`, `image`, or `late`, which fuses text and image; None: the best for these encoders.
     """
 
     text: str | None = None
@@ -223,16 +206,12 @@ class Choice:
         return VoteSettings({self.vote or (JOINT if self.learns_joint else TEXT): 1.0})
 
 
-def completed(choice: Choice, folder: Path | None, pictures: bool, note: Callable[[str], None] | None = None) -> Choice:
-    """The choice with the best picture encoder that can be had here, when a new index gets pictures and none is chosen.
-
-    `note` gets the reason for this encoder.
-    """
+def completed(choice: Choice, folder: Path | None, pictures: bool, note: Callable[[str], None]) -> Choice:
+    """Choose the best picture encoder for a new index with pictures where none is chosen, and note why it is that."""
     if not pictures or choice.image or (folder and has_index(folder)):
         return choice
     image, reason = default_pictures()
-    if note:
-        note(reason)
+    note(reason)
     return replace(choice, image=image)
 
 
@@ -240,15 +219,6 @@ def check_free(folder: Path) -> None:
     """Refuse a folder with files that are not Rubrika's, before a new index is learned for it."""
     for name in sorted(path.name for path in folder.iterdir() if not is_ours(path)) if folder.is_dir() else ():
         raise IndexFolderError(f"{folder}: not an index, but not empty either ({name} is in it); choose a new folder")
-
-
-def create_index(
-    folder: Path, choice: Choice, encoders: Encoders, vote: VoteSettings, server: Connection | None = None
-) -> Manifest:
-    """Make an index without points in a folder that `check_free` allows; what an interrupted try left is replaced."""
-    manifest = lay_out(folder, choice, encoders, vote, server)
-    manifest.write(folder)
-    return manifest
 
 
 def lay_out(
@@ -259,7 +229,10 @@ def lay_out(
     server: Connection | None = None,
     generation: int = 1,
 ) -> Manifest:
-    """Write learned encoders and an empty store; they become the index when the caller writes the manifest returned."""
+    """Write learned encoders and an empty store; they become the index when the caller writes the manifest returned.
+
+    What an interrupted try left is replaced.
+    """
     delete_store(edge_folder(folder, generation))
     text, image, joint = encoders.text, encoders.image, encoders.joint
     if isinstance(text, LearnedEncoder):
@@ -300,13 +273,6 @@ def _save(encoder: LearnedEncoder, files: Path) -> VectorSpec:
 
 
 @contextmanager
-def editing(at: Location, what: str, sources: Sequence[Path] = (), recount: bool = True) -> Iterator[Index]:
-    """Hold an index and open it for a change: `writing` and `changing` in one; index.json is read once."""
-    with writing(at.folder, what), changing(at, sources, recount) as index:
-        yield index
-
-
-@contextmanager
 def changing(
     at: Location,
     sources: Sequence[Path] = (),
@@ -326,9 +292,10 @@ def changing(
     manifest = manifest or Manifest.read(at.folder)
     location = store_location(manifest, at, os.environ)
     if at.server and not manifest.is_in(location):
-        elsewhere = f"its points are not in {at.server.collection} on {at.server.server}"
-        advice = "leave `url` and QDRANT_URL out, or move it there with `rubrika push`"
-        raise IndexFolderError(f"{at.folder}: {elsewhere}; {advice}")
+        raise IndexFolderError(
+            f"{at.folder}: its points are not in {at.server.collection} on {at.server.server}; "
+            f"leave `url` and QDRANT_URL out, or move it there with `rubrika push`"
+        )
     if not isinstance(location, Connection):
         check_room(at.folder)
     with Index.open(at, manifest) as index:
@@ -342,12 +309,6 @@ def changing(
         replace(manifest, contents=ended).write(at.folder)
 
 
-def remember(folder: Path, fingerprint: str) -> None:
-    """Note the fingerprint of the change that has just ended well."""
-    manifest = Manifest.read(folder)
-    replace(manifest, contents=replace(manifest.contents, fingerprint=fingerprint)).write(folder)
-
-
 # Products of new categories are found, but less surely than after learning again: see docs/ingesting.md.
 NEW_SHARE = 0.01
 GROWN = 1.5
@@ -355,10 +316,7 @@ GROWN = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
-    """What has changed since the encoder learned.
-
-    There are so many more products now (or fewer), and so many are unseen: in so many categories that are new to it.
-    """
+    """What has changed since the encoder learned: `products` more or fewer, `unseen` in `categories` new to it."""
 
     learned_from: int
     products: int

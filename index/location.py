@@ -74,11 +74,6 @@ def encoder_folder(folder: Path, vector: str, generation: int = 1) -> Path:
     return folder / _numbered(_ENCODERS, generation) / vector
 
 
-def collection_note(folder: Path, generation: int) -> Path:
-    """Where the name of a generation's collection is kept, before it is made, to find one that was never finished."""
-    return folder / _numbered(_ENCODERS, generation) / "collection"
-
-
 def other_generations(folder: Path, generation: int) -> list[Path]:
     """Folders of points and encoders of other generations: superseded, or never finished."""
     kept = {_numbered(_EDGE, generation), _numbered(_ENCODERS, generation), MANIFEST, LOCK}

@@ -4,26 +4,20 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
+from rubrika.encode.base import schema, validated
 from rubrika.encode.text import Backend
 from rubrika.errors import IndexFolderError
-from rubrika.files import read_json, sync
-from rubrika.products.text import one_line
+from rubrika.files import read_bounded, sync
 from rubrika.store.connection import Connection, SearchOptions
 from rubrika.store.open import StoreLocation
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 MANIFEST = "index.json"
 FORMAT = 1
 # Thousands of ingested files are named in less.
 MAX_BYTES = 16_000_000
-# Of where something is wrong in it, at most so many characters are repeated.
-MAX_WHERE = 100
 # How many hits may vote, and how wide Qdrant's vectors may be.
 MAX_TOP_K, MAX_SIZE = 1_000, 65_536
 TEXT, IMAGE, JOINT = "text", "image", "joint"
@@ -32,7 +26,7 @@ SERVER: Final = "server"
 # What index.json calls a setting whose name has changed since.
 _IN_JSON = {"unseen_bonus": "newcomer_bonus", "hnsw_ef": "search_effort"}
 # What must be in it; the rest has defaults.
-_REQUIRED = ("vectors", "store", "collection", "vote", "format")
+_REQUIRED = {"vectors", "store", "collection", "vote", "format"}
 # The maximum error rate among automatic decisions, unless another is chosen; no confidence is as high as NEVER.
 MAX_ERROR, NEVER = 0.02, 2.0
 
@@ -115,16 +109,13 @@ class VoteSettings:
 
 @dataclass(frozen=True)
 class Contents:
-    """What has been ingested.
+    """What has been ingested."""
 
-    Args:
-        products: how many points the last change left; None while one is under way, or when it was interrupted.
-        sources: the files they came from, the latest last, to learn again and to repair from.
-        fingerprint: of the last change, when it was an ingest that rejected no row.
-    """
-
+    # How many points the last change left; None while one is under way, or when it was interrupted.
     products: int | None = None
+    # The files they came from, the latest last, to learn again and to repair from.
     sources: tuple[str, ...] = ()
+    # Of the last change, when it was an ingest that rejected no row.
     fingerprint: str | None = None
 
     def with_sources(self, files: Sequence[Path]) -> "Contents":
@@ -138,14 +129,9 @@ class Manifest:
     """Everything that must be known to open an index.
 
     Args:
-        vectors: its named vectors.
         store: `edge`, a shard in the index folder, or `server`.
         url: of the server; its key is never written down.
-        collection: on the server.
         search: how the server searches.
-        vote: how hits become a category.
-        calibration: how far its predictions can be relied on.
-        contents: what has been ingested.
         generation: which folders of points and learned encoders are the index's; see `location`.
         format: the version of this file.
     """
@@ -189,7 +175,7 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, named as in index.json."""
-        plain: dict[str, Any] = _schema().dump_python(self, mode="json", by_alias=True)
+        plain: dict[str, Any] = schema(Manifest).dump_python(self, mode="json", by_alias=True)
         return plain
 
     def write(self, folder: Path) -> None:
@@ -208,18 +194,15 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
-        """Read index.json.
-
-        Raises:
-            IndexFolderError: there is none, it is damaged, or a newer Rubrika wrote it.
-        """
+        """Read index.json; IndexFolderError when there is none, it is damaged, or a newer Rubrika wrote it."""
         path, advice = folder / MANIFEST, "restore it or ingest into a new folder"
         try:
-            raw = read_json(path, MAX_BYTES)
+            raw = json.loads(read_bounded(path, MAX_BYTES))
         except FileNotFoundError:
-            missing = f"{folder}: no index here; run `rubrika ingest FILE --index {folder}` first"
-            raise IndexFolderError(missing) from None
-        except (ValueError, OSError) as error:
+            raise IndexFolderError(
+                f"{folder}: no index here; run `rubrika ingest FILE --index {folder}` first"
+            ) from None
+        except (ValueError, OSError, RecursionError) as error:
             raise IndexFolderError(f"{path}: not readable ({error}); {advice}") from None
         version = raw.get("format") if isinstance(raw, dict) else None
         if isinstance(version, int) and version > FORMAT:
@@ -231,28 +214,13 @@ class Manifest:
             raise IndexFolderError(f"{path}: not a manifest ({error}); {advice}") from None
 
 
-@cache
-def _schema() -> "TypeAdapter[Manifest]":
-    # Imported with the first index that is read: it takes a moment, and `rubrika --help` has no index.
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Manifest)
-
-
 def _validated(raw: object) -> Manifest:
     """Refuse with a ValueError what would lead out of the folder, or fail in the middle of the work."""
-    from pydantic import ValidationError
-
-    if not isinstance(raw, dict) or not raw.keys() >= set(_REQUIRED):
-        raise ValueError(f"it must have {', '.join(_REQUIRED)}")
+    if not isinstance(raw, dict) or not raw.keys() >= _REQUIRED:
+        raise ValueError(f"it must have {', '.join(sorted(_REQUIRED))}")
     # Other names may be a later Rubrika's, and are passed over.
     known = {each.name: raw[each.name] for each in fields(Manifest) if each.name in raw}
-    try:
-        manifest = _schema().validate_json(json.dumps(known))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = "".join(f"{name}: " for name in first["loc"])
-        raise ValueError(one_line(where[-MAX_WHERE:] + first["msg"])) from None
+    manifest = validated(Manifest, json.dumps(known))
     names, vote, calibration = manifest.vectors.keys(), manifest.vote, manifest.calibration
     valid = {
         "vectors": {TEXT} <= names <= {TEXT, IMAGE, JOINT},

@@ -1,12 +1,11 @@
 """What a product's payload is, and what changed in it since it was stored."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest
-from rubrika.products.product import Category, Product
+from rubrika.products.product import Category, Product, text_hash
 from rubrika.store.base import Payload
 
 # The time of the run that wrote a point: every write changes it, so it is left out of comparisons.
@@ -26,46 +25,31 @@ class Change:
     payload: Payload
 
 
-@dataclass(frozen=True)
 class Hasher:
-    """Hashes of content that also depend on the encoders: with another encoder every hash differs."""
+    """Hashes of content that also depend on an index's encoders: with another encoder every hash differs."""
 
-    # By named vector, a digest of all that determines its encoder's output.
-    salts: Mapping[str, bytes]
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> "Hasher":
-        """The hasher of an index."""
-        return cls({name: hashlib.blake2b(spec.sha256.encode()).digest() for name, spec in manifest.vectors.items()})
+    def __init__(self, manifest: Manifest) -> None:
+        # By named vector, a digest of all that determines its encoder's output. No hash needs that of the joint
+        # encoder: `relearn`, which replaces it, writes every point anew.
+        self.salts = {name: hashlib.blake2b(spec.sha256.encode()).digest() for name, spec in manifest.vectors.items()}
 
     def text(self, content: str) -> str:
         """Sixteen hexadecimal digits that change with the text, and with the encoder that reads it."""
-        return self._digest(content, TEXT)
+        return text_hash(content, self.salts.get(TEXT, b""))
 
     def image(self, content: str | None) -> str | None:
         """The same for a picture, from the hash of its bytes; None: no picture."""
-        return None if content is None else self._digest(content, IMAGE)
-
-    def _digest(self, content: str, vector: str) -> str:
-        # The joint encoder needs no salt: `relearn`, which replaces it, writes every point anew.
-        key = self.salts.get(vector, b"")
-        return hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=8, key=key).hexdigest()
+        return None if content is None else text_hash(content, self.salts.get(IMAGE, b""))
 
 
 def change_of(
     product: Product, known: Payload | None, hasher: Hasher, picture: str | None, image_url: str | None, now: str
 ) -> Change:
-    """Compare a product with what is stored.
+    """Compare a product with its stored payload, None when it is new.
 
-    Args:
-        product: with its category.
-        known: its stored payload; None: it is new.
-        hasher: of the index.
-        picture: the hash of its picture's bytes; None: no usable picture came, and a stored one stays.
-        image_url: where that picture is served.
-        now: the time of this run.
+    `picture` is the hash of its picture's bytes; None: no usable picture came, and a stored one stays.
     """
-    payload = payload_of(product, hasher.text(product.text), hasher.image(picture), image_url, now)
+    payload = _payload(product, hasher, picture, image_url, now)
     if known is None:
         return Change("added", frozenset(hasher.salts), payload)
     stored_picture = {key: known[key] for key in _PICTURE if key in known}
@@ -84,12 +68,10 @@ def change_of(
         kind = "relabelled"
     elif known | {INGESTED_AT: now} == payload:
         kind = "unchanged"
-    return Change(kind, frozenset(stale & set(hasher.salts)), payload)
+    return Change(kind, frozenset(stale & hasher.salts.keys()), payload)
 
 
-def payload_of(
-    product: Product, text_hash: str, image_hash: str | None, image_url: str | None, ingested_at: str
-) -> Payload:
+def _payload(product: Product, hasher: Hasher, picture: str | None, image_url: str | None, now: str) -> Payload:
     """The payload of a labelled product, without keys that have no value."""
     if product.category is None:
         raise ValueError(f"product {product.id} has no category")
@@ -101,19 +83,15 @@ def payload_of(
         "shop_title": product.shop_title or None,
         "rating": product.rating,
         "sale": product.sale,
-        "text_hash": text_hash,
+        "text_hash": hasher.text(product.text),
         "image_url": image_url,
-        "image_hash": image_hash,
-        INGESTED_AT: ingested_at,
+        "image_hash": hasher.image(picture),
+        INGESTED_AT: now,
     }
     return {key: value for key, value in payload.items() if value is not None}
 
 
 def category_payload(category: Category) -> Payload:
     """The part of a payload that says which category."""
-    return {
-        "category_id": category.id,
-        "category": category.leaf,
-        "category_path": category.path,
-        "category_levels": category.levels,
-    }
+    path, levels = category.path, category.levels
+    return {"category_id": category.id, "category": levels[-1], "category_path": path, "category_levels": levels}

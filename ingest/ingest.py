@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,18 +17,7 @@ from rubrika.encode.registry import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError, InputError, StoppedError
 from rubrika.files import check_room, parquet
 from rubrika.index.encoders import Encoders
-from rubrika.index.folder import (
-    LATE,
-    LEARNED,
-    Choice,
-    Index,
-    changing,
-    check_free,
-    create_index,
-    has_index,
-    remember,
-    writing,
-)
+from rubrika.index.folder import LATE, LEARNED, Choice, Index, changing, check_free, has_index, lay_out, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import IMAGE, TEXT, Manifest, VoteSettings
 from rubrika.ingest.write import IngestReport, Writer, deletion_blocker, prune, stored_vectors
@@ -64,29 +53,33 @@ def ingest(
         progress: shows how far it is.
 
     Raises:
-        InputError: a file cannot be read, or `strict` met a bad row.
-        EncoderError: an encoder cannot be loaded, or there is too little to learn from.
-        IndexFolderError: the index was made with other encoders than those chosen, or another process is changing it.
         StoppedError: Ctrl-C or SIGTERM; what was written until then is safe, and the same call goes on from there.
     """
     started, progress = time.monotonic(), progress or Silent()
     products.check()
     with writing(at.folder, "ingest"):
         if has_index(at.folder):
-            _check_choice(at.folder, choice)
+            manifest = Manifest.read(at.folder)
+            _check_choice(at.folder, manifest, choice)
         else:
-            _create(at, products, pictures, choice or Choice(), progress)
+            manifest = _create(at, products, pictures, choice or Choice(), progress)
         # Taken before the files are read: a file that is changed meanwhile is noticed the next time. Pictures and
         # DataFrames have no digest; they are compared one by one.
         has_digest = products.files and pictures is None
         digest = fingerprint(products.files, (at.server, image_url, delete_missing)) if has_digest else None
-        if digest and _is_done(at, digest):
+        if digest and _is_done(at, manifest, digest):
             rows, deleted = len(products), 0 if delete_missing else None
             seconds = round(time.monotonic() - started, 3)
             return IngestReport(read=rows, unchanged=rows, deleted=deleted, seconds=seconds)
-        with changing(at, products.files) as index:
+        blocker, report = None, IngestReport()
+
+        def done() -> str | None:
+            # Rejects are to be reported again the next time.
+            return None if blocker or report.rejects else digest
+
+        with changing(at, products.files, manifest=manifest, fingerprint=done) as index:
             writer = Writer(index, pictures, image_url)
-            report, blocker = writer.report, None
+            report = writer.report
             _write(index, writer, products, strict, progress)
             if delete_missing:
                 source = str(products.files[0]) if products.files else "the products"
@@ -98,46 +91,39 @@ def ingest(
         # Raised last, when everything that could be read is in the index.
         if blocker:
             raise InputError(blocker)
-        # Rejects are to be reported again the next time.
-        if digest and not report.rejects:
-            remember(at.folder, digest)
     report.seconds = round(time.monotonic() - started, 3)
     return report
 
 
-def _check_choice(folder: Path, choice: Choice | None) -> None:
+def _check_choice(folder: Path, manifest: Manifest, choice: Choice | None) -> None:
     """Refuse encoders other than those that the index was made with."""
-    if choice is None:
-        return
-    vectors = Manifest.read(folder).vectors
-    for name, chosen in ((TEXT, choice.text), (IMAGE, choice.image)):
-        encoder = vectors[name].encoder if name in vectors else None
+    for name, chosen in ((TEXT, choice.text), (IMAGE, choice.image)) if choice else ():
+        encoder = manifest.vectors[name].encoder if name in manifest.vectors else None
         if chosen is not None and chosen != encoder:
-            raise IndexFolderError(
-                f"{folder}: its {name} vectors are made by {encoder or 'nothing'}, not by {chosen}; "
-                f"ingest into a new folder, or do not name an encoder"
-            )
+            made = f"its {name} vectors are made by {encoder or 'nothing'}, not by {chosen}"
+            raise IndexFolderError(f"{folder}: {made}; ingest into a new folder, or do not name an encoder")
 
 
 def _create(
     at: Location, products: Products, pictures: PictureFolder | None, choice: Choice, progress: Progress
-) -> None:
+) -> Manifest:
     if at.server is None:
         check_room(at.folder)
     check_free(at.folder)
     vote = choice.settings
     if choice.vote == LATE:
         vote = late_fusion(products, pictures, choice, at.cache, progress)
-    create_index(at.folder, choice, prepare(products, pictures, choice, at.cache, progress), vote, at.server)
+    manifest = lay_out(at.folder, choice, prepare(products, pictures, choice, at.cache, progress), vote, at.server)
+    manifest.write(at.folder)
+    return manifest
 
 
-def _is_done(at: Location, digest: str) -> bool:
+def _is_done(at: Location, manifest: Manifest, digest: str) -> bool:
     """Whether the last change of the index was this very ingest, and its points are all there."""
-    contents = Manifest.read(at.folder).contents
-    if contents.fingerprint != digest:
+    if manifest.contents.fingerprint != digest:
         return False
-    with Index.open(at) as index:
-        return index.store.count() == contents.products
+    with Index.open(at, manifest) as index:
+        return index.store.count() == manifest.contents.products
 
 
 def _write(index: Index, writer: Writer, products: Products, strict: bool, progress: Progress) -> None:
@@ -147,18 +133,15 @@ def _write(index: Index, writer: Writer, products: Products, strict: bool, progr
             writer.write(batch)
             if strict and report.rejects:
                 first = report.rejects[0]
-                raise InputError(
-                    f"{first.file} row {first.row}: {first.reason}; correct it, or allow rejected rows (strict is on)"
-                )
+                advice = "correct it, or allow rejected rows (strict is on)"
+                raise InputError(f"{first.file} row {first.row}: {first.reason}; {advice}")
             advance(batch.rows)
             if index.server is None:
                 check_room(index.folder)
             if interrupt.requested and report.read < rows:
                 index.store.flush()
-                raise StoppedError(
-                    f"stopped as asked: {report.read:,} of {rows:,} rows are in {index.folder}; "
-                    f"run the same command again to go on"
-                )
+                there = f"{report.read:,} of {rows:,} rows are in {index.folder}"
+                raise StoppedError(f"stopped as asked: {there}; run the same command again to go on")
 
 
 def fingerprint(files: Sequence[Path], options: tuple[object, ...]) -> str:
@@ -179,18 +162,9 @@ def prepare(
     progress: Progress,
     store: Store | None = None,
 ) -> Encoders:
-    """Load the pretrained encoders of an index, and learn the others.
+    """Load the pretrained encoders of an index, and learn the others from labelled products.
 
-    Args:
-        products: labelled products.
-        pictures: their pictures, if any.
-        choice: which encoders.
-        cache: a folder for vectors of pretrained encoders.
-        progress: shows how far it is.
-        store: already has these products, with their vectors by encoders that are not learned.
-
-    Raises:
-        EncoderError: an encoder cannot be loaded, or there is too little to learn from.
+    Where the products are in a `store` already, their vectors by encoders that are not learned come from there.
     """
     # Imported here: learning needs torch, which takes seconds to load, and a daily ingest learns nothing.
     from rubrika.train.embed import Input, learn
@@ -203,20 +177,6 @@ def prepare(
         return encoders
     # A learned text vector has seen the labels already: among the inputs it would drown out the pictures.
     names = [*([IMAGE] if image else []), *([] if learned else [TEXT])]
-    vectors = _vectors(products, pictures, encoders, names, progress, store)
-    inputs = {name: Input.of(rows) for name, rows in vectors.items()}
-    return Encoders(text, image, learn(products, progress, inputs=inputs), cache)
-
-
-def _vectors(
-    products: Products,
-    pictures: PictureFolder | None,
-    encoders: Encoders,
-    names: list[str],
-    progress: Progress,
-    store: Store | None,
-) -> Mapping[str, NDArray[np.float16]]:
-    """Vectors (n, size) of all products by name, encoded or taken from the store."""
     parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in names}
     sizes = {name: encoders.sizes[name] for name in names}
     with progress.stage(f"encoding {' and '.join(names) or 'nothing'}", len(products)) as advance:
@@ -228,22 +188,20 @@ def _vectors(
             for name in names:
                 parts[name].append(vectors[name].astype(np.float16))
             advance(batch.rows)
-    return {name: np.concatenate(rows) for name, rows in parts.items()}
-
-
-HELD_OUT = 10
-IMAGE_WEIGHTS = np.linspace(0, 1, 21)
+    inputs = {name: Input.of(np.concatenate(rows)) for name, rows in parts.items()}
+    return Encoders(text, image, learn(products, progress, inputs=inputs), cache)
 
 
 def late_fusion(
     products: Products, pictures: PictureFolder | None, choice: Choice, cache: Path, progress: Progress
 ) -> VoteSettings:
     """Hold out every tenth product, classify it by the others, and choose the weights that are right most often."""
-    held_out = np.arange(sum(len(batch.products) for batch in products)) % HELD_OUT == 0
+    held_out = np.arange(sum(len(batch.products) for batch in products)) % 10 == 0
     rest = Selection(products, ~held_out)
     vote = VoteSettings({TEXT: 0.5, IMAGE: 0.5})
     with TemporaryDirectory(prefix="rubrika-late-") as folder:
-        create_index(Path(folder), choice, prepare(rest, pictures, choice, cache, progress), vote)
+        encoders = prepare(rest, pictures, choice, cache, progress)
+        lay_out(Path(folder), choice, encoders, vote).write(Path(folder))
         with Index.open(Location(Path(folder), cache=cache)) as index:
             writer = Writer(index, pictures)
             for batch in rest:
@@ -251,22 +209,18 @@ def late_fusion(
             results = list(search_products(index, Selection(products, held_out), pictures))
     truth = [product.category.id for result in results for product in result.batch.products if product.category]
     votes = [{name: weighted_vote(result.hits[name], vote.temperature) for name in vote.weights} for result in results]
-    accuracy = np.zeros(len(IMAGE_WEIGHTS))
-    for row, image in enumerate(IMAGE_WEIGHTS):
-        fused = [fused_vote([(part[name], weight) for name, weight in _weights(image).items()]) for part in votes]
+    candidates = [{TEXT: (20 - step) / 20, IMAGE: step / 20} for step in range(21)]
+    accuracy = np.zeros(len(candidates))
+    for row, weights in enumerate(candidates):
+        fused = [fused_vote([(part[name], weight) for name, weight in weights.items()]) for part in votes]
         accuracy[row] = np.mean(np.concatenate([each.winners for each in fused]) == truth)
     # Of equally good weights the middle one: as far as possible from trusting one side alone.
     best = np.flatnonzero(accuracy == accuracy.max())
-    return VoteSettings(_weights(IMAGE_WEIGHTS[best[len(best) // 2]]))
+    return VoteSettings(candidates[best[len(best) // 2]])
 
 
-def _weights(image: float) -> dict[str, float]:
-    return {TEXT: round(1 - float(image), 2), IMAGE: round(float(image), 2)}
-
-
-REJECT_SCHEMA = pa.schema(
-    [("file", pa.string()), ("row", pa.int64()), ("product_id", pa.string()), ("reason", pa.string())]
-)
+_TEXT = pa.string()
+REJECT_SCHEMA = pa.schema([("file", _TEXT), ("row", pa.int64()), ("product_id", _TEXT), ("reason", _TEXT)])
 
 
 def default_reject_path(path: Path) -> Path:
@@ -276,11 +230,7 @@ def default_reject_path(path: Path) -> Path:
 
 
 def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
-    """Write one row for each reject.
-
-    Raises:
-        RubrikaError: it cannot be written there.
-    """
+    """Write one row for each reject."""
     rows = [asdict(reject) | {"file": str(reject.file)} for reject in rejects]
     with parquet(path, REJECT_SCHEMA) as target:
         target.write_table(pa.Table.from_pylist(rows, REJECT_SCHEMA))

@@ -6,6 +6,8 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,7 +16,7 @@ import numpy as np
 from rubrika.errors import EncoderError, InputError, RubrikaError, StoreError
 from rubrika.files import check_room
 from rubrika.index.folder import LEARNED, Choice, Index, changing, lay_out, writing
-from rubrika.index.location import Location, collection_note, other_generations, source_of
+from rubrika.index.location import Location, encoder_folder, other_generations, source_of
 from rubrika.index.manifest import IMAGE
 from rubrika.ingest.diff import INGESTED_AT, Hasher, category_payload
 from rubrika.ingest.ingest import prepare
@@ -40,11 +42,7 @@ class Deleted(Counts):
 
 
 def delete(at: Location, ids: Iterable[int]) -> Deleted:
-    """Delete products; an id that is not stored is no error.
-
-    Raises:
-        InputError: an id cannot be a product's.
-    """
+    """Delete products; an id that is not stored is no error."""
     ids, deleted = list(dict.fromkeys(ids)), 0
     invalid = [id for id in ids if not 0 <= id <= MAX_ID]
     if invalid:
@@ -65,16 +63,9 @@ class Relabelled(Counts):
 
 
 def relabel(at: Location, source: int, target: int, path: str | None = None) -> Relabelled:
-    """Move all products of one category to another one, or rename a category.
+    """Move all products of one category to another one, or rename it, when `source` and `target` are the same id.
 
-    Args:
-        at: where the index is.
-        source: the id of the category that products leave.
-        target: the id of the category they get; the same as `source`, to rename it.
-        path: the full path of the target; by default the one that its products have.
-
-    Raises:
-        RubrikaError: no product is in the source, or the target has no path.
+    `path` is the full path of the target; by default the one that its products have.
     """
     relabelled = 0
     with writing(at.folder, "relabel"):
@@ -90,9 +81,8 @@ def relabel(at: Location, source: int, target: int, path: str | None = None) -> 
 
 
 def _target(index: Index, source: int, target: int, path: str | None) -> Category:
-    interrupted = index.manifest.contents.products is None
     # After an interrupted run no product may be left to move.
-    if not interrupted and source not in index.store.facet("category_id"):
+    if index.manifest.contents.products is not None and source not in index.store.facet("category_id"):
         raise RubrikaError(f"{index.folder}: no product is in category {source}; see `rubrika info` for what there is")
     if path is None and source == target:
         raise RubrikaError(f"category {source} cannot move to itself; give a path to rename it")
@@ -127,15 +117,7 @@ class Relearned(Counts):
 def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None = None) -> Relearned:
     """Learn the encoders again; until the last moment the index stays as it was, also when the run is cut short.
 
-    Args:
-        at: where the index is.
-        files: files with the texts of its products, the latest last; by default those that were ingested.
-        progress: shows how far it is.
-
-    Raises:
-        InputError: some product is in none of the files.
-        EncoderError: no encoder of this index is learned, or there is too little to learn from.
-        StoreError: the index goes by an alias of its server.
+    The files have the texts of its products, the latest last; by default those that were ingested.
     """
     progress, folder = progress or Silent(), at.folder
     with writing(folder, "learn"):
@@ -145,11 +127,10 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
             if not learned:
                 raise EncoderError(f"{folder}: none of its encoders is learned, so there is nothing to learn again")
             if index.server and is_alias(index.server):
-                raise StoreError(
-                    f"{index.server.server}: the index goes by the alias «{manifest.collection}»; learn into a new "
-                    f"folder with `rubrika ingest`, then `rubrika push --alias {manifest.collection}`"
-                )
-            products = StoredProducts.of(index, files)
+                alias = manifest.collection
+                advice = f"learn into a new folder with `rubrika ingest`, then `rubrika push --alias {alias}`"
+                raise StoreError(f"{index.server.server}: the index goes by the alias «{alias}»; {advice}")
+            products = StoredProducts(index, files)
             products.check()
             choice = Choice.of(manifest)
             encoders = prepare(products, None, choice, at.cache, progress, index.store)
@@ -171,66 +152,51 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
     return Relearned(len(products), len({category.id for _, category in products.known.values()}))
 
 
-@dataclass(frozen=True)
 class StoredProducts:
     """The products of an index: their texts from files, the latest first; their categories from the index."""
 
-    files: Sequence[Path]
-    hasher: Hasher
-    # By id, the hash of the text and the category.
-    known: Mapping[int, tuple[str, Category]]
-
-    @classmethod
-    def of(cls, index: Index, files: Sequence[Path] = ()) -> "StoredProducts":
-        """The products of an open index, to be found in these files or in those that were ingested."""
-        categories: dict[tuple[int, str], Category] = {}
-        known = {}
-        for page in index.store.scroll(payload=["text_hash", "category_id", "category_path"]):
-            for point in page:
-                key = (point.category_id, point.text("category_path"))
-                known[point.id] = (point.text("text_hash"), categories.setdefault(key, Category(*key)))
-        return cls(_sources(index, files)[::-1], Hasher.of(index.manifest), known)
+    def __init__(self, index: Index, files: Sequence[Path]) -> None:
+        self.files, self._hasher = _sources(index, files)[::-1], Hasher(index.manifest)
+        # By id, the hash of the text and the category.
+        self.known: dict[int, tuple[str, Category]] = {}
+        # Cached, so that products of one category share it.
+        category = cache(Category)
+        for point in chain.from_iterable(index.store.scroll(payload=["text_hash", "category_id", "category_path"])):
+            stored = category(point.category_id, point.text("category_path"))
+            self.known[point.id] = point.text("text_hash"), stored
 
     def __len__(self) -> int:
         """How many products there are."""
         return len(self.known)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield each product once, from the latest file that has the text that was stored.
-
-        Raises:
-            InputError: a file cannot be read, or some products are in none of them.
-        """
+        """Yield each product once, from the latest file that has the text that was stored."""
         missing = set(self.known)
-        yield from _pick(Reader(self.files, labelled=False), missing, self._has_text, self._labelled)
+        yield from _pick(Reader(self.files, labelled=False), missing, self._labelled)
         if missing:
-            raise InputError(
-                f"{len(missing):,} products of the index, such as {min(missing)}, are in none of the files "
-                f"{', '.join(map(str, self.files)) or 'it remembers'}; name files that have them, or delete them"
-            )
+            names = ", ".join(map(str, self.files)) or "it remembers"
+            some = f"{len(missing):,} products of the index, such as {min(missing)},"
+            raise InputError(f"{some} are in none of the files {names}; name files that have them, or delete them")
 
     def check(self) -> None:
         """Read everything once, so that a missing product is known before any work is done."""
         for _ in self:
             pass
 
-    def _has_text(self, product: Product) -> bool:
-        return self.known[product.id][0] == self.hasher.text(product.text)
+    def _labelled(self, product: Product) -> Product | None:
+        """The product with its category; None when its text is not the one that was stored."""
+        text_hash, category = self.known[product.id]
+        return replace(product, category=category) if self._hasher.text(product.text) == text_hash else None
 
-    def _labelled(self, product: Product) -> Product:
-        return replace(product, category=self.known[product.id][1])
 
-
-def _pick(
-    reader: Reader, missing: set[int], fits: Callable[[Product], bool], change: Callable[[Product], Product]
-) -> Iterator[Batch]:
-    """The first fitting row of every missing product, changed; products found are removed from `missing`."""
+def _pick(reader: Reader, missing: set[int], change: Callable[[Product], Product | None]) -> Iterator[Batch]:
+    """The first row of every missing product that `change` makes a product; these are removed from `missing`."""
     for batch in reader:
         products = []
         for product in batch.products:
-            if product.id in missing and fits(product):
+            if product.id in missing and (changed := change(product)):
                 missing.remove(product.id)
-                products.append(change(product))
+                products.append(changed)
         if products:
             yield Batch(batch.file, products, [])
 
@@ -244,27 +210,23 @@ def _rewrite(source: Index, target: Index, products: StoredProducts, learned: se
     """Write every point anew: learned vectors encoded again, the others and the payload as they are stored."""
     sizes = {name: size for name, size in source.manifest.sizes.items() if name not in learned}
     # The new time tells a later push that these are other points than those it may have moved before.
-    hasher, now = Hasher.of(target.manifest), timestamp()
+    hasher, now = Hasher(target.manifest), timestamp()
     with progress.stage("writing products", len(products)) as advance:
         for batch in products:
             ids = [product.id for product in batch.products]
             encoded = target.encoders.encode(batch.products, None, given=stored_vectors(source.store, ids, sizes))
             stored = source.store.fetch(ids)
             changed = [{"text_hash": hasher.text(product.text), INGESTED_AT: now} for product in batch.products]
-            target.store.upsert(
-                [Point(id, encoded.of(row), stored[id].payload | changed[row]) for row, id in enumerate(ids)]
-            )
+            payloads = [stored[id].payload | fresh for id, fresh in zip(ids, changed, strict=True)]
+            target.store.upsert([Point(id, encoded.of(row), payloads[row]) for row, id in enumerate(ids)])
             advance(len(ids))
             if target.server is None:
                 check_room(target.folder)
 
 
 def _next_collection(server: Connection, folder: Path, generation: int) -> Connection:
-    """The collection of the next generation, under a name that nobody else has; its name is noted in the folder.
-
-    A collection that an interrupted run had noted is deleted.
-    """
-    note = collection_note(folder, generation)
+    """Name the next generation's collection as nobody else does, note it in the folder, and delete one noted before."""
+    note = encoder_folder(folder, "collection", generation)
     first = re.sub(r"-\d+-[0-9a-f]{8}$", "", server.collection)
     noted = note.read_text(encoding="utf-8") if note.exists() else ""
     if re.fullmatch(rf"{re.escape(first)}-{generation}-[0-9a-f]{{8}}", noted):
@@ -282,19 +244,12 @@ _CATEGORY = {"category_id": int, "category": str, "category_path": str, "categor
 
 @dataclass
 class Checked:
-    """The result of a check.
+    """The result of a check."""
 
-    Args:
-        products: how many were read.
-        problems: what is wrong, and with how many products, or once with the index itself.
-        damaged: the ids of products that have a problem.
-        repaired: how many products were written anew.
-    """
-
-    products: int = 0
-    problems: Counter[str] = field(default_factory=Counter)
-    damaged: set[int] = field(default_factory=set)
-    repaired: int = 0
+    products: int = 0  # how many were read
+    problems: Counter[str] = field(default_factory=Counter)  # with how many products, or once with the index itself
+    damaged: set[int] = field(default_factory=set)  # the ids of products that have a problem
+    repaired: int = 0  # how many products were written anew
 
     @property
     def examples(self) -> list[int]:
@@ -312,11 +267,8 @@ def check(
 ) -> Checked:
     """Read the whole index, compare it with its files, and say what is wrong; a failure is one of the problems.
 
-    Args:
-        at: where the index is.
-        files: labelled products to compare with, the latest last; by default those that were ingested.
-        pictures: their pictures, if any, for `repair`.
-        repair: write damaged products anew from the files.
+    The files have labelled products, the latest last; by default those that were ingested. With `repair`, damaged
+    products are written anew from them and the pictures.
     """
     repaired = 0
     try:
@@ -335,26 +287,25 @@ def check(
 def _inspect(at: Location, files: Sequence[Path]) -> Checked:
     result, hashes = Checked(), dict[int, object]()
     with Index.open(at) as index:
-        for page in index.store.scroll(payload=True, vectors=True):
-            for point in page:
-                hashes[point.id] = point.payload.get("text_hash")
-                problems = list(_problems(point, index.manifest.sizes))
+        for point in chain.from_iterable(index.store.scroll(payload=True, vectors=True)):
+            hashes[point.id] = point.payload.get("text_hash")
+            if problems := list(_problems(point, index.manifest.sizes)):
                 result.problems.update(problems)
-                result.damaged.update([point.id] if problems else [])
+                result.damaged.add(point.id)
         result.products, expected = len(hashes), index.manifest.contents.products
         if expected is None:
             result.problems["the last change of the index was interrupted; run it again"] += 1
         elif expected != result.products:
             text = f"it held {expected:,} products when it was last changed, and holds {result.products:,}"
             result.problems[text] += 1
-        hasher, equal = Hasher.of(index.manifest), dict[int, bool]()
+        hasher, equal = Hasher(index.manifest), dict[int, bool]()
         for batch in Reader(_sources(index, files), labelled=True):
             for product in batch.products:
                 if product.id in hashes and not equal.get(product.id):
                     equal[product.id] = hashes[product.id] == hasher.text(product.text)
-    different = [id for id, same in equal.items() if not same]
-    result.problems.update({"with another text than in the files it came from": len(different)} if different else {})
-    result.damaged.update(different)
+    if different := [id for id, same in equal.items() if not same]:
+        result.problems["with another text than in the files it came from"] = len(different)
+        result.damaged.update(different)
     return result
 
 
@@ -385,22 +336,22 @@ def _repair(index: Index, files: Sequence[Path], pictures: PictureFolder | None,
     stored = {id: point.payload for id, point in index.store.fetch(sorted(ids)).items()}
     if pictures is None and any("image_hash" in payload for payload in stored.values()):
         raise InputError(f"{index.folder}: damaged products have pictures; name the folder of images to repair them")
-    hasher, missing, reader = Hasher.of(index.manifest), set(ids), Reader(files[::-1], labelled=True)
+    hasher, missing, reader = Hasher(index.manifest), set(ids), Reader(files[::-1], labelled=True)
 
-    def has_text(product: Product) -> bool:
-        return stored.get(product.id, {}).get("text_hash") == hasher.text(product.text)
-
-    def with_category(product: Product) -> Product:
+    def whole(product: Product, same_text: bool) -> Product | None:
+        payload = stored.get(product.id, {})
+        if same_text and payload.get("text_hash") != hasher.text(product.text):
+            return None
         # A sound category stays: the index may know better than an old file.
-        id, path = (stored.get(product.id, {}).get(key) for key in ("category_id", "category_path"))
+        id, path = payload.get("category_id"), payload.get("category_path")
         if isinstance(id, int) and isinstance(path, str) and Category(id, path).levels:
             return replace(product, category=Category(id, path))
         return product
 
     writer = Writer(index, pictures, overwrite=True)
     # Rows with the text that is stored, then the latest rows of the products that are in none of them.
-    for fits in (has_text, lambda product: True):
-        for batch in _pick(reader, missing, fits, with_category):
+    for same_text in (True, False):
+        for batch in _pick(reader, missing, partial(whole, same_text=same_text)):
             writer.write(batch)
     # The address of a picture is in no file.
     fresh = index.store.fetch([id for id, payload in stored.items() if "image_url" in payload])

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,24 +30,12 @@ class Moved(Counts):
 
 
 def move_index(
-    at: Location,
-    progress: Progress | None = None,
-    options: ServerOptions | None = None,
-    alias: str | None = None,
+    at: Location, progress: Progress | None = None, options: ServerOptions | None = None, alias: str | None = None
 ) -> Moved:
     """Move an index's points to a server or, when `at` names none, from its server into its folder.
 
     The manifest is changed last: until all points have arrived, the index goes on working from where it was. The old
-    points stay where they are.
-
-    Args:
-        at: where the index is, and the server to which its points go, if not into the folder.
-        progress: shows how far it is.
-        options: how a new collection is laid out, and how it is searched from now on.
-        alias: of the server, switched to the collection once all points have arrived; the index then goes by it.
-
-    Raises:
-        StoreError: a store failed, the points are there already, or the alias is not one that may be switched.
+    points stay where they are. An `alias` is switched to the collection at the end; the index then goes by it.
     """
     folder, server = at.folder, at.server
     with writing(folder, "push" if server else "pull"):
@@ -62,13 +51,10 @@ def move_index(
             from rubrika.store.server import check_alias, switch_alias
 
             check_alias(server, alias)
-        store = open_store(source, manifest.sizes)
-        try:
+        with closing(open_store(source, manifest.sizes)) as store:
             # Points that stay only change their collection's name or how they are searched.
             count = store.count() if stays else 0
-            moved = Moved(0, count, count) if stays else _copy(store, target, manifest.sizes, options, progress)
-        finally:
-            store.close()
+            moved = Moved(0, count, count) if stays else _copy(store, target, manifest, options, progress)
         if server and alias:
             switch_alias(server, alias)
             target = replace(server, collection=alias)
@@ -77,52 +63,38 @@ def move_index(
 
 
 def _copy(
-    source: Store,
-    target: StoreLocation,
-    sizes: Mapping[str, int],
-    options: ServerOptions | None,
-    progress: Progress | None,
+    source: Store, target: StoreLocation, manifest: Manifest, options: ServerOptions | None, progress: Progress | None
 ) -> Moved:
+    sizes = manifest.sizes
     store = _resumed(target, sizes) if isinstance(target, Path) else create_store(target, sizes, options)
-    try:
+    with closing(store):
         # Points that only the folder has are from before the index moved away.
         return push(source, store, progress, mirror=isinstance(target, Path))
-    finally:
-        store.close()
 
 
 def _resumed(folder: Path, sizes: Mapping[str, int]) -> Store:
     """The store that an earlier move began in the folder; one without points is replaced."""
-    try:
+    with suppress(StoreError):
         store = open_store(folder, sizes)
         if store.count():
             return store
         # The move may have been killed before there were payload indexes.
         store.close()
-    except StoreError:
-        pass
     delete_store(folder)
     return create_store(folder, sizes)
 
 
 def push(source: Store, target: Store, progress: Progress | None = None, mirror: bool = False) -> Moved:
-    """Copy every point with its vectors and payload; after a failure, run it again and it goes on.
+    """Copy every point that the target has not as it was written; after a failure, run it again and it goes on.
 
-    Args:
-        source: the points, which nobody should change meanwhile.
-        target: where they go; a point that it has as it was written is left alone, any other is replaced.
-        progress: shows how far it is.
-        mirror: delete points that only the target has.
-
-    Raises:
-        StoreError: a store failed, or in the end the target does not hold as many points as the source.
+    Nobody should change the source meanwhile. Points that only the target has are deleted to `mirror` the source; else
+    they are a StoreError.
     """
     copied = skipped = 0
     with (progress or Silent()).stage("moving products", source.count()) as advance:
         for batch in _batches(source):
             stored = target.fetch([point.id for point in batch], payload=True)
-            fresh = [point for point in batch if not _is_same(point, stored.get(point.id))]
-            if fresh:
+            if fresh := [point for point in batch if not _is_same(point, stored.get(point.id))]:
                 target.upsert(fresh)
             copied += len(fresh)
             skipped += len(batch) - len(fresh)
@@ -136,10 +108,8 @@ def push(source: Store, target: Store, progress: Progress | None = None, mirror:
     if count < moved.total:
         raise StoreError(f"the target holds {count} products of {moved.total}; run it again to move the missing ones")
     if count > moved.total:
-        raise StoreError(
-            f"the target holds {count - moved.total} products that the source has not, so they would vote too; "
-            f"move into an empty collection"
-        )
+        others = f"{count - moved.total} products that the source has not"
+        raise StoreError(f"the target holds {others}, so they would vote too; move into an empty collection")
     if copied:
         target.optimise()
     target.flush()

@@ -1,7 +1,7 @@
 """Writes batches of products as points, encoding only what changed."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,15 +27,7 @@ class Counts:
 
 @dataclass
 class IngestReport:
-    """What became of the rows: each row read is in exactly one of the five counts after `read`.
-
-    Args:
-        encoded: products of which something was encoded.
-        deleted: points without a row, which were deleted; None: deleting was not asked for.
-        pictures: products whose picture can be used; None: there was no folder of pictures.
-        unusable: the other pictures, by reason.
-        rejects: the rows that were set aside.
-    """
+    """What became of the rows: each row read is in exactly one of the five counts after `read`."""
 
     read: int = 0
     added: int = 0
@@ -43,10 +35,10 @@ class IngestReport:
     relabelled: int = 0
     unchanged: int = 0
     rejected: int = 0
-    encoded: int = 0
-    deleted: int | None = None
-    pictures: int | None = None
-    unusable: Counter[str] = field(default_factory=Counter)
+    encoded: int = 0  # products of which something was encoded
+    deleted: int | None = None  # points without a row; None: deleting was not asked for
+    pictures: int | None = None  # products whose picture can be used; None: there was no folder of pictures
+    unusable: Counter[str] = field(default_factory=Counter)  # the other pictures, by reason
     seconds: float = 0.0
     rejects: list[Reject] = field(default_factory=list)
 
@@ -64,27 +56,18 @@ class IngestReport:
 class Writer:
     """Brings batches into a store and counts what became of their rows in its `report`.
 
-    Args:
-        index: where the points go.
-        pictures: the products' pictures, if any; a stored picture stays when it is not among them.
-        image_url: where the folder of pictures is served.
-        overwrite: write every product as if it had never been stored.
+    A stored picture stays when none comes; with `overwrite` every product is written as if it had never been stored.
     """
 
     def __init__(
         self, index: Index, pictures: PictureFolder | None, image_url: str | None = None, overwrite: bool = False
     ) -> None:
-        self._store, self._encoders, self._hasher = index.store, index.encoders, Hasher.of(index.manifest)
+        self._store, self._encoders, self._hasher = index.store, index.encoders, Hasher(index.manifest)
         self._pictures, self._image_url, self._overwrite = pictures, image_url, overwrite
         self._now = timestamp()
         # By id: the content's hash, file and row, to recognise the same id with other content.
-        self._seen: dict[int, tuple[int, Path, int]] = {}
+        self.seen: dict[int, tuple[int, Path, int]] = {}
         self.report = IngestReport(pictures=None if pictures is None else 0)
-
-    @property
-    def seen(self) -> Set[int]:
-        """The ids of all products so far."""
-        return self._seen.keys()
 
     def write(self, batch: Batch) -> None:
         """Write one batch."""
@@ -95,29 +78,24 @@ class Writer:
         products = [product for product in batch.products if self._is_first(product, batch.file)]
         pictures = self._encoders.picture_hashes(products, self._pictures)
         stored = {} if self._overwrite else self._store.fetch([product.id for product in products])
-        payloads = {id: point.payload for id, point in stored.items()}
+        known = {id: point.payload for id, point in stored.items()}
         changes = [
-            change_of(product, payloads.get(product.id), self._hasher, picture, self._url_of(product), self._now)
+            change_of(product, known.get(product.id), self._hasher, picture, self._url_of(product), self._now)
             for product, picture in zip(products, pictures.hashes, strict=True)
         ]
         # Where no text and no picture changed, the vectors stay.
-        same_vectors = {
-            product.id: change.payload
-            for product, change in zip(products, changes, strict=True)
-            if change.kind != "unchanged" and not change.stale
-        }
-        if same_vectors:
-            self._store.replace_payloads(same_vectors)
-        points = self._encode(batch.file, products, changes, pictures)
-        if points:
+        same_vectors = (pair for pair in zip(products, changes, strict=True) if not pair[1].stale)
+        payloads = {product.id: change.payload for product, change in same_vectors if change.kind != "unchanged"}
+        if payloads:
+            self._store.replace_payloads(payloads)
+        if points := self._encode(batch.file, products, changes, pictures):
             self._store.upsert(points)
         for kind, count in Counter(change.kind for change in changes).items():
             setattr(report, kind, getattr(report, kind) + count)
         report.unusable.update(pictures.failures.values())
         if report.pictures is not None:
-            report.pictures += sum(
-                bool(key) and row not in pictures.failures for row, key in enumerate(pictures.hashes)
-            )
+            usable = (row not in pictures.failures for row, key in enumerate(pictures.hashes) if key)
+            report.pictures += sum(usable)
 
     def _encode(
         self, file: Path, products: Sequence[Product], changes: list[Change], pictures: PictureHashes
@@ -136,8 +114,7 @@ class Writer:
                 pictures.failures[rows[part]] = reason
                 changes[rows[part]].payload["image_error"] = reason
             for part, (row, product) in enumerate(zip(rows, chosen, strict=True)):
-                vectors = encoded.of(part)
-                if vectors:
+                if vectors := encoded.of(part):
                     points.append(Point(product.id, vectors, changes[row].payload))
                 else:
                     changes[row] = replace(changes[row], kind="rejected")
@@ -153,7 +130,7 @@ class Writer:
     def _is_first(self, product: Product, file: Path) -> bool:
         """Whether no earlier row had this id; one that had is counted as unchanged or set aside."""
         content = hash(product)
-        first_content, first_file, first_row = self._seen.setdefault(product.id, (content, file, product.row))
+        first_content, first_file, first_row = self.seen.setdefault(product.id, (content, file, product.row))
         if (first_file, first_row) == (file, product.row):
             return True
         if first_content == content:
@@ -181,26 +158,23 @@ def stored_vectors(store: Store, ids: Sequence[int], sizes: Mapping[str, int]) -
     return vectors
 
 
-def deletion_blocker(seen: Collection[int], rejects: Sequence[Reject], source: str) -> str | None:
+def deletion_blocker(seen: Mapping[int, object], rejects: Sequence[Reject], source: str) -> str | None:
     """Why it is uncertain which products a catalogue has, so that none may be deleted; None: it is certain."""
     if not seen:
         # An empty export is a mistake, not an empty shop.
         return f"{source}: no product can be read there, so none was deleted; export it again"
-    for reject in rejects:
-        if reject.numeric_id is None:
-            return (
-                f"{reject.file} row {reject.row}: its product_id cannot be read, so it is unknown which product it "
-                f"stands for, and none was deleted; correct it and run the same command again"
-            )
-    return None
+    reject = next((reject for reject in rejects if reject.numeric_id is None), None)
+    if reject is None:
+        return None
+    unknown = "its product_id cannot be read, so it is unknown which product it stands for, and none was deleted"
+    return f"{reject.file} row {reject.row}: {unknown}; correct it and run the same command again"
 
 
-def prune(store: Store, seen: Collection[int], rejects: Sequence[Reject]) -> int:
+def prune(store: Store, seen: Mapping[int, object], rejects: Sequence[Reject]) -> int:
     """Delete the stored products that have no row, good or bad, and return their number; see `deletion_blocker`."""
-    stored = [np.array([point.id for point in page], np.uint64) for page in store.scroll(payload=False)]
-    rejected = [reject.numeric_id for reject in rejects if reject.numeric_id is not None]
-    kept = np.fromiter((*seen, *rejected), np.uint64)
-    missing = np.setdiff1d(np.concatenate([np.zeros(0, np.uint64), *stored]), kept).tolist()
+    rejected = {reject.numeric_id for reject in rejects}
+    stored = (point.id for page in store.scroll(payload=False) for point in page)
+    missing = [id for id in stored if id not in seen and id not in rejected]
     if missing:
         store.delete(missing)
     return len(missing)

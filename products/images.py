@@ -1,7 +1,9 @@
 """Finds the pictures of products and opens them safely."""
 
 import os
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import BytesIO
@@ -18,6 +20,8 @@ from rubrika.errors import InputError
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+# `007.jpg` belongs to no product: an id is written in one way only.
+_NAME = re.compile(r"(?:0|[1-9][0-9]{0,19})\.(?:jpe?g|png|webp)", re.IGNORECASE)
 
 # The plugins are called directly: Image.open warns of large pictures before their size can be checked.
 _READERS: dict[bytes, Callable[[BytesIO], ImageFile.ImageFile]] = {
@@ -41,36 +45,23 @@ class PictureFolder:
 
     @classmethod
     def scan(cls, folder: Path) -> "PictureFolder":
-        """List the folder once; of several pictures of a product the first by suffix, then by name, counts.
-
-        Raises:
-            InputError: the folder cannot be read.
-        """
+        """List the folder once; of several pictures of a product the first by suffix, then by name, counts."""
         try:
             with os.scandir(folder) as entries:
-                names = [entry.name for entry in entries if _product_id(entry.name) is not None and entry.is_file()]
+                names = [entry.name for entry in entries if _NAME.fullmatch(entry.name) and entry.is_file()]
         except OSError as error:
             raise InputError(f"{folder}: this folder of pictures cannot be read ({error.strerror})") from None
         # From the last to the first choice, so that the first stays.
         names.sort(key=lambda name: (SUFFIXES.index(Path(name).suffix.lower()), name), reverse=True)
         return cls(folder, {int(Path(name).stem): name for name in names})
 
-    def __len__(self) -> int:
-        """How many products have a picture."""
-        return len(self.names)
-
     def find(self, product_id: int) -> Path | None:
         """The picture of a product, None when there is none."""
-        name = self.names.get(product_id)
-        return None if name is None else self.folder / name
+        return self.folder / self.names[product_id] if product_id in self.names else None
 
 
 def open_picture(path: Path, side: int | None = None) -> Image.Image:
-    """Decode a picture as upright RGB on white; of an animation the first frame.
-
-    Args:
-        path: of the picture.
-        side: how many pixels wide and high it may be; a larger one is made smaller.
+    """Decode a picture as upright RGB on white, at most `side` pixels wide and high; of an animation the first frame.
 
     Raises:
         PictureError: it is missing, not a picture, too large, truncated or damaged.
@@ -78,20 +69,21 @@ def open_picture(path: Path, side: int | None = None) -> Image.Image:
     data = _read(path)
     reader = next((reader for start, reader in _READERS.items() if data.startswith(start)), None)
     if reader is None:
-        start = data.lstrip()
-        kind = next((kind for mark, kind in _REFUSED.items() if start.startswith(mark)), "something else")
+        kind = next((kind for mark, kind in _REFUSED.items() if data.lstrip().startswith(mark)), "something else")
         raise PictureError(f"is {kind}, not JPEG, PNG or WEBP")
     try:
-        picture = reader(BytesIO(data))
+        picture: Image.Image = reader(BytesIO(data))
         pixels = picture.width * picture.height
         if pixels > MAX_PIXELS:
-            limit = MAX_PIXELS // 10**6
-            raise PictureError(f"has {_millions(pixels)} million pixels, more than the {limit} million that are read")
+            limit = f"{MAX_PIXELS // 10**6} million"
+            raise PictureError(f"has {_millions(pixels)} million pixels, more than the {limit} that are read")
         if side:
             # A JPEG is decoded at a half, a quarter or an eighth of its size, which takes a third of the time.
             picture.draft(None, (side, side))
         picture.load()
-        opened = _rgb(_upright(picture))
+        with suppress(Exception):  # Damaged EXIF data do not spoil the picture.
+            picture = ImageOps.exif_transpose(picture)
+        opened = _rgb(picture)
         if side:
             opened.thumbnail((side, side))
         return opened
@@ -99,25 +91,14 @@ def open_picture(path: Path, side: int | None = None) -> Image.Image:
         raise
     except Exception as error:  # Pillow's readers raise whatever their parsing stumbles over.
         # A WEBP says how long it is; the readers of PNG and JPEG notice a missing end themselves.
-        cut = data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 8 > len(data)
-        cut = cut or "truncated" in str(error).lower()
+        is_cut_webp = data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 8 > len(data)
+        cut = is_cut_webp or "truncated" in str(error).lower()
         raise PictureError("is truncated" if cut else f"is damaged ({error})") from None
 
 
 def picture_hash(path: Path) -> str:
-    """16 hexadecimal digits that change when the file does.
-
-    Raises:
-        PictureError: it is missing or too large.
-    """
+    """Sixteen hexadecimal digits that change when the file does; PictureError when it is missing or too large."""
     return blake2b(_read(path), digest_size=8).hexdigest()
-
-
-def _product_id(name: str) -> int | None:
-    stem, suffix = os.path.splitext(name)
-    # `007.jpg` belongs to no product: an id is written in one way only.
-    known = suffix.lower() in SUFFIXES and stem.isascii() and stem.isdigit() and (stem == "0" or stem[0] != "0")
-    return int(stem) if known and len(stem) <= 20 else None
 
 
 def _read(path: Path) -> bytes:
@@ -139,13 +120,6 @@ def _read(path: Path) -> bytes:
 
 def _millions(count: int) -> str:
     return f"{count / 10**6:.0f}" if count >= 10**8 else f"{count / 10**6:.1f}"
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # Damaged EXIF data do not spoil the picture.
-        return picture
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

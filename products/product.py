@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    # Not imported at run time: numpy would slow the command line's help down.
+    import numpy as np
+    from numpy.typing import NDArray
 
 ROOT_CATEGORY = "Все категории"
 SEPARATOR = "->"
@@ -25,11 +27,6 @@ class Category:
     def levels(self) -> list[str]:
         """The names from the top of the tree to the leaf, without the root that all paths share."""
         return list(_levels(self.path))
-
-    @property
-    def leaf(self) -> str:
-        """The last name of the path."""
-        return self.levels[-1]
 
 
 def display_path(path: str) -> str:
@@ -76,8 +73,8 @@ class Reject:
         """Its product_id, if that is a valid id with all its digits."""
         text = self.product_id
         # A longer text is no id, and might be too long to read.
-        known = text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) < 2**64
-        return int(text) if known else None
+        is_id = text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) < 2**64
+        return int(text) if is_id else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +91,9 @@ class Batch:
         return len(self.products) + len(self.rejects)
 
 
-def text_hash(text: str) -> str:
-    """Sixteen hexadecimal digits that change when the text does."""
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+def text_hash(text: str, key: bytes = b"") -> str:
+    """Sixteen hexadecimal digits that change when the text does, or the key."""
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8, key=key).hexdigest()
 
 
 class Products(Protocol):
@@ -121,7 +118,7 @@ class Selection:
     """Some of the good products of a reader, by a mark for each in `chosen`; rejects are left out."""
 
     products: Products
-    chosen: NDArray[np.bool_]
+    chosen: "NDArray[np.bool_]"
 
     @property
     def files(self) -> Sequence[Path]:

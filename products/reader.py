@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
 from rubrika.products.product import Batch, Product, Reject
-from rubrika.products.row import LABEL, OPTIONAL, ColumnType, Row, RowError, product_of, shown_id, wanted_columns
-from rubrika.products.text import FieldsError, first_line, joined, parse_fields, plain_text
-from rubrika.progress import Advance
+from rubrika.products.row import LABEL, ColumnType, Row, product_of, shown_id, wanted_columns
+from rubrika.products.text import RowError, first_line, joined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,18 +40,11 @@ _FAULTS = (pa.ArrowException, OSError, KeyError, ValueError, OverflowError, Memo
 
 @dataclass(frozen=True)
 class Reader:
-    """Products of one or several parquet files, which can be read as often as needed.
-
-    Args:
-        files: parquet files in the KazanExpress format.
-        labelled: whether every row must carry category_id and category_name.
-        group_by: a column whose value marks rows that belong together, kept as `Product.group`.
-        batch_rows: how many rows make a batch.
-    """
+    """Products of parquet files in the KazanExpress format, as `Products`."""
 
     files: Sequence[Path]
-    labelled: bool
-    group_by: str | None = None
+    labelled: bool  # whether every row must carry category_id and category_name
+    group_by: str | None = None  # a column whose value marks rows that belong together, kept as `Product.group`
     batch_rows: int = BATCH_ROWS
 
     def __len__(self) -> int:
@@ -71,16 +63,13 @@ class Reader:
         return kind if pa.types.is_integer(kind) else pa.int64()
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the rows in file order, `batch_rows` at a time.
-
-        Raises:
-            InputError: a file is missing, not parquet, lacks a column, or is damaged, after the rows before the damage.
-        """
+        """Yield the rows in file order, `batch_rows` at a time; at damage an InputError, after the rows before it."""
+        to_product = partial(product_of, labelled=self.labelled, group_by=self.group_by)
         for file in self.files:
-            yield from _batches(file, self.rows(file), self._product, self.batch_rows)
+            yield from _batches(file, self.rows(file), to_product, self.batch_rows)
 
-    def rows(self, file: Path) -> Iterator[tuple[Row, int]]:
-        """Every row of one of the files as values by column name, with its number from 1."""
+    def rows(self, file: Path) -> Iterator[Row]:
+        """Every row of one of the files as values by column name."""
         number = 0
         with open_parquet(file) as parquet:
             columns, promised = self._columns(file, parquet), parquet.metadata.num_rows
@@ -91,32 +80,31 @@ class Reader:
                     if table is None:
                         break
                     values = [_values(table.column(name)) for name in columns]
-                for row in zip(*values, strict=True):
-                    number += 1
-                    yield dict(zip(columns, row, strict=True)), number
+                yield from _rows(columns, values)
+                number += table.num_rows
         if number != promised:
             raise InputError(f"{file}: damaged: {number:,} of its {promised:,} rows are left; export it again")
-
-    def _product(self, row: Row, number: int) -> Product:
-        return product_of(row, number, self.labelled, self.group_by)
 
     def _columns(self, file: Path, parquet: pq.ParquetFile) -> list[str]:
         with _explained(file, "not a readable parquet file"):
             schema = parquet.schema_arrow
             names: list[str] = schema.names
-        return wanted_columns(
-            file, names, lambda name: _arrow_type(schema.field(name).type), self.labelled, self.group_by
-        )
+        return wanted_columns(file, names, lambda name: _type_of(schema.field(name).type), self.labelled, self.group_by)
+
+
+def _rows(names: Sequence[str], columns: Sequence[Sequence[object]]) -> Iterator[Row]:
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
 
 
 def _batches(
-    source: Path, rows: Iterator[tuple[Row, int]], to_product: Callable[[Row, int], Product], batch_rows: int
+    source: Path, rows: Iterator[Row], to_product: Callable[[Row, int], Product], batch_rows: int
 ) -> Iterator[Batch]:
-    """Products and rejects of numbered rows; where reading fails, the rows before the damage come first."""
+    """Products and rejects of rows; where reading fails, the rows before the damage come first."""
+    numbered = enumerate(rows, 1)
     while True:
         products, rejects, damage = list[Product](), list[Reject](), None
         try:
-            for row, number in islice(rows, batch_rows):
+            for number, row in islice(numbered, batch_rows):
                 try:
                     products.append(to_product(row, number))
                 except RowError as error:
@@ -137,11 +125,7 @@ def is_labelled(files: Sequence[Path]) -> bool:
 
 
 def open_parquet(file: Path) -> pq.ParquetFile:
-    """Open a parquet file, to be closed by the caller.
-
-    Raises:
-        InputError: it is missing, not a file, not parquet, or promises more than it can hold.
-    """
+    """Open a parquet file, to be closed by the caller; InputError when it promises more than it can hold, too."""
     try:
         # Checked first, because opening a pipe would wait for ever.
         if not file.is_file():
@@ -171,10 +155,9 @@ def _explained(file: Path, what: str, advice: str = "export it again") -> Iterat
         raise InputError(f"{file}: {what} ({reason}); {advice}") from None
 
 
-def _arrow_type(kind: pa.DataType) -> ColumnType:
+def _type_of(kind: pa.DataType) -> ColumnType:
     types = pa.types
-    if types.is_dictionary(kind):
-        kind = kind.value_type
+    kind = kind.value_type if types.is_dictionary(kind) else kind
     nothing = types.is_null(kind)
     has_numbers = types.is_integer(kind) or types.is_floating(kind)
     has_texts = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
@@ -210,10 +193,7 @@ def read_ids(file: Path) -> list[int]:
     if not file.exists():
         raise InputError(f"{file}: no such file, and not a product's id either; check the path")
     ids: dict[int, None] = {}
-    with (
-        open_parquet(file) as parquet,
-        _explained(file, "no product_id can be read", "give a file that has some"),
-    ):
+    with open_parquet(file) as parquet, _explained(file, "no product_id can be read", "give a file that has some"):
         for table in parquet.iter_batches(columns=["product_id"], use_threads=False):
             column = pc.drop_null(table.column("product_id")).cast(pa.uint64())
             ids.update(dict.fromkeys(pc.unique(column).to_pylist()))
@@ -228,10 +208,7 @@ DATA_FRAME = Path("DataFrame")
 class Frame:
     """Products of a DataFrame with the columns of a parquet file of products, as `Products`; its index is not used.
 
-    Args:
-        frame: a row a product; a cell of `text_fields` may be a dictionary as well as its notation in a string.
-        labelled: whether every row must carry category_id and category_name.
-        batch_rows: how many rows make a batch.
+    A cell of `text_fields` may be a dictionary as well as its notation in a string; else see `Reader`.
     """
 
     frame: "pd.DataFrame"
@@ -252,15 +229,14 @@ class Frame:
         self._columns()
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the rows in order, numbered from 1, `batch_rows` at a time; fails as `check` does."""
+        """Yield the rows in order, `batch_rows` at a time; fails as `check` does."""
         return _batches(DATA_FRAME, self._rows(), self._product, self.batch_rows)
 
-    def _rows(self) -> Iterator[tuple[Row, int]]:
+    def _rows(self) -> Iterator[Row]:
         columns = self._columns()
         for start in range(0, len(self.frame), self.batch_rows):
             part = self.frame.iloc[start : start + self.batch_rows]
-            for number, row in enumerate(zip(*(_cells(part[name]) for name in columns), strict=True), start + 1):
-                yield dict(zip(columns, row, strict=True)), number
+            yield from _rows(columns, [list(map(_cell, part[name].astype(object).tolist())) for name in columns])
 
     def _product(self, row: Row, number: int) -> Product:
         try:
@@ -284,12 +260,8 @@ class Frame:
         return ColumnType(kind, has_numbers or anything, has_texts or anything)
 
 
-def _cells(column: "pd.Series[Any]") -> list[Any]:
-    """Cells as a parquet file would give them: Python's own numbers, and None where there is nothing."""
-    return [_cell(cell) for cell in column.astype(object).tolist()]
-
-
 def _cell(cell: object) -> object:
+    """A cell as a parquet file would give it: a number of Python's own, and None where there is nothing."""
     import pandas as pd
 
     cell = cell.item() if isinstance(cell, np.generic) else cell
@@ -321,41 +293,3 @@ def _plain(value: object) -> object:
         return _plain(value.tolist())
     value = _cell(value)
     return value if value is None or isinstance(value, str | int | float) else str(value)
-
-
-FIELDS = ("title", "description", "attributes", "custom_characteristics", "defined_characteristics", "filters")
-ADVANCE_ROWS = 1_024
-
-
-def empty_fields(reader: Reader, advance: Advance = lambda rows: None) -> dict[str, int]:
-    """How many of all rows, good and bad, leave each field empty; a field or column that is not there is empty."""
-    counts = Counter(dict.fromkeys((*FIELDS, *OPTIONAL), 0))
-    for file in reader.files:
-        number = 0
-        for row, number in reader.rows(file):
-            counts.update(_empty_in(row))
-            if number % ADVANCE_ROWS == 0:
-                advance(ADVANCE_ROWS)
-        advance(number % ADVANCE_ROWS)
-    return dict(counts)
-
-
-def _empty_in(row: Mapping[str, object]) -> Iterator[str]:
-    try:
-        fields = parse_fields(row["text_fields"])
-    except FieldsError:
-        fields = {}
-    yield from (name for name in FIELDS if _is_empty(fields.get(name)))
-    # A rating begins at one star: 0 is written where nobody gave any.
-    yield from (name for name in OPTIONAL if _is_empty(row.get(name)) or (name == "rating" and row[name] == 0))
-
-
-def _is_empty(value: object) -> bool:
-    """Whether there is nothing to read; the depth of nested values is capped by the parser."""
-    if isinstance(value, str):
-        return not plain_text(value)
-    if isinstance(value, dict):
-        return all(map(_is_empty, value.values()))
-    if isinstance(value, list | tuple | set):
-        return all(map(_is_empty, value))
-    return value is None or value != value

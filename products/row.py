@@ -9,24 +9,14 @@ from typing import NamedTuple
 
 from rubrika.errors import InputError
 from rubrika.products.product import SEPARATOR, Category, Product
-from rubrika.products.text import (
-    FieldsError,
-    first_line,
-    one_line,
-    parse_fields,
-    product_text,
-    product_title,
-    shortened,
-)
+from rubrika.products.text import RowError, first_line, one_line, parse_fields, product_text, product_title, shortened
 
 LABEL = ("category_id", "category_name")
-_REQUIRED = ("product_id", "text_fields")
 OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
-_WHOLE_NUMBERS = ("product_id", "category_id")
-_TEXTS = ("text_fields", "category_name")
+_NUMBER, _TEXT = "a whole number", "text"
+_NEEDED = {"product_id": _NUMBER, "text_fields": _TEXT, "category_id": _NUMBER, "category_name": _TEXT}
 
-MAX_ID = 2**64 - 1
-MAX_SIGNED = 2**63 - 1
+MAX_ID, MAX_SIGNED = 2**64 - 1, 2**63 - 1
 # Beyond this a float no longer tells neighbouring whole numbers apart.
 MAX_EXACT = 2**53
 # What a person sees of a product, and what its payload holds: see docs/data.md.
@@ -41,10 +31,6 @@ MAX_SHOWN_BITS = 128
 Row = Mapping[str, object]
 
 
-class RowError(ValueError):
-    """Why one row cannot be used."""
-
-
 class ColumnType(NamedTuple):
     """The type of a column, and whether it can hold numbers or texts."""
 
@@ -56,49 +42,27 @@ class ColumnType(NamedTuple):
 def wanted_columns(
     source: Path, names: Sequence[str], type_of: Callable[[str], ColumnType], labelled: bool, group_by: str | None
 ) -> list[str]:
-    """The columns to read: the required ones, then the optional ones that are there.
-
-    Args:
-        source: named in messages.
-        names: of all columns there are.
-        type_of: gives the type of a column.
-        labelled: whether every row must carry category_id and category_name.
-        group_by: one more that is required.
-
-    Raises:
-        InputError: one is missing, is there twice, or cannot hold what it should.
-    """
-    required = [*_REQUIRED, *(LABEL if labelled else ()), *([group_by] if group_by else ())]
+    """The columns to read of those there are: the required ones, `group_by` too, then optional ones that are there."""
+    required = ["product_id", "text_fields", *(LABEL if labelled else ()), *([group_by] if group_by else ())]
     missing = [name for name in required if name not in names]
     if missing:
-        raise InputError(
-            f"{source}: no column {', '.join(missing)} (it has {first_line(', '.join(names)) or 'none'}); "
-            f"rename or add {'it' if len(missing) == 1 else 'them'}"
-        )
+        present, them = first_line(", ".join(names)) or "none", "it" if len(missing) == 1 else "them"
+        raise InputError(f"{source}: no column {', '.join(missing)} (it has {present}); rename or add {them}")
     columns = list(dict.fromkeys([*required, *(name for name in OPTIONAL if name in names)]))
     for name in columns:
         if names.count(name) > 1:
             raise InputError(f"{source}: {names.count(name)} columns are called {name}; keep one")
-        column = type_of(name)
-        shown = first_line(str(column.type))
-        if name in _WHOLE_NUMBERS and not column.has_numbers:
-            raise InputError(f"{source}: column {name} is {shown}, not a whole number; convert it first")
-        if name in _TEXTS and not column.has_texts:
-            raise InputError(f"{source}: column {name} is {shown}, not text; convert it first")
+        column, needed = type_of(name), _NEEDED.get(name)
+        if needed and not (column.has_numbers if needed == _NUMBER else column.has_texts):
+            shown = first_line(str(column.type))
+            raise InputError(f"{source}: column {name} is {shown}, not {needed}; convert it first")
     return columns
 
 
 def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> Product:
-    """Build a product from the values of a row by column name, and its number in the file, from 1.
-
-    Raises:
-        RowError: the id, the title or the category is missing or invalid.
-    """
+    """Build a product from the values of a row by column name, and its number in the file, from 1."""
     product_id = _whole("product_id", row["product_id"], MAX_ID)
-    try:
-        fields = parse_fields(row["text_fields"])
-    except FieldsError as error:
-        raise RowError(f"text_fields {error}") from None
+    fields = parse_fields(row["text_fields"])
     title = product_title(fields)
     if not title:
         raise RowError("text_fields has no title")
@@ -165,8 +129,8 @@ def _category(number: int, path: str) -> Category:
 def _shop_id(value: object) -> int | None:
     """A shop's number, if the store can index it: whole, and signed in 64 bits."""
     number = _finite(value)
-    fits = number is not None and number == int(number) and -MAX_SIGNED - 1 <= number <= MAX_SIGNED
-    return int(number) if number is not None and fits else None
+    is_id = number is not None and number == int(number) and -MAX_SIGNED - 1 <= number <= MAX_SIGNED
+    return int(number) if number is not None and is_id else None
 
 
 def _flag(value: object) -> bool | None:

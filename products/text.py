@@ -19,28 +19,24 @@ _JSON = json.JSONDecoder(strict=False)
 _HOLE = '"'
 # All that a literal of dictionaries, lists and numbers may have between its strings.
 _LITERAL = re.compile(r"(?:[\[\]{}(),:\s\d.+\"-]|[eE]|True|False|None|nan|inf)*")
-# What pandas writes for an empty cell, though it is no literal.
-_NAN = re.compile(r"nan|inf")
+# Strings, and what pandas writes for an empty cell, though it is no literal.
+_NAN = re.compile(rf"{_STRING.pattern}|(nan|inf)", re.DOTALL)
 # Three quotes open a string that ends elsewhere than `_STRING` expects, and would hide operators from `_LITERAL`.
 _REFUSED = re.compile(r"[+-]\s*[+-]|\"\"")
 
 
-class FieldsError(ValueError):
-    """A cell that is not a dictionary in either notation; the message continues «text_fields …»."""
+class RowError(ValueError):
+    """Why one row cannot be used."""
 
 
 def parse_fields(raw: object) -> dict[str, object]:
-    """Turn one cell, a string in JSON or as a Python literal, into a dictionary.
-
-    Raises:
-        FieldsError: it is empty, too large, too deep, or neither notation.
-    """
+    """Turn one cell, a string in JSON or as a Python literal, into a dictionary."""
     if raw is None or (isinstance(raw, str) and not raw.strip()):
-        raise FieldsError("is empty")
+        raise RowError("text_fields is empty")
     if not isinstance(raw, str):
         raise _not_a_dictionary(raw)
     if len(raw) > MAX_CHARACTERS:
-        raise FieldsError(f"has {len(raw):,} characters, more than the {MAX_CHARACTERS:,} that are read")
+        raise RowError(f"text_fields has {len(raw):,} characters, more than the {MAX_CHARACTERS:,} that are read")
     # Most cells are so short and flat that no closer look is needed.
     if len(raw) > MAX_STRUCTURE or sum(map(raw.count, _BRACKETS)) > MAX_DEPTH:
         _check_structure(_STRING.sub(_HOLE, raw))
@@ -50,18 +46,18 @@ def parse_fields(raw: object) -> dict[str, object]:
     return {str(key): value for key, value in fields.items()}
 
 
-def _not_a_dictionary(value: object) -> FieldsError:
-    return FieldsError(f"is a {type(value).__name__}, not a dictionary with a title")
+def _not_a_dictionary(value: object) -> RowError:
+    return RowError(f"text_fields is a {type(value).__name__}, not a dictionary with a title")
 
 
 def _check_structure(skeleton: str) -> None:
     if len(skeleton) > MAX_STRUCTURE:
-        raise FieldsError("holds too many values")
+        raise RowError("text_fields holds too many values")
     depth = 0
     for mark in re.findall(r"[\[\]{}()]", skeleton):
         depth += 1 if mark in _BRACKETS else -1
         if depth > MAX_DEPTH:
-            raise FieldsError(f"is nested deeper than {MAX_DEPTH} levels")
+            raise RowError(f"text_fields is nested deeper than {MAX_DEPTH} levels")
 
 
 def _load(raw: str) -> object:
@@ -74,22 +70,14 @@ def _load(raw: str) -> object:
     skeleton = _STRING.sub(_HOLE, raw)
     # literal_eval builds only data, but long chains of operators can exhaust its parser: only a literal's marks pass.
     if not _LITERAL.fullmatch(skeleton) or _REFUSED.search(skeleton):
-        raise FieldsError("is neither JSON nor a Python literal")
+        raise RowError("text_fields is neither JSON nor a Python literal")
     try:
         with warnings.catch_warnings():
             # Python warns of escapes such as "\\d", which its parser keeps as they are.
             warnings.simplefilter("ignore")
-            tree = ast.parse(raw.strip(), mode="eval")
-        return ast.literal_eval(_NanToNone().visit(tree) if _NAN.search(skeleton) else tree)
+            return ast.literal_eval(_NAN.sub(lambda match: "None" if match[1] else match[0], raw.strip()))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise FieldsError("is neither JSON nor a Python literal") from error
-
-
-class _NanToNone(ast.NodeTransformer):
-    """Replaces the names nan and inf by None."""
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return ast.Constant(None) if _NAN.fullmatch(node.id) else node
+        raise RowError("text_fields is neither JSON nor a Python literal") from error
 
 
 MAX_TEXT = 20_000
@@ -132,18 +120,15 @@ def product_title(fields: dict[str, object]) -> str:
 
 def product_text(fields: dict[str, object]) -> str:
     """Everything worth reading, one fact a line, at most `MAX_TEXT` characters; repeated lines are left out."""
-    seen: set[str] = set()
-    lines: list[str] = []
+    lines: dict[str, str] = {}
     length = 0
-    for line in _facts(fields):
-        key = line.casefold()
-        if line and key not in seen:
-            seen.add(key)
-            lines.append(line)
+    for line in filter(None, _facts(fields)):
+        if line.casefold() not in lines:
+            lines[line.casefold()] = line
             length += len(line) + 1
         if length > MAX_TEXT:
             break
-    return "\n".join(lines)[:MAX_TEXT].rstrip()
+    return "\n".join(lines.values())[:MAX_TEXT].rstrip()
 
 
 def plain_text(html: str) -> str:

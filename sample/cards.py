@@ -14,7 +14,6 @@ SILENT = 0.3  # Products under a vague title whose other words do not name the l
 REPEATED = 0.5  # Descriptions that name the leaf outright, among those that may.
 TYPO = 0.03  # Misspelt words of titles.
 ABBREVIATED = 0.15  # Abbreviated words of titles, among those that have a usual abbreviation.
-PICTURE_HOST = "https://pictures.example/description"
 
 
 def make_cards(rng: Generator, family: Family, leaf: Leaf, count: int) -> Iterator[tuple[str, dict[str, object]]]:
@@ -57,10 +56,8 @@ def _variants(rng: Generator, family: Family, count: int) -> list[tuple[str, str
 
 
 def _title(rng: Generator, family: Family, name: str, brand: str) -> str:
-    parts = [name]
-    if brand and rng.random() < 0.7:
-        parts.append(brand)
-    title = " ".join(parts + pick_some(rng, family.modifiers, pick(rng, (0, 1, 2))))
+    named = [name, brand] if brand and rng.random() < 0.7 else [name]
+    title = " ".join(named + pick_some(rng, family.modifiers, pick(rng, (0, 1, 2))))
     if rng.random() < 0.4:
         title = title.replace("ё", "е")
     title = " ".join(_retype(rng, word) for word in title.split())
@@ -110,7 +107,7 @@ def _html(rng: Generator, sentences: Sequence[str]) -> str:
     )
     html = pick(rng, layouts)
     if rng.random() < 0.08:
-        html += f'<img src="{PICTURE_HOST}/{rng.integers(10**9):09d}.jpg">'
+        html += f'<img src="https://pictures.example/description/{rng.integers(10**9):09d}.jpg">'
     return html
 
 

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from numpy.random import Generator
 
-ROOT = "Все категории"
 FIRST_ID = 10_003  # A real marketplace does not count from zero either.
 ID_STEP = 37  # The gap between ids, so that nobody mistakes one for a row of a matrix.
 
@@ -31,7 +30,7 @@ class Leaf:
     @property
     def category_name(self) -> str:
         """The full path from the root."""
-        return f"{ROOT}->{self.path}"
+        return f"Все категории->{self.path}"
 
     @property
     def department(self) -> str:
@@ -101,5 +100,5 @@ def pick_early(rng: Generator, items: Sequence[Item]) -> Item:
 
 
 def pick_some(rng: Generator, items: Sequence[Item], limit: int | None = None) -> list[Item]:
-    """Draw up to ``limit`` different items, or all of them, in random order."""
+    """Draw up to `limit` different items, or all of them, in random order."""
     return [items[place] for place in rng.permutation(len(items))[:limit]]

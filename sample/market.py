@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 from numpy.random import Generator, default_rng
 
@@ -43,11 +44,7 @@ class Product:
 
 
 def stock_market(seed: int, products: int) -> tuple[list[Product], list[Product]]:
-    """Invent the whole marketplace: the products of train and of test, split by whole groups and shuffled.
-
-    Raises:
-        ValueError: There are too few products to put one in every category.
-    """
+    """Invent the whole marketplace: the products of train and of test, split by whole groups and shuffled."""
     rng = default_rng(seed)
     shops = _open_shops(rng, products)
     numbers = map(int, rng.choice(400 * products, products, replace=False))
@@ -73,19 +70,17 @@ def _open_shops(rng: Generator, products: int) -> list[Shop]:
 
 
 def _shop_title(rng: Generator, department: str) -> str:
-    words = vocabulary()
     # Most shops that keep to a department name it, as real ones do.
-    if department and rng.random() < 0.6:
-        return f"{department} {pick(rng, words.shop_owners)}"
-    return f"{pick(rng, words.shop_owners)} {pick(rng, words.shop_signs)}"
+    is_named = department and rng.random() < 0.6
+    owner = pick(rng, vocabulary().shop_owners)
+    return f"{department} {owner}" if is_named else f"{owner} {pick(rng, vocabulary().shop_signs)}"
 
 
 def _share_out(rng: Generator, products: int) -> list[tuple[Family, Leaf, int]]:
     """Share the products out: a few to the rare categories, the rest by Zipf's law in a random order."""
     leaves = pick_some(rng, vocabulary().leaves)
-    rare = [(family, leaf) for family, leaf in leaves if leaf.rare]
-    common = [(family, leaf) for family, leaf in leaves if not leaf.rare]
-    rare_counts = [RARE_COUNTS[place % len(RARE_COUNTS)] for place in range(len(rare))]
+    rare, common = ([pair for pair in leaves if pair[1].rare == is_rare] for is_rare in (True, False))
+    rare_counts = list(islice(cycle(RARE_COUNTS), len(rare)))
     spare = products - sum(rare_counts) - len(common)
     if spare < 0:
         raise ValueError(f"{products} products cannot fill the categories; at least {products - spare} are needed")
@@ -114,8 +109,7 @@ def _group(rng: Generator, family: Family, leaf: Leaf, size: int, shop: Shop, nu
 
 def _split(rng: Generator, groups: list[list[Product]], wanted: int) -> tuple[list[Product], list[Product]]:
     left = Counter(group[0].leaf.category_id for group in groups)
-    train: list[Product] = []
-    test: list[Product] = []
+    train, test = list[Product](), list[Product]()
     for group in pick_some(rng, groups):
         category = group[0].leaf.category_id
         # A category that the train set lacks could never be predicted, so its last group stays there.

@@ -43,8 +43,7 @@ def _draw_banner(rng: Generator, canvas: ImageDraw.ImageDraw) -> None:
     colours = vocabulary().colours
     ink = tuple(colours[pick(rng, list(colours))])
     for line in range(6):
-        top = CANVAS_SIDE * (0.12 + 0.13 * line)
-        right = CANVAS_SIDE * rng.uniform(0.4, 0.9)
+        top, right = CANVAS_SIDE * (0.12 + 0.13 * line), CANVAS_SIDE * rng.uniform(0.4, 0.9)
         canvas.rectangle((CANVAS_SIDE * 0.1, top, right, top + CANVAS_SIDE * 0.06), fill=ink)
 
 

@@ -2,9 +2,10 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ from rubrika.encode.hashing import MAX_CHARACTERS, features_of
 from rubrika.errors import InputError
 from rubrika.products.images import PictureError, PictureFolder, open_picture
 from rubrika.products.product import Category, Product, text_hash
-from rubrika.products.reader import Reader, empty_fields
+from rubrika.products.reader import Reader
+from rubrika.products.row import OPTIONAL, Row
+from rubrika.products.text import RowError, parse_fields, plain_text
 from rubrika.progress import Progress, Silent
 from rubrika.stats.duplicates import Groups, near_duplicates, sketches_of
 from rubrika.stats.lengths import Numbers, Padding, Summary, Tokens, padding_of
 
+FIELDS = ("title", "description", "attributes", "custom_characteristics", "defined_characteristics", "filters")
 SCRIPTS = ("cyrillic", "latin", "other", "mixed", "none")
 # A text is of one script when this share of its letters is.
 MIN_SHARE = 0.9
@@ -133,8 +137,6 @@ def measure(
         raise InputError(f"{reader.files[0]}: no row of it is a product{reason}; docs/data.md says what one is")
     columns = map(np.concatenate, zip(*batches, strict=True))
     ids, characters, counts, texts, sketches, scripts, groups, categories = columns
-    with progress.stage("looking for empty fields", len(reader)) as advance:
-        empty = empty_fields(reader, advance)
     opened = None if pictures is None else _open_all(pictures, ids.tolist(), progress)
     labels = categories if reader.labelled else None
     return Stats(
@@ -154,7 +156,7 @@ def measure(
         near_text=Groups.of(near_duplicates(texts, sketches), labels),
         groups=Groups.of(groups, labels) if reader.group_by else None,
         categories=Categories.of(categories, paths) if reader.labelled else None,
-        empty=empty,
+        empty=_count_empty(reader, progress),
         pictures=opened,
     )
 
@@ -178,6 +180,35 @@ def _columns(products: Sequence[Product], tokens: Tokens) -> tuple[NDArray[Any],
 
 def _hashed(texts: Sequence[str]) -> NDArray[np.uint64]:
     return np.array([int(text_hash(text), 16) for text in texts], np.uint64)
+
+
+def _count_empty(reader: Reader, progress: Progress) -> dict[str, int]:
+    """How many of all rows, good and bad, leave each field empty; a field or column that is not there is empty."""
+    counts = Counter(dict.fromkeys((*FIELDS, *OPTIONAL), 0))
+    with progress.stage("looking for empty fields", len(reader)) as advance:
+        for row in chain.from_iterable(map(reader.rows, reader.files)):
+            counts.update(_empty_in(row))
+            advance(1)
+    return dict(counts)
+
+
+def _empty_in(row: Row) -> Iterator[str]:
+    try:
+        fields = parse_fields(row["text_fields"])
+    except RowError:
+        fields = {}
+    yield from (name for name in FIELDS if _is_empty(fields.get(name)))
+    # A rating begins at one star: 0 is written where nobody gave any.
+    yield from (name for name in OPTIONAL if _is_empty(row.get(name)) or (name == "rating" and row[name] == 0))
+
+
+def _is_empty(value: object) -> bool:
+    """Whether there is nothing to read; the depth of nested values is capped by the parser."""
+    if isinstance(value, str):
+        return not plain_text(value)
+    if isinstance(value, dict | list | tuple | set):
+        return all(map(_is_empty, value.values() if isinstance(value, dict) else value))
+    return value is None or value != value
 
 
 def _open_all(folder: PictureFolder, ids: Sequence[int], progress: Progress) -> Pictures:

@@ -44,13 +44,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """The points found by n queries, best first, ties by id; where fewer than k were found, the score is -inf.
-
-    Args:
-        ids: product ids, uint64 (n, k).
-        scores: cosine similarities, float32 (n, k).
-        categories: category ids, int64 (n, k).
-    """
+    """The points found by n queries, (n, k), best first, ties by id; where fewer were found, the cosine is -inf."""
 
     ids: NDArray[np.uint64]
     scores: FloatArray
@@ -62,8 +56,6 @@ class Hits:
         shape = (len(found), top_k)
         hits = cls(np.zeros(shape, np.uint64), np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64))
         flat = [hit for query in found for hit in query]
-        if not flat:
-            return hits
         filled = np.arange(top_k) < np.array([len(query) for query in found])[:, None]
         hits.ids[filled] = np.fromiter((hit[0] for hit in flat), np.uint64, len(flat))
         hits.scores[filled] = np.fromiter((hit[1] for hit in flat), np.float32, len(flat))
@@ -78,8 +70,7 @@ class Hits:
     @classmethod
     def joined(cls, parts: Sequence["Hits"]) -> "Hits":
         """The hits of several batches of queries as one."""
-        ids, scores, categories = ([getattr(part, name) for part in parts] for name in ("ids", "scores", "categories"))
-        return cls(np.concatenate(ids), np.concatenate(scores), np.concatenate(categories))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
     def rows(self, chosen: NDArray[np.bool_]) -> "Hits":
         """The hits of some of the queries, those marked in `chosen` (n,)."""

@@ -27,11 +27,6 @@ def connect(connection: Connection) -> QdrantClient:
     return _client(connection, None)
 
 
-def is_local(client: QdrantClient) -> bool:
-    """Whether this is the client's own memory or folder mode rather than a server."""
-    return client.init_options.get("location") == ":memory:" or client.init_options.get("path") is not None
-
-
 def _client(connection: Connection, grpc_port: int | None) -> QdrantClient:
     with warnings.catch_warnings():
         # Of a key over plain HTTP: Connection allows that to this machine only.
@@ -65,8 +60,6 @@ METADATA: dict[str, Any] = {MARK: {"layout": 1}}
 
 # From so many kilobytes of vectors on a segment is quantised and gets its graph; the server's default.
 INDEXING_THRESHOLD = 10_000
-# While loading, nothing is built that the next points would make obsolete.
-NO_INDEXING = 0
 
 
 def layout(sizes: Mapping[str, int], options: ServerOptions) -> dict[str, Any]:
@@ -82,7 +75,8 @@ def layout(sizes: Mapping[str, int], options: ServerOptions) -> dict[str, Any]:
         },
         "hnsw_config": models.HnswConfigDiff(m=options.hnsw_m, ef_construct=options.ef_construct),
         "quantization_config": _quantisation(options),
-        "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=NO_INDEXING),
+        # While loading, nothing is built that the next points would make obsolete.
+        "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=0),
         "shard_number": options.shards,
         "replication_factor": options.replicas,
         "write_consistency_factor": options.write_consistency,

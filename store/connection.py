@@ -24,9 +24,6 @@ class Connection:
         timeout: seconds to wait for one answer.
         grpc_port: where the server speaks gRPC; by default 6334 when the url says 6333, else nowhere.
         assumed: nobody named the collection, so an index on this server keeps its own.
-
-    Raises:
-        StoreError: url or key cannot be one, the url holds a password, or the key would cross a network in the clear.
     """
 
     url: str

@@ -35,9 +35,7 @@ class EdgeStore:
     """A Qdrant Edge shard in a folder, as a `Store`."""
 
     def __init__(self, shard: edge.EdgeShard, folder: Path, graph_from: int = GRAPH_FROM) -> None:
-        self._shard = shard
-        self._folder = folder
-        self._graph_from = graph_from
+        self._shard, self._folder, self._graph_from = shard, folder, graph_from
 
     @classmethod
     def create(cls, folder: Path, sizes: Mapping[str, int], graph_from: int = GRAPH_FROM) -> "EdgeStore":
@@ -124,10 +122,13 @@ class EdgeStore:
 
     def _choose_layout(self) -> None:
         """Have the next `optimise` build a graph, or drop it, by how many points there are."""
-        layout = _layout(self._folder)
-        if layout is None:
+        try:
+            kept = json.loads((self._folder / _CONFIG).read_text(encoding="utf-8"))
+            sizes = {name: int(vector["size"]) for name, vector in kept["vectors"].items()}
+            has_graph = kept["hnsw_config"]["m"] > 0
+        # Another version of the engine may keep it elsewhere: then the layout stays as it is.
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return
-        sizes, has_graph = layout
         wants_graph = self.count() >= (self._graph_from // 2 if has_graph else self._graph_from)
         if wants_graph != has_graph:
             self.close()
@@ -152,16 +153,6 @@ def _config(sizes: Mapping[str, int], layout: edge.HnswIndexConfig) -> edge.Edge
         # Segments are searched side by side, one a core.
         optimizers=edge.EdgeOptimizersConfig(default_segment_number=SEGMENTS),
     )
-
-
-def _layout(folder: Path) -> tuple[dict[str, int], bool] | None:
-    """What the engine keeps of a store's layout: the width of each vector, and whether it has a graph."""
-    try:
-        kept = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        return {name: int(vector["size"]) for name, vector in kept["vectors"].items()}, kept["hnsw_config"]["m"] > 0
-    # Another version of the engine may keep it elsewhere: then the layout stays as it is.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _call(folder: Path, method: Callable[..., Result], *arguments: object) -> Result:

@@ -20,19 +20,9 @@ Result = TypeVar("Result")
 # What the client raises: its own, gRPC's, and ValueError and KeyError from its in-memory mode and its conversions.
 FAULTS = (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse, grpc.RpcError, ValueError, KeyError)
 PASSING_STATUS = {408, 429, 500, 502, 503, 504}
-PASSING_CODES: set[object] = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.INTERNAL,
-}
+PASSING_CODES = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"}
 # What gRPC says instead of an HTTP status.
-STATUS: dict[object, int] = {
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.NOT_FOUND: 404,
-}
+STATUS = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404}
 MAX_REASON = 300
 
 
@@ -70,12 +60,9 @@ class RetryingClient:
             except FAULTS as fault:
                 if attempt >= self._policy.tries or not _passes(fault):
                     raise self._sentence(fault) from None
-                time.sleep(self._wait(attempt, fault))
-
-    def _wait(self, attempt: int, fault: Exception) -> float:
-        doubled = self._policy.first_wait * 2.0 ** (attempt - 1) * self._random.uniform(0.5, 1.0)
-        requested = float(fault.retry_after_s) if isinstance(fault, ResourceExhaustedResponse) else 0.0
-        return min(max(doubled, requested), self._policy.max_wait)
+                doubled = self._policy.first_wait * 2.0 ** (attempt - 1) * self._random.uniform(0.5, 1.0)
+                requested = float(fault.retry_after_s) if isinstance(fault, ResourceExhaustedResponse) else 0.0
+                time.sleep(min(max(doubled, requested), self._policy.max_wait))
 
     def _sentence(self, fault: Exception) -> StoreError:
         """What happened, on which server, and what to do."""
@@ -87,9 +74,9 @@ class RetryingClient:
             what = "the server wants an API key; set QDRANT_API_KEY"
         elif missing:
             what = f"no collection «{connection.collection}» here; make it with `rubrika ingest` or `rubrika push`"
-        elif _code(fault) is grpc.StatusCode.DEADLINE_EXCEEDED or isinstance(_source(fault), httpx.TimeoutException):
+        elif _code(fault) == "DEADLINE_EXCEEDED" or isinstance(_source(fault), httpx.TimeoutException):
             what = f"no answer within {connection.timeout:g} seconds; see whether the server is overloaded, try again"
-        elif _code(fault) is grpc.StatusCode.UNAVAILABLE or isinstance(_source(fault), httpx.TransportError):
+        elif _code(fault) == "UNAVAILABLE" or isinstance(_source(fault), httpx.TransportError):
             what = f"no server answers ({reason}); start it, or correct the url"
         elif isinstance(fault, ResponseHandlingException) or reason == "status 404":
             what = "what answers is not a Qdrant server; correct the url"
@@ -122,8 +109,9 @@ def _source(fault: Exception) -> Exception | None:
     return fault.source if isinstance(fault, ResponseHandlingException) else None
 
 
-def _code(fault: Exception) -> object:
-    return fault.code() if isinstance(fault, grpc.Call) else None
+def _code(fault: Exception) -> str:
+    """The name of a gRPC code."""
+    return fault.code().name if isinstance(fault, grpc.Call) else ""
 
 
 def _status(fault: Exception) -> int | None:

@@ -21,7 +21,7 @@ def create_store(location: StoreLocation, sizes: Mapping[str, int], options: Ser
     if isinstance(location, Connection):
         from rubrika.store.server import ServerStore
 
-        return ServerStore.create(location, sizes, options)
+        return ServerStore(location, sizes, create=options or ServerOptions())
     from rubrika.store.edge import EdgeStore
 
     return EdgeStore.create(location, sizes)
@@ -32,7 +32,7 @@ def open_store(location: StoreLocation, sizes: Mapping[str, int], search: Search
     if isinstance(location, Connection):
         from rubrika.store.server import ServerStore
 
-        return ServerStore.open(location, sizes, search)
+        return ServerStore(location, sizes, search)
     from rubrika.store.edge import EdgeStore
 
     return EdgeStore.open(location)
@@ -42,7 +42,7 @@ def is_alias(server: Connection) -> bool:
     """Whether the collection of a connection is named by an alias."""
     from rubrika.store.server import ServerStore
 
-    with closing(ServerStore.open(server)) as store:
+    with closing(ServerStore(server)) as store:
         return server.collection in store.aliases()
 
 

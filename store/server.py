@@ -33,65 +33,54 @@ OPTIMISE_POLL_SECONDS = 0.2
 
 
 class ServerStore:
-    """A collection on a Qdrant server, as a `Store`; made by `create` or `open`.
+    """A collection on a Qdrant server, as a `Store`; one that Rubrika did not make is only read.
 
     A request that fails in passing is made again with growing waits: points have our ids, so each is safe to repeat.
-
-    Attributes:
-        sizes: the width of each named vector.
-        is_ours: whether Rubrika made the collection; any other is only read.
     """
 
-    def __init__(self, connection: Connection, client: QdrantClient | None, search: SearchOptions) -> None:
-        self._connection = connection
-        self._lent = client is not None
-        self._client = client or collection.connect(connection)
-        # Until it is open, one try: whoever mistyped the url should not wait.
-        self._call = RetryingClient(connection, RetryPolicy(tries=1))
-        self.sizes: dict[str, int] = {}
-        self.is_ours = False
-        # The client's memory mode takes one thread, and warns of search parameters, which it has no use for.
-        local = collection.is_local(self._client)
-        self._streams = 1 if local else STREAMS
-        self._params = None if local else collection.search_params(search)
-
-    @classmethod
-    def create(
-        cls,
-        connection: Connection,
-        sizes: Mapping[str, int],
-        options: ServerOptions | None = None,
-        *,
-        client: QdrantClient | None = None,
-        policy: RetryPolicy | None = None,
-    ) -> "ServerStore":
-        """Make a collection with one named vector for each entry of `sizes`, or take up the one made before.
-
-        Args:
-            connection: server and name of the collection.
-            sizes: the width of each named vector.
-            options: how it is laid out and searched; an existing one keeps its layout.
-            client: used instead of a new one, such as one in memory; it stays open.
-            policy: how often a passing fault is tried again.
-
-        Raises:
-            StoreError: it cannot be reached, exists with other vectors, or holds points that Rubrika did not write.
-        """
-        options = options or ServerOptions()
-        return cls(connection, client, options.search)._opened(sizes, options, policy)
-
-    @classmethod
-    def open(
-        cls,
+    def __init__(
+        self,
         connection: Connection,
         sizes: Mapping[str, int] | None = None,
         search: SearchOptions | None = None,
         *,
+        create: ServerOptions | None = None,
         client: QdrantClient | None = None,
         policy: RetryPolicy | None = None,
-    ) -> "ServerStore":
-        """Open an existing collection, searched as `search` says; with `sizes`, only when its vectors are these."""
-        return cls(connection, client, search or SearchOptions())._opened(sizes, None, policy)
+    ) -> None:
+        """Open a collection, with `sizes` only one whose vectors are these; whatever fails closes the connection.
+
+        With `create` a collection that is not there is made so; one that is there keeps its layout, and becomes ours if
+        it has no points. A `client` that is lent, such as one in memory, stays open.
+        """
+        self._connection, self._lent = connection, client is not None
+        self._client = client or collection.connect(connection)
+        # The client's memory mode takes one thread, and warns of search parameters, which it has no use for.
+        local = self._client.init_options.get("location") == ":memory:"
+        self._streams = 1 if local else STREAMS
+        search = search or (create.search if create else SearchOptions())
+        self._params = None if local else collection.search_params(search)
+        # Until it is open, one try: whoever mistyped the url should not wait.
+        self._call = RetryingClient(connection, RetryPolicy(tries=1))
+        try:
+            try:
+                info = self._do(self._client.get_collection)
+            except NoCollectionError:
+                if create is None:
+                    raise
+                self._do(self._client.create_collection, **collection.layout(sizes or {}, create))
+                info = self._do(self._client.get_collection)
+            differs = collection.difference(info, sizes) if sizes is not None else None
+            if differs:
+                raise self.error(f"its vectors are not the index's: {differs}; choose another `collection`")
+            self.sizes = {name: params.size for name, params in collection.vectors_of(info).items()}
+            self.is_ours = collection.is_ours(info)
+            if create is not None:
+                self._take_over()
+        except BaseException:
+            self.close()
+            raise
+        self._call = RetryingClient(connection, policy or RetryPolicy())
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
         structs = [models.PointStruct(id=each.id, vector=self._plain(each), payload=each.payload) for each in points]
@@ -110,9 +99,8 @@ class ServerStore:
 
     def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:  # noqa: D102
         self._check_size(vector, queries.shape[1], "a query")
-        query = partial(
-            models.QueryRequest, using=vector, limit=top_k, with_payload=["category_id"], params=self._params
-        )
+        keys = ["category_id"]
+        query = partial(models.QueryRequest, using=vector, limit=top_k, with_payload=keys, params=self._params)
         found: list[list[Hit]] = []
         for start in range(0, len(queries), QUERY_BATCH):
             requests = [query(query=row) for row in queries[start : start + QUERY_BATCH].tolist()]
@@ -139,9 +127,9 @@ class ServerStore:
         return counts_of(self._do(self._client.facet, key=key, limit=FACET_LIMIT, exact=True).hits)
 
     def optimise(self) -> None:
-        """Let the server quantise and index what was loaded, and wait up to half an hour for it.
+        """Let the server quantise and index what was loaded, and wait half an hour; it may go on by itself after that.
 
-        It goes on by itself after that; until it is done, searching is right but slower.
+        Until it is done, searching is right but slower.
         """
         threshold = models.OptimizersConfigDiff(indexing_threshold=collection.INDEXING_THRESHOLD)
         self._do(self._client.update_collection, optimizers_config=threshold)
@@ -165,7 +153,7 @@ class ServerStore:
 
     def drop(self) -> None:
         """Delete the collection itself."""
-        self.check_ours()
+        self._check_ours()
         self._do(self._client.delete_collection)
 
     def aliases(self) -> set[str]:
@@ -174,45 +162,19 @@ class ServerStore:
 
     def switch(self, alias: str) -> None:
         """Let `alias` name this collection from one request to the next."""
-        self.check_ours()
+        self._check_ours()
         named = models.CreateAlias(collection_name=self._connection.collection, alias_name=alias)
         forget = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
         both: list[models.AliasOperations] = [forget, models.CreateAliasOperation(create_alias=named)]
         self._call(lambda: self._client.update_collection_aliases(both))
 
-    def check_ours(self) -> None:
-        """Refuse to change what Rubrika did not make."""
+    def _check_ours(self) -> None:
         if not self.is_ours:
             raise self.error("it was not made by Rubrika, so nothing is written to it; choose another `collection`")
 
     def error(self, what: str) -> StoreError:
         """A failure of this collection in one sentence."""
         return StoreError(f"collection «{self._connection.collection}» on {self._connection.server}: {what}")
-
-    def _opened(
-        self, sizes: Mapping[str, int] | None, create: ServerOptions | None, policy: RetryPolicy | None
-    ) -> "ServerStore":
-        """Look at the collection, or with `create` make it when there is none; whatever fails closes the connection."""
-        try:
-            try:
-                info = self._do(self._client.get_collection)
-            except NoCollectionError:
-                if create is None:
-                    raise
-                self._do(self._client.create_collection, **collection.layout(sizes or {}, create))
-                info = self._do(self._client.get_collection)
-            differs = collection.difference(info, sizes) if sizes is not None else None
-            if differs:
-                raise self.error(f"its vectors are not the index's: {differs}; choose another `collection`")
-            self.sizes = {name: params.size for name, params in collection.vectors_of(info).items()}
-            self.is_ours = collection.is_ours(info)
-            if create is not None:
-                self._take_over()
-        except BaseException:
-            self.close()
-            raise
-        self._call = RetryingClient(self._connection, policy or RetryPolicy())
-        return self
 
     def _take_over(self) -> None:
         """Mark the collection as ours when it is empty, and have its payload indexes."""
@@ -234,12 +196,8 @@ class ServerStore:
 
     def _write(self, items: Sequence[Item], send: Callable[[Sequence[Item]], object]) -> None:
         """Send items in batches, some at a time; `send` must wait: a write not waited for may be dropped in silence."""
-        self.check_ours()
+        self._check_ours()
         batches = [items[start : start + WRITE_BATCH] for start in range(0, len(items), WRITE_BATCH)]
-        if self._streams == 1 or len(batches) < 2:
-            for batch in batches:
-                send(batch)
-            return
         pool = ThreadPoolExecutor(self._streams)
         try:
             for _ in pool.map(send, batches):
@@ -264,7 +222,7 @@ class ServerStore:
 
 def delete_collection(connection: Connection) -> None:
     """Delete a collection with all its points: only one that Rubrika made, and one that does not exist is no error."""
-    with suppress(NoCollectionError), closing(ServerStore.open(connection)) as store:
+    with suppress(NoCollectionError), closing(ServerStore(connection)) as store:
         store.drop()
 
 
@@ -272,7 +230,7 @@ def check_alias(connection: Connection, alias: str) -> None:
     """Refuse, before hours of work, an alias that is a collection, or names one that Rubrika did not make."""
     if alias == connection.collection:
         raise StoreError(f"{connection.server}: an alias cannot be called as its collection; choose another `alias`")
-    with suppress(NoCollectionError), closing(ServerStore.open(replace(connection, collection=alias))) as store:
+    with suppress(NoCollectionError), closing(ServerStore(replace(connection, collection=alias))) as store:
         if alias not in store.aliases():
             raise store.error("it is a collection, so it cannot be an alias; choose another `alias`")
         if not store.is_ours:
@@ -282,5 +240,5 @@ def check_alias(connection: Connection, alias: str) -> None:
 def switch_alias(connection: Connection, alias: str) -> None:
     """Let `alias`, if `check_alias` allows it, name a collection of ours from one request to the next."""
     check_alias(connection, alias)
-    with closing(ServerStore.open(connection)) as store:
+    with closing(ServerStore(connection)) as store:
         store.switch(alias)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rubrika import cli, files
+from rubrika.display import Terminal
 from rubrika.ingest.write import Writer
 from rubrika.products.product import Batch
 from rubrika.progress import Advance
-from rubrika.terminal import Terminal
 
 when, what = sys.argv.pop(1), sys.argv.pop(1)
 

@@ -194,8 +194,9 @@ def test_pictures_are_opened_once_and_the_broken_reported_each_time(tmp_path: Pa
     hashes = [path and picture_hash(path) for path in paths]
     encoder = Brightness()
     for _ in range(2):
-        encoded = cached_pictures(encoder, paths, hashes, VectorCache(tmp_path, encoder.identity, encoder.size))
-        assert encoded.rows.tolist() == [1, 3, 4]
-        np.testing.assert_allclose(encoded.vectors[:, 0], [0, 1, 0.2], atol=1e-6)
-        assert [row for row, _ in encoded.failures] == [2]
+        cache = VectorCache(tmp_path, encoder.identity, encoder.size)
+        vectors, failures = cached_pictures(encoder, paths, hashes, cache)
+        assert vectors.any(axis=1).tolist() == [False, True, False, True, True]
+        np.testing.assert_allclose(vectors[[1, 3, 4], 0], [0, 1, 0.2], atol=1e-6)
+        assert list(failures) == [2]
     assert encoder.shown == 3

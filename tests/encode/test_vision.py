@@ -129,10 +129,10 @@ def test_efficientnet_needs_no_hub(tmp_path: Path, pictures: list[Image.Image]) 
     for name, colour in (("red", "red"), ("dark red", (200, 0, 0)), ("blue", "blue")):
         paths.append(tmp_path / f"{name}.jpg")
         Image.new("RGB", (300, 200), colour).save(paths[-1])
-    encoded = encode_pictures(encoder, paths)
-    assert encoded.rows.tolist() == [1, 2, 3]
-    assert encoded.vectors.shape == (3, 1280)
-    red, dark, blue = encoded.vectors
+    vectors, _ = encode_pictures(encoder, paths)
+    assert vectors.any(axis=1).tolist() == [False, True, True, True]
+    assert vectors.shape == (4, 1280)
+    _, red, dark, blue = vectors
     assert red @ dark > red @ blue
     np.testing.assert_allclose(np.linalg.norm(encoder.encode(pictures), axis=1), 1, atol=1e-5)
 

@@ -11,10 +11,10 @@ import pytest
 
 from rubrika.encode.learned import LearnedConfig, LearnedEncoder
 from rubrika.errors import IndexFolderError
-from rubrika.files import read_json
+from rubrika.files import read_bounded
 from rubrika.index import manifest
 from rubrika.index.encoders import Encoders
-from rubrika.index.folder import Index, editing, writing
+from rubrika.index.folder import Index, changing, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest, VectorSpec, VoteSettings
 from rubrika.products.product import Product
@@ -75,8 +75,9 @@ def test_an_index_is_held_and_its_json_read_once_while_it_is_edited(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[Path] = []
-    monkeypatch.setattr(manifest, "read_json", lambda path, size: reads.append(path) or read_json(path, size))
-    with editing(Location(copy, cache=copy), "delete", [copy / "more.parquet"]) as opened:
+    monkeypatch.setattr(manifest, "read_bounded", lambda path, size: reads.append(path) or read_bounded(path, size))
+    at = Location(copy, cache=copy)
+    with writing(copy, "delete"), changing(at, [copy / "more.parquet"]) as opened:
         assert json.loads((copy / "index.json").read_text())["contents"]["products"] is None
         with pytest.raises(IndexFolderError, match="`rubrika delete` .* is changing this index"), writing(copy, "tune"):
             pass

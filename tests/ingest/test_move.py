@@ -15,7 +15,7 @@ from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest, VectorSpec
 from rubrika.ingest.move import Moved, move_index, push
 from rubrika.store.base import Point, Store
-from rubrika.store.connection import Connection, SearchOptions
+from rubrika.store.connection import Connection, SearchOptions, ServerOptions
 from rubrika.store.edge import EdgeStore
 from rubrika.store.faults import RetryPolicy
 from rubrika.store.server import ServerStore
@@ -35,7 +35,7 @@ def embedded(tmp_path: Path) -> Iterator[EdgeStore]:
 @pytest.fixture
 def served() -> Iterator[tuple[QdrantOverHttp, ServerStore]]:
     with serve() as server:
-        store = ServerStore.create(Connection(server.url, "products"), SIZES, policy=BRIEF)
+        store = ServerStore(Connection(server.url, "products"), SIZES, policy=BRIEF, create=ServerOptions())
         yield server, store
         store.close()
 

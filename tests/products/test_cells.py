@@ -15,8 +15,8 @@ from rows import SHOES, row
 
 from rubrika.products.product import Product, Reject
 from rubrika.products.reader import Frame, Reader
-from rubrika.products.row import MAX_PATH, MAX_SHOP_TITLE, MAX_TITLE, RowError, product_of, shown_id
-from rubrika.products.text import MAX_TEXT
+from rubrika.products.row import MAX_PATH, MAX_SHOP_TITLE, MAX_TITLE, product_of, shown_id
+from rubrika.products.text import MAX_TEXT, RowError
 
 
 @pytest.fixture(scope="module")

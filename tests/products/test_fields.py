@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rubrika.products.text import FieldsError, parse_fields
+from rubrika.products.text import RowError, parse_fields
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -36,7 +36,7 @@ MARKS = st.sampled_from(
 
 @given(st.text() | st.lists(MARKS).map("".join) | st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")))
 def test_any_text_parses_or_says_why(raw: str) -> None:
-    with contextlib.suppress(FieldsError):
+    with contextlib.suppress(RowError):
         assert isinstance(parse_fields(raw), dict)
 
 
@@ -47,13 +47,13 @@ def test_a_damaged_cell_parses_or_says_why(
     raw = notation(written)
     place = data.draw(st.integers(0, len(raw)))
     raw = raw[:place] + data.draw(MARKS | st.text(max_size=3)) + raw[place + data.draw(st.integers(0, 3)) :]
-    with contextlib.suppress(FieldsError):
+    with contextlib.suppress(RowError):
         assert isinstance(parse_fields(raw), dict)
 
 
 @given(st.none() | st.integers() | st.floats() | st.binary() | st.lists(st.text()))
 def test_what_is_not_text_is_refused(raw: object) -> None:
-    with pytest.raises(FieldsError):
+    with pytest.raises(RowError):
         parse_fields(raw)
 
 
@@ -80,7 +80,7 @@ def test_what_is_not_text_is_refused(raw: object) -> None:
     ],
 )
 def test_refused_with_a_reason(raw: object, reason: str) -> None:
-    with pytest.raises(FieldsError, match=reason):
+    with pytest.raises(RowError, match=f"text_fields .*{reason}"):
         parse_fields(raw)
 
 

@@ -10,7 +10,7 @@ from qdrant_grpc import QdrantOverGrpc, serve_grpc
 from qdrant_http import serve
 
 from rubrika.errors import StoreError
-from rubrika.store.connection import Connection
+from rubrika.store.connection import Connection, ServerOptions
 from rubrika.store.faults import RetryPolicy
 from rubrika.store.server import ServerStore
 
@@ -27,7 +27,7 @@ def served() -> Iterator[tuple[QdrantOverGrpc, Connection]]:
 
 
 def test_products_are_written_found_and_fetched(served: tuple[QdrantOverGrpc, Connection]) -> None:
-    store = ServerStore.create(served[1], SIZES)
+    store = ServerStore(served[1], SIZES, create=ServerOptions())
     points = shelf(300)
     store.upsert(points)
     assert store.count() == 300
@@ -41,7 +41,7 @@ def test_products_are_written_found_and_fetched(served: tuple[QdrantOverGrpc, Co
 
 
 def test_products_are_changed_and_deleted(served: tuple[QdrantOverGrpc, Connection]) -> None:
-    store = ServerStore.create(served[1], SIZES)
+    store = ServerStore(served[1], SIZES, create=ServerOptions())
     points = shelf(300)
     store.upsert(points)
     store.replace_payloads({id: {"category_id": 7, "title": f"ваза {id}"} for id in range(1, 201)})
@@ -56,7 +56,7 @@ def test_products_are_changed_and_deleted(served: tuple[QdrantOverGrpc, Connecti
 
 def test_a_server_that_is_away_for_a_moment_is_tried_again(served: tuple[QdrantOverGrpc, Connection]) -> None:
     server, connection = served
-    store = ServerStore.create(connection, SIZES, policy=BRIEF)
+    store = ServerStore(connection, SIZES, policy=BRIEF, create=ServerOptions())
     server.failing = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL]
     store.upsert(shelf(300))
     assert (store.count(), server.failing) == (300, [])
@@ -74,7 +74,7 @@ def test_a_server_that_is_away_for_a_moment_is_tried_again(served: tuple[QdrantO
 )
 def test_what_goes_wrong_is_said(served: tuple[QdrantOverGrpc, Connection], code: grpc.StatusCode, said: str) -> None:
     server, connection = served
-    store = ServerStore.create(connection, SIZES, policy=BRIEF)
+    store = ServerStore(connection, SIZES, policy=BRIEF, create=ServerOptions())
     server.failing = [code] * 9
     with pytest.raises(StoreError) as failure:
         store.count()
@@ -86,17 +86,17 @@ def test_what_goes_wrong_is_said(served: tuple[QdrantOverGrpc, Connection], code
 def test_a_wrong_key_and_a_missing_collection_are_said(served: tuple[QdrantOverGrpc, Connection]) -> None:
     server, connection = served
     with pytest.raises(StoreError, match="no collection «products» here"):
-        ServerStore.open(connection)
+        ServerStore(connection)
     server.api_key = "another"
     with pytest.raises(StoreError, match="refuses this API key"):
-        ServerStore.open(connection)
+        ServerStore(connection)
 
 
 def test_where_grpc_does_not_answer_http_is_used() -> None:
     with serve() as server:
         # This port answers, but speaks HTTP.
         connection = Connection(server.url, "products", timeout=2, grpc_port=server.http.server_address[1])
-        store = ServerStore.create(connection, SIZES)
+        store = ServerStore(connection, SIZES, create=ServerOptions())
         store.upsert(shelf(3))
         assert store.count() == 3
         store.close()

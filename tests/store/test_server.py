@@ -29,6 +29,8 @@ KEY = "tiN8-secret-oL3vq"
 SIZES = {"text": SIZE}
 BRIEF = RetryPolicy(tries=5, first_wait=0.01)
 
+NEW = ServerOptions()
+
 
 @pytest.fixture
 def server() -> Iterator[QdrantOverHttp]:
@@ -62,43 +64,43 @@ def sentence(work: Callable[[], object]) -> str:
 
 def test_no_server_is_said_at_once() -> None:
     port = closed_port()
-    said = sentence(lambda: ServerStore.open(Connection(f"http://127.0.0.1:{port}", "products", KEY)))
+    said = sentence(lambda: ServerStore(Connection(f"http://127.0.0.1:{port}", "products", KEY)))
     assert said.startswith(f"http://127.0.0.1:{port}: no server answers")
     assert said.endswith("start it, or correct the url")
 
 
 def test_an_unknown_host_is_said() -> None:
-    said = sentence(lambda: ServerStore.open(Connection("https://qdrant.invalid:6399", "products", KEY)))
+    said = sentence(lambda: ServerStore(Connection("https://qdrant.invalid:6399", "products", KEY)))
     assert said.startswith("https://qdrant.invalid:6399: no server answers")
 
 
 def test_a_wrong_key_is_said(guarded: QdrantOverHttp) -> None:
-    said = sentence(lambda: ServerStore.open(Connection(guarded.url, "products", "wrong-" + KEY)))
+    said = sentence(lambda: ServerStore(Connection(guarded.url, "products", "wrong-" + KEY)))
     assert said.endswith(
         "the server refuses this API key, or it may only read; set QDRANT_API_KEY to one that may do this"
     )
 
 
 def test_a_missing_key_is_said(guarded: QdrantOverHttp) -> None:
-    said = sentence(lambda: ServerStore.open(Connection(guarded.url, "products")))
+    said = sentence(lambda: ServerStore(Connection(guarded.url, "products")))
     assert said.endswith("the server wants an API key; set QDRANT_API_KEY")
 
 
 def test_the_read_only_key_searches_and_does_not_write(guarded: QdrantOverHttp) -> None:
-    ServerStore.create(Connection(guarded.url, "products", KEY), SIZES).upsert(shelf(3))
-    reading = ServerStore.open(Connection(guarded.url, "products", "read-only-key"), SIZES)
+    ServerStore(Connection(guarded.url, "products", KEY), SIZES, create=NEW).upsert(shelf(3))
+    reading = ServerStore(Connection(guarded.url, "products", "read-only-key"), SIZES)
     assert reading.count() == 3
     assert "may only read" in sentence(lambda: reading.upsert(shelf(1)))
 
 
 def test_a_server_that_hangs_is_given_up(server: QdrantOverHttp) -> None:
     server.seconds = 1.5
-    said = sentence(lambda: ServerStore.open(Connection(server.url, "products", KEY, timeout=1)))
+    said = sentence(lambda: ServerStore(Connection(server.url, "products", KEY, timeout=1)))
     assert "no answer within 1 seconds" in said
 
 
 def test_a_missing_collection_is_said(server: QdrantOverHttp) -> None:
-    said = sentence(lambda: ServerStore.open(Connection(server.url, "products")))
+    said = sentence(lambda: ServerStore(Connection(server.url, "products")))
     assert said.endswith("no collection «products» here; make it with `rubrika ingest` or `rubrika push`")
 
 
@@ -114,7 +116,7 @@ def test_what_is_no_qdrant_is_said() -> None:
     thread = threading.Thread(target=answer)
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    assert sentence(lambda: ServerStore.open(Connection(url, "products"))).endswith(
+    assert sentence(lambda: ServerStore(Connection(url, "products"))).endswith(
         "is not a Qdrant server; correct the url"
     )
     thread.join()
@@ -123,15 +125,17 @@ def test_what_is_no_qdrant_is_said() -> None:
 
 def test_other_vectors_than_the_index_has_are_said(server: QdrantOverHttp) -> None:
     connection = Connection(server.url, "products")
-    ServerStore.create(connection, SIZES).close()
+    ServerStore(connection, SIZES, create=NEW).close()
     for wrong in ({"text": 9}, {"image": SIZE}, {"text": SIZE, "image": 4}):
-        assert "its vectors are not the index's" in sentence(lambda wrong=wrong: ServerStore.open(connection, wrong))
-        assert "its vectors are not the index's" in sentence(lambda wrong=wrong: ServerStore.create(connection, wrong))
+        assert "its vectors are not the index's" in sentence(lambda wrong=wrong: ServerStore(connection, wrong))
+        assert "its vectors are not the index's" in sentence(
+            lambda wrong=wrong: ServerStore(connection, wrong, create=NEW)
+        )
 
 
 def test_another_distance_is_another_schema(server: QdrantOverHttp) -> None:
     server.client.create_collection("products", {"text": models.VectorParams(size=SIZE, distance="Euclid")})
-    said = sentence(lambda: ServerStore.open(Connection(server.url, "products"), SIZES))
+    said = sentence(lambda: ServerStore(Connection(server.url, "products"), SIZES))
     assert "it holds «text» (8 × Euclid), the index «text» (8 × Dot)" in said
 
 
@@ -139,8 +143,8 @@ def test_a_collection_of_somebody_else_is_not_written_to(server: QdrantOverHttp)
     connection = Connection(server.url, "recipes")
     server.client.create_collection("recipes", {"text": models.VectorParams(size=SIZE, distance="Dot")})
     server.client.upsert("recipes", [models.PointStruct(id=1, vector={"text": unit(1)[0].tolist()}, payload={})])
-    assert "points that Rubrika did not write" in sentence(lambda: ServerStore.create(connection, SIZES))
-    opened = ServerStore.open(connection, SIZES)
+    assert "points that Rubrika did not write" in sentence(lambda: ServerStore(connection, SIZES, create=NEW))
+    opened = ServerStore(connection, SIZES)
     assert "it was not made by Rubrika" in sentence(lambda: opened.upsert(shelf(1)))
     assert "point 1 is not a product with a category_id" in sentence(lambda: opened.search("text", unit(1), 1))
     assert opened.count() == 1
@@ -154,16 +158,16 @@ def test_a_collection_of_somebody_else_is_not_written_to(server: QdrantOverHttp)
 def test_an_empty_collection_is_taken_over_and_ours_taken_up(server: QdrantOverHttp) -> None:
     connection = Connection(server.url, "products")
     server.client.create_collection("products", {"text": models.VectorParams(size=SIZE, distance="Dot")})
-    ServerStore.create(connection, SIZES).upsert(shelf(2))
-    again = ServerStore.create(connection, SIZES)
+    ServerStore(connection, SIZES, create=NEW).upsert(shelf(2))
+    again = ServerStore(connection, SIZES, create=NEW)
     assert again.count() == 2
     again.upsert(shelf(3))
-    assert ServerStore.open(connection).sizes == SIZES
+    assert ServerStore(connection).sizes == SIZES
     assert again.count() == 3
 
 
 def test_a_vector_is_checked_before_it_is_sent(server: QdrantOverHttp) -> None:
-    store = ServerStore.create(Connection(server.url, "products"), SIZES)
+    store = ServerStore(Connection(server.url, "products"), SIZES, create=NEW)
     said = sentence(lambda: store.upsert([Point(5, {"text": np.ones(3, np.float32)}, {})]))
     assert said.endswith("product 5 has 3 numbers in «text», the collection 8")
     said = sentence(lambda: store.upsert([Point(5, {"text": np.full(SIZE, np.nan, np.float32)}, {})]))
@@ -173,7 +177,7 @@ def test_a_vector_is_checked_before_it_is_sent(server: QdrantOverHttp) -> None:
 
 
 def test_dropped_connections_are_tried_again_and_lose_nothing(server: QdrantOverHttp) -> None:
-    store = ServerStore.create(Connection(server.url, "products"), SIZES, policy=BRIEF)
+    store = ServerStore(Connection(server.url, "products"), SIZES, policy=BRIEF, create=NEW)
     server.dropped = 4
     server.answered.clear()
     store.upsert(shelf(700))
@@ -185,7 +189,7 @@ def test_dropped_connections_are_tried_again_and_lose_nothing(server: QdrantOver
 
 
 def test_a_server_that_stays_away_ends_the_run_and_a_second_run_completes_it(server: QdrantOverHttp) -> None:
-    store = ServerStore.create(Connection(server.url, "products", KEY), SIZES, policy=BRIEF)
+    store = ServerStore(Connection(server.url, "products", KEY), SIZES, policy=BRIEF, create=NEW)
     store.upsert(shelf(300))
     server.dropped = 10**6
     assert "no server answers" in sentence(lambda: store.upsert(shelf(900)))
@@ -197,7 +201,7 @@ def test_a_server_that_stays_away_ends_the_run_and_a_second_run_completes_it(ser
 def test_a_server_that_dies_in_the_middle_and_comes_back_is_waited_for() -> None:
     with serve() as server, Proxy(server.http.server_address[1]) as front:
         policy = RetryPolicy(tries=7, first_wait=0.1)
-        store = ServerStore.create(Connection(front.url, "products"), SIZES, policy=policy)
+        store = ServerStore(Connection(front.url, "products"), SIZES, policy=policy, create=NEW)
         front.dies_after = 3
         store.upsert(shelf(900))
         assert front.deaths == 1
@@ -221,7 +225,7 @@ def test_waits_grow_are_bounded_and_can_be_repeated(monkeypatch: pytest.MonkeyPa
 def test_the_key_is_in_no_repr_and_no_log(guarded: QdrantOverHttp, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     connection = Connection(guarded.url, "products", KEY)
-    store = ServerStore.create(connection, SIZES, policy=BRIEF)
+    store = ServerStore(connection, SIZES, policy=BRIEF, create=NEW)
     guarded.dropped = 2
     store.upsert(shelf(10))
     store.search("text", unit(1), 1)
@@ -231,7 +235,7 @@ def test_the_key_is_in_no_repr_and_no_log(guarded: QdrantOverHttp, caplog: pytes
 
 
 def test_a_server_that_repeats_the_key_in_its_answer_is_not_quoted(guarded: QdrantOverHttp) -> None:
-    store = ServerStore.create(Connection(guarded.url, "products", KEY), SIZES)
+    store = ServerStore(Connection(guarded.url, "products", KEY), SIZES, create=NEW)
     guarded.answer = lambda *_: (_ for _ in ()).throw(ValueError(f"bad header api-key: {KEY}"))
     assert sentence(store.count).endswith("the server refused (Wrong input: bad header api-key: …)")
 
@@ -266,9 +270,9 @@ def test_a_key_with_a_line_break_is_refused_and_not_repeated() -> None:
 def test_an_alias_switches_to_a_collection_encoded_anew(server: QdrantOverHttp) -> None:
     first, second = (Connection(server.url, name) for name in ("products-1", "products-2"))
     for connection, count in ((first, 2), (second, 5)):
-        ServerStore.create(connection, SIZES).upsert(shelf(count))
+        ServerStore(connection, SIZES, create=NEW).upsert(shelf(count))
     switch_alias(first, "products")
-    store = ServerStore.open(Connection(server.url, "products"), SIZES)
+    store = ServerStore(Connection(server.url, "products"), SIZES)
     assert store.count() == 2
     switch_alias(second, "products")
     assert store.count() == 5
@@ -279,7 +283,7 @@ def test_an_alias_switches_to_a_collection_encoded_anew(server: QdrantOverHttp) 
 
 def test_a_name_that_is_taken_is_no_alias(server: QdrantOverHttp) -> None:
     products = Connection(server.url, "products")
-    ServerStore.create(products, SIZES).close()
+    ServerStore(products, SIZES, create=NEW).close()
     server.client.create_collection("recipes", {"text": models.VectorParams(size=SIZE, distance="Dot")})
     named = models.CreateAlias(collection_name="recipes", alias_name="food")
     server.client.update_collection_aliases([models.CreateAliasOperation(create_alias=named)])
@@ -290,7 +294,7 @@ def test_a_name_that_is_taken_is_no_alias(server: QdrantOverHttp) -> None:
 
 
 def test_only_our_collections_are_deleted(server: QdrantOverHttp) -> None:
-    ServerStore.create(Connection(server.url, "products"), SIZES).close()
+    ServerStore(Connection(server.url, "products"), SIZES, create=NEW).close()
     server.client.create_collection("recipes", {"text": models.VectorParams(size=SIZE, distance="Dot")})
     for _ in range(2):
         delete_collection(Connection(server.url, "products"))
@@ -301,7 +305,7 @@ def test_only_our_collections_are_deleted(server: QdrantOverHttp) -> None:
 def test_a_temporary_collection_that_could_not_be_deleted_is_named(server: QdrantOverHttp) -> None:
     def work() -> None:
         with temporary_collection(Connection(server.url, "products")) as place:
-            ServerStore.create(place, SIZES).close()
+            ServerStore(place, SIZES, create=NEW).close()
             server.dropped = 10**6
 
     assert re.search("the temporary collection «products-evaluate-[0-9a-f]{32}» may be left there", sentence(work))
@@ -320,13 +324,13 @@ def test_products_of_somebody_else_are_not_changed(
 ) -> None:
     server.client.create_collection("recipes", {"text": models.VectorParams(size=SIZE, distance="Dot")})
     server.client.upsert("recipes", [models.PointStruct(id=1, vector={"text": unit(1)[0].tolist()}, payload={})])
-    store = ServerStore.open(Connection(server.url, "recipes"), SIZES)
+    store = ServerStore(Connection(server.url, "recipes"), SIZES)
     assert "it was not made by Rubrika" in sentence(lambda: change(store))
     assert store.fetch([1])[1].payload == {}
 
 
 def test_changes_are_tried_again_when_the_connection_drops(server: QdrantOverHttp) -> None:
-    store = ServerStore.create(Connection(server.url, "products"), SIZES, policy=BRIEF)
+    store = ServerStore(Connection(server.url, "products"), SIZES, policy=BRIEF, create=NEW)
     store.upsert(shelf(400))
     server.dropped = 4
     store.replace_payloads({id: {"category_id": 7} for id in range(1, 401)})
@@ -337,7 +341,7 @@ def test_changes_are_tried_again_when_the_connection_drops(server: QdrantOverHtt
 
 
 def test_a_product_that_is_not_there_is_said(server: QdrantOverHttp) -> None:
-    store = ServerStore.create(Connection(server.url, "products"), SIZES)
+    store = ServerStore(Connection(server.url, "products"), SIZES, create=NEW)
     said = sentence(lambda: store.replace_payloads({5: {"category_id": 1}}))
     assert "the server refused (Not found: 5" in said
 
@@ -417,7 +421,7 @@ def pipe(source: socket.socket, sink: socket.socket) -> None:
 
 
 def test_a_server_counts_what_people_filter_by_in_its_web_ui(server: QdrantOverHttp) -> None:
-    store = ServerStore.create(Connection(server.url, "products"), SIZES, policy=BRIEF)
+    store = ServerStore(Connection(server.url, "products"), SIZES, policy=BRIEF, create=NEW)
     store.upsert(shelf(7))
     assert store.facet("category")["Чайники"] == 2
     assert store.facet("category_levels")["Все категории"] == 7

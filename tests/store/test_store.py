@@ -13,7 +13,7 @@ from qdrant_http import serve
 
 from rubrika.errors import StoreError
 from rubrika.store.base import Point, Store
-from rubrika.store.connection import Connection
+from rubrika.store.connection import Connection, ServerOptions
 from rubrika.store.edge import EdgeStore
 from rubrika.store.server import ServerStore, delete_collection
 
@@ -28,13 +28,13 @@ def edge(folder: Path) -> Iterator[Store]:
 
 def memory(folder: Path) -> Iterator[Store]:
     client = QdrantClient(":memory:")
-    yield ServerStore.create(Connection("http://127.0.0.1:6333", "товары"), SIZES, client=client)
+    yield ServerStore(Connection("http://127.0.0.1:6333", "товары"), SIZES, client=client, create=ServerOptions())
     client.close()
 
 
 def over_http(folder: Path) -> Iterator[Store]:
     with serve() as server:
-        store = ServerStore.create(Connection(server.url, "products"), SIZES)
+        store = ServerStore(Connection(server.url, "products"), SIZES, create=ServerOptions())
         yield store
         store.close()
 
@@ -47,8 +47,8 @@ def real(folder: Path) -> Iterator[Store]:
     connection = Connection(url, name, os.environ.get("QDRANT_API_KEY"))
     # A collection that was there before is somebody's.
     with pytest.raises(StoreError, match="no collection"):
-        ServerStore.open(connection)
-    store = ServerStore.create(connection, SIZES)
+        ServerStore(connection)
+    store = ServerStore(connection, SIZES, create=ServerOptions())
     try:
         yield store
     finally:
