@@ -13,7 +13,7 @@ from rubrika import cli, files
 from rubrika.ingest.write import Writer
 from rubrika.products.product import Batch
 from rubrika.progress import Advance
-from rubrika.terminal import Terminal
+from rubrika.display import Terminal
 
 when, what = sys.argv.pop(1), sys.argv.pop(1)
 
