@@ -245,11 +245,11 @@ def test_pickled_weights_are_not_executed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "reason"),
     [
-        ({"pooling": "max"}, "pooling Input should be 'pooler', 'mean' or 'cls'"),
+        ({"pooling": "max"}, "pooling: Input should be 'pooler', 'mean' or 'cls'"),
         ({"pool": "cls"}, "cannot be read"),
-        ({"max_tokens": 0}, "max_tokens Input should be greater than or equal to 1"),
-        ({"max_tokens": True}, "max_tokens Input should be a valid integer"),
-        ({"prompt": 5}, "prompt Input should be a valid string"),
+        ({"max_tokens": 0}, "max_tokens: Input should be greater than or equal to 1"),
+        ({"max_tokens": True}, "max_tokens: Input should be a valid integer"),
+        ({"prompt": 5}, "prompt: Input should be a valid string"),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(tmp_path: Path, recipe: dict[str, object], reason: str) -> None:
