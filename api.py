@@ -404,13 +404,7 @@ class Index:
         self.close()
         return relabel(self._at, source, target, path)
 
-    def check(
-        self,
-        files: "Files" = (),
-        images: str | Path | None = None,
-        *,
-        repair: bool = False,
-    ) -> Checked:
+    def check(self, files: "Files" = (), images: str | Path | None = None, *, repair: bool = False) -> Checked:
         """Read the whole index, compare it with the files that were ingested or with others, and list its problems.
 
         With `repair`, what is damaged is written anew from those files and `images`.
@@ -419,12 +413,7 @@ class Index:
         return check(self._at, paths_of(files) if files else (), pictures_of(images), repair)
 
     def push(
-        self,
-        url: str,
-        collection: str | None = None,
-        *,
-        options: ServerOptions | None = None,
-        alias: str | None = None,
+        self, url: str, collection: str | None = None, *, options: ServerOptions | None = None, alias: str | None = None
     ) -> Moved:
         """Move the points to a Qdrant server; run it again if it was interrupted, or to search otherwise.
 

@@ -415,11 +415,7 @@ def _captioned(table: Table, *lines: str) -> Table:
 
 
 def _table(
-    title: str,
-    figures: Sequence[str],
-    texts: Sequence[str] = (),
-    ids: Sequence[str] = (),
-    label: str | None = None,
+    title: str, figures: Sequence[str], texts: Sequence[str] = (), ids: Sequence[str] = (), label: str | None = None
 ) -> Table:
     """A table whose figures and ids are whole and whose texts share the width that is left."""
     table = Table(title=title or None, title_justify="left")
