@@ -193,17 +193,8 @@ class Index:
             if path:
                 check_place(path)
         self._note_unused(images)
-        report = classify_to_files(
-            self._index(),
-            reader,
-            output,
-            tables[0],
-            pictures=pictures_of(images),
-            top_k=count,
-            max_error=bound,
-            level=level,
-            progress=self._progress,
-        )
+        index, pictures = self._index(), pictures_of(images)
+        report = classify_to_files(index, reader, output, tables[0], pictures, count, bound, level, self._progress)
         if not report.rejects:
             return report
         write_rejects(report.rejects, rejects_output)
@@ -310,14 +301,10 @@ class Index:
         pictures, timer = pictures_of(images), Timer(memory=report is not None)
         choice = choice_of(text_encoder, image_encoder, backend, vote, pictures is not None, None, progress.note)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by)
-        result = evaluate(
-            Setting(reader, at.cache, pictures, choice, holdout, seed, progress, timer, stratify, at.server),
-            top_k=count_of("top_k", top_k),
-            max_error=checked(max_error),
-            sampled=MAPPED if folder else None,
-            methods=names,
-            rules=PROTOCOLS[protocol] if protocol else None,
-        )
+        setting = Setting(reader, at.cache, pictures, choice, holdout, seed, progress, timer, stratify, at.server)
+        count, bound, rules = count_of("top_k", top_k), checked(max_error), PROTOCOLS[protocol] if protocol else None
+        sampled = MAPPED if folder else None
+        result = evaluate(setting, top_k=count, max_error=bound, sampled=sampled, methods=names, rules=rules)
         if folder and result.answers:
             page = write_report(folder, study(result, result.answers, timer), pictures, timer)
             progress.note(f"report: {page}")

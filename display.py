@@ -64,8 +64,6 @@ class Terminal:
 
 
 class _Rate(ProgressColumn):
-    """Steps a second."""
-
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
