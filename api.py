@@ -405,11 +405,9 @@ class Index:
         return f"Index.open({str(self._at.folder)!r})"
 
     def __enter__(self) -> "Index":
-        """Use as `with Index.open(folder) as index`."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close it."""
         self.close()
 
     def _note_unused(self, images: Place | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from rubrika.products.product import display_path
@@ -171,10 +171,8 @@ def _methods(result: "evaluate.Evaluation") -> list[str]:
     from rubrika.eval.methods import SECONDS
 
     columns = ["weighted F1", "95 %", "macro F1", "Rubrika minus this, 95 %", "train, s", "10,000 products, s"]
-    table = Table(title="methods on the same held-out products", title_justify="left")
-    table.add_column("method")
-    for name in columns:
-        table.add_column(name, justify="right")
+    right = [Column(name, justify="right") for name in columns]
+    table = Table("method", *right, title="methods on the same held-out products", title_justify="left")
     for each in result.methods:
         low, high = each.interval
         table.add_row(
@@ -239,10 +237,8 @@ def format_explanation(result: "explain.Explanation") -> str:
 
 
 def _bars(title: str, rows: Iterable[tuple[float, str]]) -> Group:
-    table = Table(show_header=False, box=None)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(width=BAR_WIDTH)
-    table.add_column()
+    columns = Column(justify="right", no_wrap=True), Column(width=BAR_WIDTH), Column()
+    table = Table(*columns, show_header=False, box=None)
     for value, name in rows:
         bar = Text("█" * round(abs(value) * BAR_WIDTH), style="green" if value > 0 else "red")
         table.add_row(f"{value:z.2f}", bar, Text(name))

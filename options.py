@@ -14,39 +14,32 @@ SomeFiles = Annotated[
     list[Path] | None, Argument(metavar="[FILE...]", help="Files of products. [default: those ingested]")
 ]
 IndexFolder = Annotated[Path, Option("--index", envvar="RUBRIKA_INDEX", help="The index folder.")]
-Url = Annotated[str | None, Option("--url", envvar="QDRANT_URL", help="A Qdrant server instead of the folder.")]
-Collection = Annotated[str | None, Option("--collection", help="The collection on the server.")]
+Url = Annotated[str | None, Option(envvar="QDRANT_URL", help="A Qdrant server instead of the folder.")]
+Collection = Annotated[str | None, Option(help="The collection on the server.")]
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object and nothing else.")]
-TopK = Annotated[
-    int | None, Option("--top-k", min=1, max=1000, help="How many hits vote. [default: the index's setting]")
-]
-Images = Annotated[Path | None, Option("--images", metavar="DIR", help="Pictures, named by product_id.")]
-Cache = Annotated[Path, Option("--cache", envvar="RUBRIKA_CACHE", help="Keeps vectors of pretrained encoders.")]
-TextEncoder = Annotated[
-    str | None, Option("--text-encoder", metavar="SPEC", help="learned, rubert, use, a model's name or folder.")
-]
+TopK = Annotated[int | None, Option(min=1, max=1000, help="How many hits vote. [default: the index's setting]")]
+Images = Annotated[Path | None, Option(metavar="DIR", help="Pictures, named by product_id.")]
+Cache = Annotated[Path, Option(envvar="RUBRIKA_CACHE", help="Keeps vectors of pretrained encoders.")]
+TextEncoder = Annotated[str | None, Option(metavar="SPEC", help="learned, rubert, use, a model's name or folder.")]
 ImageEncoder = Annotated[
-    str | None,
-    Option("--image-encoder", metavar="SPEC", help="vit, clip, efficientnet-lite0, a model's name or folder."),
+    str | None, Option(metavar="SPEC", help="vit, clip, efficientnet-lite0, a model's name or folder.")
 ]
 Backend = Annotated[Literal["torch", "onnx-int8"], Option(help="Runs a pretrained text encoder.")]
 Vote = Annotated[
     Literal["joint", "text", "image", "late"] | None,
     Option(help="Whose neighbours vote; late fuses the votes by text and by image."),
 ]
-MaxError = Annotated[float, Option("--max-error", min=0, max=1, help="Maximum error rate among automatic decisions.")]
-GroupBy = Annotated[
-    str | None, Option("--group-by", metavar="COLUMN", help="Hold out whole groups: rows alike in this column.")
-]
-Holdout = Annotated[float, Option("--holdout", min=0, max=1, help="The part of the products held out.")]
-Seed = Annotated[int, Option("--seed", min=0, help="Chooses what is drawn at random.")]
+MaxError = Annotated[float, Option(min=0, max=1, help="Maximum error rate among automatic decisions.")]
+GroupBy = Annotated[str | None, Option(metavar="COLUMN", help="Hold out whole groups: rows alike in this column.")]
+Holdout = Annotated[float, Option(min=0, max=1, help="The part of the products held out.")]
+Seed = Annotated[int, Option(min=0, help="Chooses what is drawn at random.")]
 Rejects = Annotated[
     Path | None, Option(help="Where rejected rows go, with their reasons. [default: beside the output]")
 ]
 ProductId = Annotated[int | None, Argument(metavar="[PRODUCT_ID]", min=0, max=2**64 - 1, help="A stored product.")]
 Title = Annotated[str | None, Option(help="The title of a product that need not be stored.")]
 Picture = Annotated[Path | None, Option("--image", metavar="FILE", help="The picture of a product.")]
-Report = Annotated[Path | None, Option("--report", metavar="DIR", help="A folder for a page with charts.")]
+Report = Annotated[Path | None, Option(metavar="DIR", help="A folder for a page with charts.")]
 Epochs = Annotated[int, Option(min=1, help="How often every product is seen.")]
 Minutes = Annotated[float | None, Option(help="Stop after this time, with the best model so far.")]
 FreezeLayers = Annotated[int | None, Option(help="Leave the first N layers as they are: much faster on a CPU.")]
