@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rubrika import __version__
+from rubrika import __version__, inputs
 from rubrika.encode.text import Backend
 from rubrika.errors import ParameterError
 from rubrika.files import check_distinct, check_place, report_folder
@@ -18,18 +17,7 @@ from rubrika.ingest.ingest import default_reject_path, ingest, write_rejects
 from rubrika.ingest.maintain import Checked, Deleted, Relabelled, Relearned, check, delete, relabel, relearn
 from rubrika.ingest.move import Moved, move_index
 from rubrika.ingest.write import IngestReport
-from rubrika.inputs import (
-    Vote,
-    choice_of,
-    count_of,
-    ids_of,
-    location_of,
-    paths_of,
-    pictures_of,
-    product_id_of,
-    products_of,
-    query_of,
-)
+from rubrika.inputs import Place, Vote, choice_of, count_of, location_of, paths_of, pictures_of, products_of
 from rubrika.products.reader import Reader
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.audit import AuditReport, write_audit
@@ -84,12 +72,12 @@ class Index:
     @classmethod
     def open(
         cls,
-        folder: str | Path,
+        folder: Place,
         *,
         url: str | None = None,
         collection: str | None = None,
         api_key: str | None = None,
-        cache: str | Path = CACHE,
+        cache: Place = CACHE,
         progress: Progress | None = None,
     ) -> "Index":
         """Open an index; where there is none yet, the first `ingest` makes it.
@@ -115,14 +103,14 @@ class Index:
     def ingest(
         self,
         products: "Source",
-        images: str | Path | None = None,
+        images: Place | None = None,
         *,
         text_encoder: str | None = None,
         image_encoder: str | None = None,
         backend: Backend = "torch",
         vote: Vote | None = None,
         image_url: str | None = None,
-        rejects: str | Path | None = None,
+        rejects: Place | None = None,
         strict: bool = False,
         delete_missing: bool = False,
     ) -> IngestReport:
@@ -163,12 +151,7 @@ class Index:
         return report
 
     def classify(
-        self,
-        products: "Source",
-        images: str | Path | None = None,
-        *,
-        top_k: int | None = None,
-        max_error: float = MAX_ERROR,
+        self, products: "Source", images: Place | None = None, *, top_k: int | None = None, max_error: float = MAX_ERROR
     ) -> Predictions:
         """Predict the category of every product, in memory: some 400 bytes a product.
 
@@ -184,12 +167,12 @@ class Index:
 
     def classify_file(
         self,
-        file: str | Path,
-        output: str | Path = "result.parquet",
-        images: str | Path | None = None,
+        file: Place,
+        output: Place = "result.parquet",
+        images: Place | None = None,
         *,
-        details: str | Path | None = None,
-        rejects: str | Path | None = None,
+        details: Place | None = None,
+        rejects: Place | None = None,
         top_k: int | None = None,
         max_error: float = MAX_ERROR,
         level: int | None = None,
@@ -210,17 +193,8 @@ class Index:
             if path:
                 check_place(path)
         self._note_unused(images)
-        report = classify_to_files(
-            self._index(),
-            reader,
-            output,
-            tables[0],
-            pictures=pictures_of(images),
-            top_k=count,
-            max_error=bound,
-            level=level,
-            progress=self._progress,
-        )
+        index, pictures = self._index(), pictures_of(images)
+        report = classify_to_files(index, reader, output, tables[0], pictures, count, bound, level, self._progress)
         if not report.rejects:
             return report
         write_rejects(report.rejects, rejects_output)
@@ -231,7 +205,7 @@ class Index:
         product_id: int | None = None,
         *,
         title: str | None = None,
-        image: str | Path | None = None,
+        image: Place | None = None,
         top_k: int = 10,
         vector: str | None = None,
         page: bool = False,
@@ -242,7 +216,7 @@ class Index:
         text, image or joint, by default image for a picture, else text. With `page`, the result also says where the
         server's web UI shows them.
         """
-        query, count = query_of(product_id, title, image), count_of("top_k", top_k) or 1
+        query, count = inputs.query_of(product_id, title, image), count_of("top_k", top_k) or 1
         found = neighbours(self._index(), query, vector, count)
         return replace(found, page=self._index().dashboard(product_id)) if page else found
 
@@ -251,7 +225,7 @@ class Index:
         product_id: int | None = None,
         *,
         title: str | None = None,
-        image: str | Path | None = None,
+        image: Place | None = None,
         top_k: int | None = None,
     ) -> Explanation:
         """What a prediction rests on: the vote, the supporting neighbours, and the words that mattered.
@@ -262,12 +236,10 @@ class Index:
             raise ParameterError("give `product_id`, or `title` and `image`, one of them or both")
         count, index = count_of("top_k", top_k), self._index()
         if product_id is not None:
-            return explain(index, Query.of_product(index, product_id_of(product_id)), count)
+            return explain(index, Query.of_product(index, inputs.product_id_of(product_id)), count)
         return explain(index, Query.of_content(index, title or "", None if image is None else Path(image)), count)
 
-    def audit(
-        self, output: str | Path = "audit.parquet", duplicates: str | Path | None = None, limit: int = 20
-    ) -> AuditReport:
+    def audit(self, output: Place = "audit.parquet", duplicates: Place | None = None, limit: int = 20) -> AuditReport:
         """Find labelled products that their neighbours contradict, the surest first.
 
         They go to `output`, near duplicates with different categories to `duplicates`; the first `limit` rows of both
@@ -277,7 +249,7 @@ class Index:
         return write_audit(self._index(), Path(output), pairs, limit, self._progress)
 
     @staticmethod
-    def decide(details: str | Path, max_error: float = MAX_ERROR, output: str | Path | None = None) -> dict[str, int]:
+    def decide(details: Place, max_error: float = MAX_ERROR, output: Place | None = None) -> dict[str, int]:
         """Decide anew, at another maximum error rate, which predictions of a details file are automatic.
 
         It goes to `output`, by default in place of `details`. Returns how many products got each decision.
@@ -287,7 +259,7 @@ class Index:
     @staticmethod
     def evaluate(
         files: "Files",
-        images: str | Path | None = None,
+        images: Place | None = None,
         *,
         text_encoder: str | None = None,
         image_encoder: str | None = None,
@@ -301,11 +273,11 @@ class Index:
         seed: int = 0,
         methods: str | None = None,
         protocol: str | None = None,
-        report: str | Path | None = None,
+        report: Place | None = None,
         url: str | None = None,
         collection: str | None = None,
         api_key: str | None = None,
-        cache: str | Path = CACHE,
+        cache: Place = CACHE,
         progress: Progress | None = None,
     ) -> "Evaluation":
         """How good predictions are: holds products out, learns from the others, and classifies those held out.
@@ -329,14 +301,10 @@ class Index:
         pictures, timer = pictures_of(images), Timer(memory=report is not None)
         choice = choice_of(text_encoder, image_encoder, backend, vote, pictures is not None, None, progress.note)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by)
-        result = evaluate(
-            Setting(reader, at.cache, pictures, choice, holdout, seed, progress, timer, stratify, at.server),
-            top_k=count_of("top_k", top_k),
-            max_error=checked(max_error),
-            sampled=MAPPED if folder else None,
-            methods=names,
-            rules=PROTOCOLS[protocol] if protocol else None,
-        )
+        setting = Setting(reader, at.cache, pictures, choice, holdout, seed, progress, timer, stratify, at.server)
+        count, bound, rules = count_of("top_k", top_k), checked(max_error), PROTOCOLS[protocol] if protocol else None
+        sampled = MAPPED if folder else None
+        result = evaluate(setting, top_k=count, max_error=bound, sampled=sampled, methods=names, rules=rules)
         if folder and result.answers:
             page = write_report(folder, study(result, result.answers, timer), pictures, timer)
             progress.note(f"report: {page}")
@@ -345,7 +313,7 @@ class Index:
     def tune(
         self,
         files: "Files",
-        images: str | Path | None = None,
+        images: Place | None = None,
         *,
         holdout: float = 0.1,
         group_by: str | None = None,
@@ -376,41 +344,27 @@ class Index:
     def learn(self, files: "Files" = ()) -> Relearned:
         """Learn the encoders again from all products in the index, and switch over when that has succeeded.
 
-        Args:
-            files: where the products' texts are; default: the files that were ingested.
+        `files` are where the products' texts are, by default those that were ingested.
         """
         self.close()
         return relearn(self._at, paths_of(files) if files else (), progress=self._progress)
 
-    def delete(self, products: "int | str | Path | Sequence[int | str | Path]") -> Deleted:
-        """Delete products.
-
-        Args:
-            products: product ids, or parquet files with a column product_id.
-        """
+    def delete(self, products: "int | Place | Sequence[int | Place]") -> Deleted:
+        """Delete `products`: product ids, or those in parquet files with a column product_id."""
         several = products if isinstance(products, Sequence) and not isinstance(products, str) else [products]
-        ids = [id for each in several for id in ids_of(each)]
+        ids = [id for each in several for id in inputs.ids_of(each)]
         self.close()
         return delete(self._at, list(dict.fromkeys(ids)))
 
     def relabel(self, source: int, target: int, path: str | None = None) -> Relabelled:
-        """Move all products of a category to another one; with the same id twice, give it another name.
+        """Move all products of a category to another one, both named by id; with the same id twice, rename it.
 
-        Args:
-            source: the id of the category that products leave.
-            target: the id of the category they get.
-            path: the full path of the target, when it is new or gets another name.
+        `path` is the full path of the target, when it is new or gets another name.
         """
         self.close()
         return relabel(self._at, source, target, path)
 
-    def check(
-        self,
-        files: "Files" = (),
-        images: str | Path | None = None,
-        *,
-        repair: bool = False,
-    ) -> Checked:
+    def check(self, files: "Files" = (), images: Place | None = None, *, repair: bool = False) -> Checked:
         """Read the whole index, compare it with the files that were ingested or with others, and list its problems.
 
         With `repair`, what is damaged is written anew from those files and `images`.
@@ -419,20 +373,12 @@ class Index:
         return check(self._at, paths_of(files) if files else (), pictures_of(images), repair)
 
     def push(
-        self,
-        url: str,
-        collection: str | None = None,
-        *,
-        options: ServerOptions | None = None,
-        alias: str | None = None,
+        self, url: str, collection: str | None = None, *, options: ServerOptions | None = None, alias: str | None = None
     ) -> Moved:
         """Move the points to a Qdrant server; run it again if it was interrupted, or to search otherwise.
 
-        Args:
-            url: the server.
-            collection: on that server; default: `products`.
-            options: how a new collection is laid out, and how it is searched from now on.
-            alias: a second name, switched to the collection once all products are there.
+        The collection is by default `products`; `options` say how a new one is laid out, and how it is searched from
+        now on; `alias` is a second name, switched to the collection once all products are there.
         """
         self.close()
         at = location_of(self._at.folder, url, collection, self._at.api_key, self._at.cache)
@@ -459,21 +405,16 @@ class Index:
         return f"Index.open({str(self._at.folder)!r})"
 
     def __enter__(self) -> "Index":
-        """Use as `with Index.open(folder) as index`."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _note_unused(self, images: str | Path | None) -> None:
+    def _note_unused(self, images: Place | None) -> None:
         folder = self._at.folder
         if images and has_index(folder) and IMAGE not in Manifest.read(folder).vectors:
-            self._progress.note(
-                f"{folder}: this index has no image vector, so pictures are not used; ingest into a new folder"
-            )
+            reason = "this index has no image vector, so pictures are not used"
+            self._progress.note(f"{folder}: {reason}; ingest into a new folder")
 
     def _index(self) -> Opened:
         if self._opened is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from rubrika import display
 from rubrika import options as opt
@@ -32,8 +33,8 @@ FIXED = ("holdout", "group_by", "stratify", "top_k", "seed")
 
 @app.command()
 def sample(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
-    products: Annotated[int, typer.Option("--products", min=300, max=1_000_000, help="How many products.")] = 3_000,
+    folder: Annotated[Path, Argument(metavar="DIR", help="Where to write it.")],
+    products: Annotated[int, Option("--products", min=300, max=1_000_000, help="How many products.")] = 3_000,
     seed: opt.Seed = 0,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -43,7 +44,8 @@ def sample(
     from rubrika.sample import write_sample
 
     summary = write_sample(folder, seed=seed, products=products)
-    _print(asdict(summary), as_json, lambda: display.format_sample(folder, summary))
+    counts = f"{summary.train:,} labelled products, {summary.test:,} to classify, {summary.categories} categories"
+    _print(asdict(summary), as_json, lambda: f"{folder}: {counts}, {summary.pictures:,} pictures")
 
 
 @app.command()
@@ -53,18 +55,16 @@ def ingest(
     url: opt.Url = None,
     collection: opt.Collection = None,
     images: opt.Images = None,
-    image_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where that folder is served, for the web UI.")
-    ] = None,
+    image_url: Annotated[str | None, Option(metavar="URL", help="Where that folder is served, for the web UI.")] = None,
     text_encoder: opt.TextEncoder = None,
     image_encoder: opt.ImageEncoder = None,
     backend: opt.Backend = "torch",
     vote: opt.Vote = None,
     cache: opt.Cache = opt.CACHE,
     rejects: opt.Rejects = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail at the first row that would be rejected.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Fail at the first row that would be rejected.")] = False,
     delete_missing: Annotated[
-        bool, typer.Option("--delete-missing", help="Delete products of which these files have no row.")
+        bool, Option("--delete-missing", help="Delete products of which these files have no row.")
     ] = False,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -92,9 +92,9 @@ def ingest(
 
 @app.command()
 def classify(
-    file: Annotated[Path, typer.Argument(help="A parquet file of products.", metavar="FILE")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the predictions go.")] = Path("result.parquet"),
-    details: Annotated[Path | None, typer.Option(help="Where confidence, alternatives and neighbours go.")] = None,
+    file: Annotated[Path, Argument(help="A parquet file of products.", metavar="FILE")],
+    output: Annotated[Path, Option("-o", "--output", help="Where the predictions go.")] = Path("result.parquet"),
+    details: Annotated[Path | None, Option(help="Where confidence, alternatives and neighbours go.")] = None,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
@@ -103,7 +103,7 @@ def classify(
     top_k: opt.TopK = None,
     max_error: opt.MaxError = opt.MAX_ERROR,
     level: Annotated[
-        int | None, typer.Option(min=1, help="Predict at this level of the tree, 1 being the top. [default: the leaf]")
+        int | None, Option(min=1, help="Predict at this level of the tree, 1 being the top. [default: the leaf]")
     ] = None,
     rejects: opt.Rejects = None,
     as_json: opt.AsJson = False,
@@ -117,16 +117,17 @@ def classify(
 
 @app.command()
 def decide(
-    details: Annotated[Path, typer.Argument(metavar="FILE", help="What `classify --details` wrote.")],
+    details: Annotated[Path, Argument(metavar="FILE", help="What `classify --details` wrote.")],
     max_error: opt.MaxError = opt.MAX_ERROR,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where it goes. [default: FILE]")] = None,
+    output: Annotated[Path | None, Option("-o", "--output", help="Where it goes. [default: FILE]")] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Decide anew which saved predictions are automatic, without searching again."""
     from rubrika.api import Index
 
     counts = Index.decide(details, max_error, output)
-    _print(counts, as_json, lambda: display.format_decisions(output or details, counts))
+    shown = ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "no products"
+    _print(counts, as_json, lambda: f"{output or details}: {shown}")
 
 
 @app.command()
@@ -141,12 +142,12 @@ def evaluate(
     cache: opt.Cache = opt.CACHE,
     holdout: opt.Holdout = 0.1,
     group_by: opt.GroupBy = None,
-    stratify: Annotated[bool, typer.Option("--stratify", help="Hold out the same part of every category.")] = False,
+    stratify: Annotated[bool, Option("--stratify", help="Hold out the same part of every category.")] = False,
     top_k: opt.TopK = None,
     max_error: opt.MaxError = opt.MAX_ERROR,
     url: opt.Url = None,
     collection: Annotated[
-        str | None, typer.Option(help="What the name of the server's temporary collection begins with.")
+        str | None, Option(help="What the name of the server's temporary collection begins with.")
     ] = None,
     seed: opt.Seed = 0,
     report: opt.Report = None,
@@ -161,27 +162,9 @@ def evaluate(
     chosen = ", ".join(f"`{name}`" for name, source in sources.items() if source and source.name != "DEFAULT")
     if protocol and chosen:
         raise ParameterError(f"`protocol` {protocol} fixes the split and the vote itself; leave out {chosen}")
-    result = Index.evaluate(
-        file,
-        images,
-        text_encoder=text_encoder,
-        image_encoder=image_encoder,
-        backend=backend,
-        vote=vote,
-        holdout=holdout,
-        group_by=group_by,
-        stratify=stratify,
-        top_k=top_k,
-        max_error=max_error,
-        seed=seed,
-        methods=methods,
-        protocol=protocol,
-        report=report,
-        url=url,
-        collection=collection,
-        cache=cache,
-        progress=display.Terminal(),
-    )
+    # All other options are its arguments, under the same names.
+    arguments = {name: value for name, value in context.params.items() if name not in ("file", "as_json")}
+    result = Index.evaluate(file, **arguments, progress=display.Terminal())
     _print(result.to_dict(), as_json, lambda: display.format_evaluation(result))
 
 
@@ -210,10 +193,10 @@ def neighbours(
     title: opt.Title = None,
     image: opt.Picture = None,
     vector: Annotated[
-        str | None, typer.Option(metavar="NAME", help="text, image or joint. [default: image for a picture, else text]")
+        str | None, Option(metavar="NAME", help="text, image or joint. [default: image for a picture, else text]")
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many to show.")] = 10,
-    show: Annotated[bool, typer.Option("--open", help="Print where the server's web UI shows this product.")] = False,
+    k: Annotated[int, Option("-k", min=1, max=1000, help="How many to show.")] = 10,
+    show: Annotated[bool, Option("--open", help="Print where the server's web UI shows this product.")] = False,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
@@ -246,11 +229,11 @@ def explain(
 
 @app.command()
 def audit(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where label issues go.")] = Path("audit.parquet"),
+    output: Annotated[Path, Option("-o", "--output", help="Where label issues go.")] = Path("audit.parquet"),
     duplicates: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where near duplicates with different categories go.")
+        Path | None, Option(metavar="FILE", help="Where near duplicates with different categories go.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, max=10_000, help="How many rows of each table to show.")] = 20,
+    limit: Annotated[int, Option(min=0, max=10_000, help="How many rows of each table to show.")] = 20,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
@@ -265,14 +248,13 @@ def audit(
 
 @app.command()
 def stats(
-    files: Annotated[list[Path], typer.Argument(help="Parquet files of products, labelled or not.", metavar="FILE...")],
+    files: Annotated[list[Path], Argument(help="Parquet files of products, labelled or not.", metavar="FILE...")],
     images: opt.Images = None,
     text_encoder: Annotated[
-        str | None,
-        typer.Option(metavar="SPEC", help="Whose tokens to count: learned, rubert, a model's name or folder."),
+        str | None, Option(metavar="SPEC", help="Whose tokens to count: learned, rubert, a model's name or folder.")
     ] = None,
     group_by: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Also count rows that are alike in this column.")
+        str | None, Option(metavar="COLUMN", help="Also count rows that are alike in this column.")
     ] = None,
     report: opt.Report = None,
     as_json: opt.AsJson = False,
@@ -301,7 +283,7 @@ def info(
 @app.command()
 def delete(
     products: Annotated[
-        list[str], typer.Argument(metavar="ID...|FILE", help="Product ids, or a parquet file with product_id.")
+        list[str], Argument(metavar="ID...|FILE", help="Product ids, or a parquet file with product_id.")
     ],
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
@@ -311,15 +293,16 @@ def delete(
 ) -> None:
     """Delete products from the index."""
     result = _index(index, url, collection, cache).delete(products)
-    _print(result.to_dict(), as_json, lambda: display.format_deleted(index, result))
+    unknown = f", {result.unknown:,} were not in the index" if result.unknown else ""
+    _print(result.to_dict(), as_json, lambda: f"{index}: {result.deleted:,} products deleted{unknown}")
 
 
 @app.command()
 def relabel(
-    source: Annotated[int, typer.Option("--from", metavar="ID", help="The category that products leave.")],
-    target: Annotated[int, typer.Option("--to", metavar="ID", min=0, max=2**63 - 1, help="The category they get.")],
+    source: Annotated[int, Option("--from", metavar="ID", help="The category that products leave.")],
+    target: Annotated[int, Option("--to", metavar="ID", min=0, max=2**63 - 1, help="The category they get.")],
     path: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The full path of --to, when it is new or gets another name.")
+        str | None, Option(metavar="PATH", help="The full path of --to, when it is new or gets another name.")
     ] = None,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
@@ -329,7 +312,8 @@ def relabel(
 ) -> None:
     """Move all products of a category to another one, or rename a category (--from and --to the same)."""
     result = _index(index, url, collection, cache).relabel(source, target, path)
-    _print(result.to_dict(), as_json, lambda: display.format_relabelled(index, result, source, target))
+    moved = f"{result.relabelled:,} products moved from category {source} to {target}"
+    _print(result.to_dict(), as_json, lambda: f"{index}: {moved}")
 
 
 @app.command()
@@ -341,7 +325,8 @@ def learn(
 ) -> None:
     """Learn the encoder again from all products in the index, and switch over when that has succeeded."""
     result = _index(index, None, None, cache).learn(files or ())
-    _print(result.to_dict(), as_json, lambda: display.format_learned(index, result))
+    learned = f"learned from {result.products:,} products in {result.categories:,} categories"
+    _print(result.to_dict(), as_json, lambda: f"{index}: {learned}")
 
 
 @app.command()
@@ -352,7 +337,7 @@ def check(
     collection: opt.Collection = None,
     images: opt.Images = None,
     cache: opt.Cache = opt.CACHE,
-    repair: Annotated[bool, typer.Option("--repair", help="Write what is damaged anew from those files.")] = False,
+    repair: Annotated[bool, Option("--repair", help="Write what is damaged anew from those files.")] = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Read the whole index and list its problems; exit 1 when there are any."""
@@ -364,38 +349,28 @@ def check(
 
 @app.command()
 def push(
-    url: Annotated[str, typer.Option("--url", envvar="QDRANT_URL", help="The Qdrant server.")],
+    url: Annotated[str, Option("--url", envvar="QDRANT_URL", help="The Qdrant server.")],
     collection: opt.Collection = None,
     index: opt.IndexFolder = opt.INDEX,
     shards: opt.Shards = None,
-    replicas: Annotated[int | None, typer.Option(min=1, help="Copies of each part.")] = None,
-    write_consistency: Annotated[int | None, typer.Option(min=1, help="Copies that must have a write.")] = None,
-    on_disk: Annotated[
-        bool, typer.Option("--on-disk", help="Keep full vectors on disk, quantised ones in memory.")
-    ] = False,
+    replicas: Annotated[int | None, Option(min=1, help="Copies of each part.")] = None,
+    write_consistency: Annotated[int | None, Option(min=1, help="Copies that must have a write.")] = None,
+    on_disk: Annotated[bool, Option("--on-disk", help="Keep full vectors on disk, quantised ones in memory.")] = False,
     quantisation: opt.Quantisation = "int8",
     hnsw_m: opt.HnswM = 0,
     ef_construct: opt.EfConstruct = 100,
     hnsw_ef: opt.HnswEf = None,
     oversampling: opt.Oversampling = 2.0,
     alias: Annotated[
-        str | None, typer.Option(help="A second name, switched to the collection once all products are there.")
+        str | None, Option(help="A second name, switched to the collection once all products are there.")
     ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Move the points of an index to a Qdrant server; run it again if it was interrupted, or to search otherwise."""
     from rubrika.store.connection import SearchOptions, ServerOptions
 
-    options = ServerOptions(
-        shards=shards,
-        replicas=replicas,
-        write_consistency=write_consistency,
-        on_disk=on_disk,
-        quantisation=quantisation,
-        hnsw_m=hnsw_m,
-        ef_construct=ef_construct,
-        search=SearchOptions(hnsw_ef, oversampling),
-    )
+    copies, graph = (shards, replicas, write_consistency), (hnsw_m, ef_construct)
+    options = ServerOptions(*copies, on_disk, quantisation, *graph, SearchOptions(hnsw_ef, oversampling))
     result = _index(index, None, None, opt.CACHE).push(url, collection, options=options, alias=alias)
     target = f"{url}, collection {collection or 'products'}"
     _print(result.to_dict(), as_json, lambda: display.format_moved(result, target, alias))
@@ -412,13 +387,13 @@ def pull(index: opt.IndexFolder = opt.INDEX, as_json: opt.AsJson = False) -> Non
 def text(
     files: opt.Files,
     base: opt.BaseText = "rubert",
-    output: Annotated[Path, typer.Option("-o", "--output", help="A new folder for the model.")] = Path("text-encoder"),
+    output: Annotated[Path, Option("-o", "--output", help="A new folder for the model.")] = Path("text-encoder"),
     group_by: opt.GroupBy = None,
     epochs: opt.Epochs = 3,
     minutes: opt.Minutes = None,
     max_tokens: opt.MaxTokens = None,
     freeze_layers: opt.FreezeLayers = None,
-    contrast: Annotated[float, typer.Option(help="The weight of the supervised contrastive term.")] = 0.0,
+    contrast: Annotated[float, Option(help="The weight of the supervised contrastive term.")] = 0.0,
     seed: opt.Seed = 0,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -437,10 +412,10 @@ def text(
 @training.command()
 def joint(
     files: opt.Files,
-    images: Annotated[Path, typer.Option(metavar="DIR", help="Pictures, named by product_id.")],
+    images: Annotated[Path, Option(metavar="DIR", help="Pictures, named by product_id.")],
     text_base: opt.BaseText = "rubert",
-    image_base: Annotated[str, typer.Option(metavar="SPEC", help="vit, or a model's name or folder.")] = "vit",
-    output: Annotated[Path, typer.Option("-o", "--output", help="A new folder for both.")] = Path("joint-encoders"),
+    image_base: Annotated[str, Option(metavar="SPEC", help="vit, or a model's name or folder.")] = "vit",
+    output: Annotated[Path, Option("-o", "--output", help="A new folder for both.")] = Path("joint-encoders"),
     group_by: opt.GroupBy = None,
     epochs: opt.Epochs = 3,
     minutes: opt.Minutes = None,

@@ -9,25 +9,19 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from rubrika.products.product import display_path
 
 if TYPE_CHECKING:
     from rubrika.api import Info
-    from rubrika.eval.evaluate import Evaluation
-    from rubrika.eval.metrics import SelectiveRisk
-    from rubrika.eval.tune import Tuned
-    from rubrika.ingest.maintain import Checked, Deleted, Relabelled, Relearned
+    from rubrika.eval import evaluate, metrics, tune
+    from rubrika.ingest.maintain import Checked
     from rubrika.ingest.move import Moved
     from rubrika.ingest.write import IngestReport
     from rubrika.progress import Advance
-    from rubrika.retrieve.audit import AuditReport
-    from rubrika.retrieve.explain import Explanation
-    from rubrika.retrieve.predictions import ClassifyReport
-    from rubrika.retrieve.search import Neighbours
-    from rubrika.sample import SampleSummary
+    from rubrika.retrieve import audit, explain, predictions, search
     from rubrika.stats.lengths import Histogram, Summary
     from rubrika.stats.stats import Categories, Stats
     from rubrika.train.finetune import Finetuned
@@ -70,18 +64,8 @@ class Terminal:
 
 
 class _Rate(ProgressColumn):
-    """Steps a second."""
-
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")
-
-
-def format_sample(folder: Path, summary: "SampleSummary") -> str:
-    """What was written."""
-    return (
-        f"{folder}: {summary.train:,} labelled products, {summary.test:,} to classify, "
-        f"{summary.categories} categories, {summary.pictures:,} pictures"
-    )
 
 
 def format_ingest(index: Path, report: "IngestReport", rejects: Path) -> str:
@@ -95,7 +79,7 @@ def format_ingest(index: Path, report: "IngestReport", rejects: Path) -> str:
     )
 
 
-def format_classify(report: "ClassifyReport") -> str:
+def format_classify(report: "predictions.ClassifyReport") -> str:
     """How many products were classified, and where the predictions are."""
     return (
         f"{report.output}: {report.rows:,} products in {report.seconds:.1f} s"
@@ -110,27 +94,6 @@ def _unusable(reasons: Mapping[str, int]) -> str:
 
 def _rejected(count: int, path: Path | None) -> str:
     return f"; {count:,} rows were rejected, see {path}" if count else ""
-
-
-def format_decisions(path: Path, counts: Mapping[str, int]) -> str:
-    """How many predictions got each decision."""
-    return f"{path}: {', '.join(f'{count:,} {name}' for name, count in counts.items()) or 'no products'}"
-
-
-def format_deleted(index: Path, result: "Deleted") -> str:
-    """How many products are gone."""
-    unknown = f", {result.unknown:,} were not in the index" if result.unknown else ""
-    return f"{index}: {result.deleted:,} products deleted{unknown}"
-
-
-def format_relabelled(index: Path, result: "Relabelled", source: int, target: int) -> str:
-    """How many products moved."""
-    return f"{index}: {result.relabelled:,} products moved from category {source} to {target}"
-
-
-def format_learned(index: Path, result: "Relearned") -> str:
-    """What was learned from."""
-    return f"{index}: learned from {result.products:,} products in {result.categories:,} categories"
 
 
 def format_checked(index: Path, result: "Checked") -> str:
@@ -178,21 +141,17 @@ def format_info(info: "Info") -> str:
     return _rendered(table)
 
 
-def format_neighbours(hits: "Neighbours") -> str:
+def format_neighbours(hits: "search.Neighbours") -> str:
     """Neighbours, nearest first."""
-    table = _table("", ["similarity"], ["category", "title"], ["id"])
-    for hit in hits:
-        path, title = Text(display_path(hit.category_path)), Text(hit.title)
-        table.add_row(f"{hit.similarity:.3f}", path, title, str(hit.product_id))
-    return "\n".join([_rendered(table), *([hits.page] if hits.page else [])])
+    rows = [(f"{hit.similarity:.3f}", display_path(hit.category_path), hit.title, str(hit.product_id)) for hit in hits]
+    table = _rendered(_table("", rows, ["similarity"], ["category", "title"], ["id"]))
+    return f"{table}\n{hits.page}" if hits.page else table
 
 
-def format_evaluation(result: "Evaluation") -> str:
+def format_evaluation(result: "evaluate.Evaluation") -> str:
     """The figures of an evaluation, the sweep over top_k, and the methods that were compared."""
     low, high = result.interval
-    table = _table("weighted F1 by top_k", ["top_k", "plain mode", "weighted vote"])
-    for point in result.sweep:
-        table.add_row(str(point.top_k), f"{point.mode:.4f}", f"{point.weighted:.4f}")
+    sweep = [(str(point.top_k), f"{point.mode:.4f}", f"{point.weighted:.4f}") for point in result.sweep]
     lines = [
         f"weighted F1  {result.metrics.weighted_f1:.4f}   (95 % interval {low:.4f} … {high:.4f})",
         f"macro F1     {result.metrics.macro_f1:.4f}",
@@ -203,19 +162,17 @@ def format_evaluation(result: "Evaluation") -> str:
         f"split: {result.split.how}, seed {result.split.seed}, hash {result.split.hash}",
         *([f"protocol: {result.protocol}, the plain mode votes"] if result.protocol else []),
         "",
-        _rendered(table),
+        _rendered(_table("weighted F1 by top_k", sweep, ["top_k", "plain mode", "weighted vote"])),
     ]
     return "\n".join([*lines, *(_methods(result) if result.methods else [])])
 
 
-def _methods(result: "Evaluation") -> list[str]:
+def _methods(result: "evaluate.Evaluation") -> list[str]:
     from rubrika.eval.methods import SECONDS
 
     columns = ["weighted F1", "95 %", "macro F1", "Rubrika minus this, 95 %", "train, s", "10,000 products, s"]
-    table = Table(title="methods on the same held-out products", title_justify="left")
-    table.add_column("method")
-    for name in columns:
-        table.add_column(name, justify="right")
+    right = [Column(name, justify="right") for name in columns]
+    table = Table("method", *right, title="methods on the same held-out products", title_justify="left")
     for each in result.methods:
         low, high = each.interval
         table.add_row(
@@ -231,19 +188,16 @@ def _methods(result: "Evaluation") -> list[str]:
     return ["", _rendered(table, METHODS_WIDTH), *chosen, SECONDS]
 
 
-def format_tuning(result: "Tuned") -> str:
+def format_tuning(result: "tune.Tuned") -> str:
     """What was chosen, and what each choice is worth."""
     title = f"on {result.measured_on:,} held-out products that had no part in the choice"
-    table = Table(title=title, title_justify="left")
-    for name in ("", "weighted F1", "macro F1"):
-        table.add_column(name, justify="right" if name else "left")
-    for part in result.parts:
-        table.add_row(part.name, f"{part.metrics.weighted_f1:.4f}", f"{part.metrics.macro_f1:.4f}")
+    parts = [(part.name, f"{part.metrics.weighted_f1:.4f}", f"{part.metrics.macro_f1:.4f}") for part in result.parts]
+    table = _rendered(_table(title, parts, ["weighted F1", "macro F1"], labels=[""]))
     chosen = f"chosen on {result.chosen_on:,} others: {_vote(result.vote)}"
-    return "\n".join([_rendered(table), chosen, *_selective_risk(result.selective_risk)])
+    return "\n".join([table, chosen, *_selective_risk(result.selective_risk)])
 
 
-def _selective_risk(risk: "SelectiveRisk") -> list[str]:
+def _selective_risk(risk: "metrics.SelectiveRisk") -> list[str]:
     return [
         f"confidence   calibration error (ECE) {risk.calibration_error:.4f}",
         f"decided      {risk.auto:.1%} automatically, {risk.auto_error:.2%} of them wrong (maximum asked for: "
@@ -256,7 +210,7 @@ def _vote(vote: Any) -> str:  # noqa: ANN401 - VoteSettings, whose module is not
     return f"{vote.top_k} hits by {weights}, temperature {vote.temperature:g}"
 
 
-def format_explanation(result: "Explanation") -> str:
+def format_explanation(result: "explain.Explanation") -> str:
     """A prediction, its vote as bars, the neighbours that voted, and the words that mattered."""
     lines = [result.title or "a picture"]
     if result.labelled is not None:
@@ -268,12 +222,13 @@ def format_explanation(result: "Explanation") -> str:
         lines.append(f"surely        somewhere under {display_path(result.sure)}, confidence {confidence:.2f}")
     shares = ((each.share, display_path(each.category_path)) for each in result.alternatives)
     levels = ((level.confidence, display_path(level.path)) for level in result.levels)
-    table = _table("", ["weight", "similarity"], ["vector", "category", "title"], ["id"])
+    rows = []
     for each in result.neighbours:
-        texts = (Text(each.vector), Text(display_path(each.category_path)), Text(each.title))
-        table.add_row(f"{each.weight:.2f}", f"{each.similarity:.3f}", *texts, str(each.product_id))
+        texts = (each.vector, display_path(each.category_path), each.title)
+        rows.append((f"{each.weight:.2f}", f"{each.similarity:.3f}", *texts, str(each.product_id)))
+    table = _table("", rows, ["weight", "similarity"], ["vector", "category", "title"], ["id"])
     parts: list[RenderableType] = [Text("\n".join(lines)), "", _bars("the vote", shares), ""]
-    parts += [_bars("confidence, level by level", levels), "", _heading("the neighbours that voted"), table]
+    parts += [_bars("confidence, level by level", levels), "", Text("the neighbours that voted", "italic"), table]
     if result.title:
         losses = ((word.share_lost, f"{word.word} ({word.similarity_lost:z.2f})") for word in result.words)
         title = "what the predicted category's share (and similarity) loses without a word"
@@ -282,38 +237,32 @@ def format_explanation(result: "Explanation") -> str:
 
 
 def _bars(title: str, rows: Iterable[tuple[float, str]]) -> Group:
-    table = Table(show_header=False, box=None)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(width=BAR_WIDTH)
-    table.add_column()
+    columns = Column(justify="right", no_wrap=True), Column(width=BAR_WIDTH), Column()
+    table = Table(*columns, show_header=False, box=None)
     for value, name in rows:
         bar = Text("█" * round(abs(value) * BAR_WIDTH), style="green" if value > 0 else "red")
         table.add_row(f"{value:z.2f}", bar, Text(name))
-    return Group(_heading(title), table)
+    return Group(Text(title, style="italic"), table)
 
 
-def _heading(title: str) -> Text:
-    return Text(title, style="italic")
-
-
-def format_audit(report: "AuditReport") -> str:
+def format_audit(report: "audit.AuditReport") -> str:
     """The surest label issues, the categories confused most, and near duplicates at odds."""
-    issues = _table(
-        "labels that their neighbours contradict", ["confidence"], ["title", "labelled", "neighbours say"], ["id"]
-    )
+    suspects = []
     for row in report.first_suspects:
         paths = (display_path(row["category_name"]), display_path(row["suggested_category_name"]))
-        texts = map(Text, (row["title"] or "", *paths))
-        issues.add_row(f"{row['confidence']:.2f}", *texts, str(row["product_id"]))
-    pairs = _table("pairs of categories confused most", ["label issues", "→", "←"], ["labelled", "neighbours say"])
+        suspects.append((f"{row['confidence']:.2f}", row["title"] or "", *paths, str(row["product_id"])))
+    texts = ["title", "labelled", "neighbours say"]
+    issues = _table("labels that their neighbours contradict", suspects, ["confidence"], texts, ["id"])
+    confused = []
     for pair in report.confused:
         counts = (f"{pair.there + pair.back:,}", f"{pair.there:,}", f"{pair.back:,}")
-        pairs.add_row(*counts, *(Text(display_path(path)) for path in (pair.category_name, pair.other_category_name)))
-    near = _table("near duplicates with different categories", ["similarity"], ["title", "labelled"], ["id"])
+        confused.append((*counts, display_path(pair.category_name), display_path(pair.other_category_name)))
+    pairs = _table("pairs of categories confused most", confused, ["label issues", "→", "←"], texts[1:])
+    near = _table("near duplicates with different categories", [], ["similarity"], ["title", "labelled"], ["id"])
     for row in report.first_duplicates:
         for half, similarity in (("", f"{row['similarity']:.3f}"), ("other_", "")):
-            texts = map(Text, (row[f"{half}title"] or "", display_path(row[f"{half}category_name"])))
-            near.add_row(similarity, *texts, str(row[f"{half}product_id"]))
+            title, path = Text(row[f"{half}title"] or ""), Text(display_path(row[f"{half}category_name"]))
+            near.add_row(similarity, title, path, str(row[f"{half}product_id"]))
         near.add_section()
     tables = [part for table in (issues, pairs, near) if table.row_count for part in (table, "")]
     summary = (
@@ -341,10 +290,9 @@ def format_stats(stats: "Stats", report: Path | None = None) -> str:
 
 
 def _lengths(stats: "Stats") -> Table:
-    table = _table("length of a text", QUANTILES, label="in")
     spreads = {"characters": stats.characters, stats.unit: stats.tokens}
-    for name, spread in spreads.items():
-        table.add_row(name, *_quantiles(spread))
+    rows = [(name, *_quantiles(spread)) for name, spread in spreads.items()]
+    table = _table("length of a text", rows, QUANTILES, labels=["in"])
     captions = [f"{name}, {_histogram(spread.histogram)}" for name, spread in spreads.items()]
     captions.append(f"{stats.truncated:.2%} have more than {stats.padding.limit} {stats.unit} ({stats.encoder})")
     if stats.beyond_learned:
@@ -354,48 +302,47 @@ def _lengths(stats: "Stats") -> Table:
 
 def _padding(stats: "Stats") -> Table:
     padding = stats.padding
-    table = _table(f"padding of batches of {padding.batch_rows}", ["tokens among positions"], label="")
-    table.add_row(f"every text padded to {padding.limit}", f"{padding.fixed:.1%}")
-    table.add_row("padded to the longest of a random batch", f"{padding.shuffled:.1%}")
-    table.add_row("sorted by length first", f"{padding.sorted:.1%}")
+    rows = [
+        (f"every text padded to {padding.limit}", f"{padding.fixed:.1%}"),
+        ("padded to the longest of a random batch", f"{padding.shuffled:.1%}"),
+        ("sorted by length first", f"{padding.sorted:.1%}"),
+    ]
+    table = _table(f"padding of batches of {padding.batch_rows}", rows, ["tokens among positions"], labels=[""])
     return _captioned(table, f"sorting saves {padding.saved:.1%} of the work of random batches")
 
 
 def _categories(found: "Categories") -> list[Table]:
     from rubrika.stats.stats import TAIL_BELOW
 
-    sizes = _table(f"{found.count:,} categories", QUANTILES, label="")
-    sizes.add_row("products of a category", *_quantiles(found.sizes))
+    rows = [("products of a category", *_quantiles(found.sizes))]
     depths = ", ".join(f"{count:,} with {depth}" for depth, count in found.depths.items())
-    _captioned(
-        sizes,
+    sizes = _captioned(
+        _table(f"{found.count:,} categories", rows, QUANTILES, labels=[""]),
         f"1, 2–3, 4–7 and so on, {_histogram(found.sizes.histogram)}",
         f"{found.singletons:,} have one product",
         f"{found.tail:,} have fewer than {TAIL_BELOW}, together {found.tail_products:.1%} of the products",
         f"the largest tenth has {found.head_products:.1%} of the products",
         f"{found.top:,} at the top of the tree; by levels: {depths}",
     )
-    largest = _table("the largest categories", ["products"], label="")
-    for each in found.largest:
-        largest.add_row(Text(display_path(each.category_name)), f"{each.products:,}")
-    return [sizes, largest]
+    largest = [(display_path(each.category_name), f"{each.products:,}") for each in found.largest]
+    return [sizes, _table("the largest categories", largest, ["products"], labels=[""])]
 
 
 def _duplicates(stats: "Stats") -> Table:
-    table = _table("duplicates", ["groups", "rows", "surplus", "largest", "in conflict"], label="the same")
+    rows = []
     groups = {"product_id": stats.same_id, "text": stats.same_text, "text, nearly": stats.near_text}
     for name, found in (groups | ({"group": stats.groups} if stats.groups else {})).items():
         conflict = "–" if found.at_odds is None else f"{found.at_odds:,}"
         counts = (found.groups, found.rows, found.surplus, found.largest)
-        table.add_row(name, *(f"{count:,}" for count in counts), conflict)
+        rows.append((name, *(f"{count:,}" for count in counts), conflict))
+    columns = ["groups", "rows", "surplus", "largest", "in conflict"]
+    table = _table("duplicates", rows, columns, labels=["the same"])
     return _captioned(table, "surplus: all but one of each group; in conflict: rows in groups of several categories")
 
 
 def _counts(title: str, counts: Mapping[str, int], total: int) -> Table:
-    table = _table(title, ["rows", "of all"], label="")
-    for name, count in counts.items():
-        table.add_row(Text(name), f"{count:,}", f"{count / total:.1%}")
-    return table
+    rows = [(name, f"{count:,}", f"{count / total:.1%}") for name, count in counts.items()]
+    return _table(title, rows, ["rows", "of all"], labels=[""])
 
 
 def _quantiles(spread: "Summary") -> list[str]:
@@ -416,21 +363,20 @@ def _captioned(table: Table, *lines: str) -> Table:
 
 def _table(
     title: str,
+    rows: Iterable[Sequence[str]],
     figures: Sequence[str],
     texts: Sequence[str] = (),
     ids: Sequence[str] = (),
-    label: str | None = None,
+    labels: Sequence[str] = (),
 ) -> Table:
     """A table whose figures and ids are whole and whose texts share the width that is left."""
     table = Table(title=title or None, title_justify="left")
-    if label is not None:
-        table.add_column(label)
-    for name in figures:
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in texts:
-        table.add_column(name, ratio=1)
-    for name in ids:
-        table.add_column(name, justify="right", no_wrap=True)
+    whole: dict[str, Any] = {"justify": "right", "no_wrap": True}
+    for names, style in ((labels, {}), (figures, whole), (texts, {"ratio": 1}), (ids, whole)):
+        for name in names:
+            table.add_column(name, **style)
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -131,7 +131,6 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return (np.maximum(1 - hits.scores, 0), positions) if return_distance else positions
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
-        """The input is a list of texts, not a table of numbers."""
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array, tags.input_tags.two_d_array, tags.input_tags.string = True, False, True
         return tags

@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     Files = str | Path | Sequence[str | Path]
     Source = Files | pd.DataFrame
 
+Place = str | Path
 Vote = Literal["joint", "text", "image", "late"]
 
 
-def location_of(
-    folder: str | Path, url: str | None, collection: str | None, api_key: str | None, cache: str | Path
-) -> Location:
+def location_of(folder: Place, url: str | None, collection: str | None, api_key: str | None, cache: Place) -> Location:
     """Where an index is; the key comes from the environment unless it is given."""
     if collection and not url:
         raise ParameterError(f"collection {collection} is on a server: say which with `url` or QDRANT_URL")
@@ -47,9 +46,8 @@ def paths_of(source: object) -> list[Path]:
     """One path or several."""
     files = [source] if isinstance(source, str | os.PathLike) else source
     if not isinstance(files, Sequence) or not files or not all(isinstance(file, str | os.PathLike) for file in files):
-        raise InputError(
-            f"products are the path of a parquet file, a list of paths, or a DataFrame, not {type(source).__name__}"
-        )
+        what = "products are the path of a parquet file, a list of paths, or a DataFrame"
+        raise InputError(f"{what}, not {type(source).__name__}")
     return [Path(file) for file in files]
 
 

@@ -3,62 +3,51 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 INDEX = Path("rubrika-index")
 CACHE = Path("~/.cache/rubrika")
 MAX_ERROR = 0.02
 
-Files = Annotated[list[Path], typer.Argument(help="Parquet files of labelled products.", metavar="FILE...")]
+Files = Annotated[list[Path], Argument(help="Parquet files of labelled products.", metavar="FILE...")]
 SomeFiles = Annotated[
-    list[Path] | None, typer.Argument(metavar="[FILE...]", help="Files of products. [default: those ingested]")
+    list[Path] | None, Argument(metavar="[FILE...]", help="Files of products. [default: those ingested]")
 ]
-IndexFolder = Annotated[Path, typer.Option("--index", envvar="RUBRIKA_INDEX", help="The index folder.")]
-Url = Annotated[str | None, typer.Option("--url", envvar="QDRANT_URL", help="A Qdrant server instead of the folder.")]
-Collection = Annotated[str | None, typer.Option("--collection", help="The collection on the server.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-TopK = Annotated[
-    int | None, typer.Option("--top-k", min=1, max=1000, help="How many hits vote. [default: the index's setting]")
-]
-Images = Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Pictures, named by product_id.")]
-Cache = Annotated[Path, typer.Option("--cache", envvar="RUBRIKA_CACHE", help="Keeps vectors of pretrained encoders.")]
-TextEncoder = Annotated[
-    str | None, typer.Option("--text-encoder", metavar="SPEC", help="learned, rubert, use, a model's name or folder.")
-]
+IndexFolder = Annotated[Path, Option("--index", envvar="RUBRIKA_INDEX", help="The index folder.")]
+Url = Annotated[str | None, Option(envvar="QDRANT_URL", help="A Qdrant server instead of the folder.")]
+Collection = Annotated[str | None, Option(help="The collection on the server.")]
+AsJson = Annotated[bool, Option("--json", help="Print one JSON object and nothing else.")]
+TopK = Annotated[int | None, Option(min=1, max=1000, help="How many hits vote. [default: the index's setting]")]
+Images = Annotated[Path | None, Option(metavar="DIR", help="Pictures, named by product_id.")]
+Cache = Annotated[Path, Option(envvar="RUBRIKA_CACHE", help="Keeps vectors of pretrained encoders.")]
+TextEncoder = Annotated[str | None, Option(metavar="SPEC", help="learned, rubert, use, a model's name or folder.")]
 ImageEncoder = Annotated[
-    str | None,
-    typer.Option("--image-encoder", metavar="SPEC", help="vit, clip, efficientnet-lite0, a model's name or folder."),
+    str | None, Option(metavar="SPEC", help="vit, clip, efficientnet-lite0, a model's name or folder.")
 ]
-Backend = Annotated[Literal["torch", "onnx-int8"], typer.Option(help="Runs a pretrained text encoder.")]
+Backend = Annotated[Literal["torch", "onnx-int8"], Option(help="Runs a pretrained text encoder.")]
 Vote = Annotated[
     Literal["joint", "text", "image", "late"] | None,
-    typer.Option(help="Whose neighbours vote; late fuses the votes by text and by image."),
+    Option(help="Whose neighbours vote; late fuses the votes by text and by image."),
 ]
-MaxError = Annotated[
-    float, typer.Option("--max-error", min=0, max=1, help="Maximum error rate among automatic decisions.")
-]
-GroupBy = Annotated[
-    str | None, typer.Option("--group-by", metavar="COLUMN", help="Hold out whole groups: rows alike in this column.")
-]
-Holdout = Annotated[float, typer.Option("--holdout", min=0, max=1, help="The part of the products held out.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Chooses what is drawn at random.")]
+MaxError = Annotated[float, Option(min=0, max=1, help="Maximum error rate among automatic decisions.")]
+GroupBy = Annotated[str | None, Option(metavar="COLUMN", help="Hold out whole groups: rows alike in this column.")]
+Holdout = Annotated[float, Option(min=0, max=1, help="The part of the products held out.")]
+Seed = Annotated[int, Option(min=0, help="Chooses what is drawn at random.")]
 Rejects = Annotated[
-    Path | None, typer.Option(help="Where rejected rows go, with their reasons. [default: beside the output]")
+    Path | None, Option(help="Where rejected rows go, with their reasons. [default: beside the output]")
 ]
-ProductId = Annotated[
-    int | None, typer.Argument(metavar="[PRODUCT_ID]", min=0, max=2**64 - 1, help="A stored product.")
-]
-Title = Annotated[str | None, typer.Option(help="The title of a product that need not be stored.")]
-Picture = Annotated[Path | None, typer.Option("--image", metavar="FILE", help="The picture of a product.")]
-Report = Annotated[Path | None, typer.Option("--report", metavar="DIR", help="A folder for a page with charts.")]
-Epochs = Annotated[int, typer.Option(min=1, help="How often every product is seen.")]
-Minutes = Annotated[float | None, typer.Option(help="Stop after this time, with the best model so far.")]
-FreezeLayers = Annotated[int | None, typer.Option(help="Leave the first N layers as they are: much faster on a CPU.")]
-MaxTokens = Annotated[int | None, typer.Option(help="Longer texts are cut. [default: 300]")]
-BaseText = Annotated[str, typer.Option(metavar="SPEC", help="rubert, or a model's name or folder.")]
+ProductId = Annotated[int | None, Argument(metavar="[PRODUCT_ID]", min=0, max=2**64 - 1, help="A stored product.")]
+Title = Annotated[str | None, Option(help="The title of a product that need not be stored.")]
+Picture = Annotated[Path | None, Option("--image", metavar="FILE", help="The picture of a product.")]
+Report = Annotated[Path | None, Option(metavar="DIR", help="A folder for a page with charts.")]
+Epochs = Annotated[int, Option(min=1, help="How often every product is seen.")]
+Minutes = Annotated[float | None, Option(help="Stop after this time, with the best model so far.")]
+FreezeLayers = Annotated[int | None, Option(help="Leave the first N layers as they are: much faster on a CPU.")]
+MaxTokens = Annotated[int | None, Option(help="Longer texts are cut. [default: 300]")]
+BaseText = Annotated[str, Option(metavar="SPEC", help="rubert, or a model's name or folder.")]
 Methods = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="NAMES",
         help="Compare with other methods: all, or some of knn, linear, mlp, tfidf-knn, tfidf-svm, fasttext and "
         "ensemble (of the others named with it), comma-separated.",
@@ -66,18 +55,15 @@ Methods = Annotated[
 ]
 Protocol = Annotated[
     Literal["kazanexpress"] | None,
-    typer.Option(help="Measure as another study did: its part of the rows, at random, and the mode of its k."),
+    Option(help="Measure as another study did: its part of the rows, at random, and the mode of its k."),
 ]
-Shards = Annotated[int | None, typer.Option(min=1, help="Parts that a cluster spreads over its nodes.")]
-Quantisation = Annotated[Literal["none", "int8", "turbo"], typer.Option(help="Of the vectors that are scanned.")]
-HnswM = Annotated[int, typer.Option("--graph-links", min=0, help="Links of a point in the HNSW graph (m); 0 scans.")]
-EfConstruct = Annotated[
-    int, typer.Option("--graph-effort", min=4, help="Candidates weighed for each link (ef_construct).")
-]
+Shards = Annotated[int | None, Option(min=1, help="Parts that a cluster spreads over its nodes.")]
+Quantisation = Annotated[Literal["none", "int8", "turbo"], Option(help="Of the vectors that are scanned.")]
+HnswM = Annotated[int, Option("--graph-links", min=0, help="Links of a point in the HNSW graph (m); 0 scans.")]
+EfConstruct = Annotated[int, Option("--graph-effort", min=4, help="Candidates weighed for each link (ef_construct).")]
 HnswEf = Annotated[
-    int | None,
-    typer.Option("--search-effort", min=1, help="Candidates kept while searching (ef). [default: the server's]"),
+    int | None, Option("--search-effort", min=1, help="Candidates kept while searching (ef). [default: the server's]")
 ]
 Oversampling = Annotated[
-    float, typer.Option(min=1, help="How many times more are found by quantised vectors, to be rescored.")
+    float, Option(min=1, help="How many times more are found by quantised vectors, to be rescored.")
 ]

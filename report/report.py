@@ -14,18 +14,8 @@ from rubrika.eval.heldout import Timer
 from rubrika.eval.methods import SECONDS
 from rubrika.eval.metrics import Score
 from rubrika.products.images import PictureError, PictureFolder, open_picture
-from rubrika.report.charts import (
-    LIGHT,
-    SERIES,
-    WIDTH,
-    Chart,
-    Points,
-    plot_cells,
-    plot_columns,
-    plot_lines,
-    plot_scatter,
-    render,
-)
+from rubrika.report import charts as draw
+from rubrika.report.charts import Chart, Points
 from rubrika.report.study import OTHERS, ReportData
 
 PAGE, NUMBERS = "report.html", "report.json"
@@ -56,7 +46,7 @@ def write_report(folder: Path, data: ReportData, pictures: PictureFolder | None,
         "thumbnails": {product_id: thumbnail(pictures, product_id) for product_id in shown},
     }
     limits = {"min_bin": MIN_BIN, "min_products": MIN_PRODUCTS}
-    page = render("report.html", svgs, title="Evaluation", data=data, **values, **limits)
+    page = draw.render("report.html", svgs, title="Evaluation", data=data, **values, **limits)
     files[NUMBERS] = (json.dumps(data.to_dict(), ensure_ascii=False, indent=1) + "\n").encode()
     files[PAGE] = page.encode()
     try:
@@ -121,7 +111,7 @@ def charts_of(data: ReportData) -> list[Chart]:
         _lines("sweep", "Weighted F1 by top_k", sweep, "top_k, how many neighbours vote", "weighted F1"),
         _lines("reliability", "Accuracy by confidence", reliability, *confidence),
         _lines("risk", "Errors among the surest predictions", risk, *coverage),
-        Chart("sizes", "F1 by category size", lambda axes: plot_columns(axes, names, values, x, "mean F1")),
+        Chart("sizes", "F1 by category size", lambda axes: draw.plot_columns(axes, names, values, x, "mean F1")),
     ]
     if data.confusion["categories"]:
         charts.append(_confusion(data))
@@ -129,7 +119,7 @@ def charts_of(data: ReportData) -> list[Chart]:
 
 
 def _lines(name: str, title: str, lines: Mapping[str, Points], *labels: Any) -> Chart:  # noqa: ANN401
-    return Chart(name, title, lambda axes: plot_lines(axes, lines, *labels))
+    return Chart(name, title, lambda axes: draw.plot_lines(axes, lines, *labels))
 
 
 def _confusion(data: ReportData) -> Chart:
@@ -138,7 +128,7 @@ def _confusion(data: ReportData) -> Chart:
     alike = Counter(path[-1] for path in paths)
     names = [" · ".join(path[-2:] if alike[path[-1]] > 1 else path[-1:]) for path in paths]
     title, height = "Confusion of the worst pairs", 0.5 + 0.26 * len(names)
-    return Chart("confusion", title, lambda axes: plot_cells(axes, names, data.confusion["counts"]), height)
+    return Chart("confusion", title, lambda axes: draw.plot_cells(axes, names, data.confusion["counts"]), height)
 
 
 def _map(data: ReportData) -> Chart:
@@ -150,7 +140,7 @@ def _map(data: ReportData) -> Chart:
     for name in names:
         group = [spot for spot in spots if spot["group"] == name]
         groups[name.replace("->", " › ")] = [spot["x"] for spot in group], [spot["y"] for spot in group]
-    colours = [LIGHT["line"], *SERIES] if OTHERS in sizes else SERIES
+    colours = [draw.LIGHT["line"], *draw.SERIES] if OTHERS in sizes else draw.SERIES
     hover = [f"{spot['title']}\n{data.label(spot['category_id'])}" for spot in spots]
     title = "Map of the embedding"
-    return Chart("map", title, lambda axes: plot_scatter(axes, groups, colours[: len(names)]), WIDTH, hover)
+    return Chart("map", title, lambda axes: draw.plot_scatter(axes, groups, colours[: len(names)]), draw.WIDTH, hover)

@@ -9,22 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rubrika.eval import metrics
 from rubrika.eval.evaluate import Answers, Evaluation
 from rubrika.eval.heldout import Stage, Timer
-from rubrika.eval.metrics import (
-    Bin,
-    Risk,
-    Score,
-    Size,
-    by_size,
-    confusion,
-    hierarchical_f1_interval,
-    macro_f1_interval,
-    mistakes,
-    reliability,
-    risk,
-    scores_of,
-)
 from rubrika.products.product import Category
 from rubrika.products.text import shortened
 from rubrika.retrieve.tree import Tree
@@ -53,14 +40,13 @@ class ReportData:
     evaluation: Evaluation
     macro_interval: Interval  # 95 %, as is the next
     hierarchical_interval: Interval
-    reliability: list[Bin]
-    risk: list[Risk]
-    sizes: list[Size]
-    scores: list[Score]  # of every category with a held-out product, by id
+    reliability: list[metrics.Bin]
+    risk: list[metrics.Risk]
+    sizes: list[metrics.Size]
+    scores: list[metrics.Score]  # of every category with a held-out product, by id
     pairs: list[dict[str, Any]]  # the most frequent mistakes, with examples
-    confusion: dict[
-        str, Any
-    ]  # `counts` of products of each of their `categories` (rows) taken for each other (columns)
+    # `counts` of products of each of their `categories` (rows) taken for each other (columns)
+    confusion: dict[str, Any]
     map: dict[str, Any]  # held-out products on a plane, as `spots`, and `how` they were placed
     paths: dict[int, str]  # of every category that is named here
     stages: tuple[Stage, ...] = ()  # all that differs from run to run
@@ -88,11 +74,11 @@ def study(evaluation: Evaluation, answers: Answers, timer: Timer) -> ReportData:
     truth, predicted, tree = answers.truth, answers.predicted, answers.tree
     right, seed = truth == predicted, evaluation.split.seed
     with timer.stage("study the mistakes"):
-        scores = scores_of(truth, predicted, answers.samples.learned)
+        scores = metrics.scores_of(truth, predicted, answers.samples.learned)
         pairs = _pairs(answers)
         confused = list(dict.fromkeys(pair[key] for pair in pairs for key in ("category_id", "taken_for")))[:CONFUSED]
-        macro = macro_f1_interval(truth, predicted, answers.groups, seed)
-        hierarchical = hierarchical_f1_interval(truth, predicted, tree, answers.groups, seed)
+        macro = metrics.macro_f1_interval(truth, predicted, answers.groups, seed)
+        hierarchical = metrics.hierarchical_f1_interval(truth, predicted, tree, answers.groups, seed)
     with timer.stage("map the embedding"):
         embedding = _map(answers, seed)
     named = np.union1d(truth, predicted).tolist()
@@ -100,12 +86,12 @@ def study(evaluation: Evaluation, answers: Answers, timer: Timer) -> ReportData:
         evaluation=evaluation,
         macro_interval=macro,
         hierarchical_interval=hierarchical,
-        reliability=reliability(answers.confidences, right),
-        risk=risk(answers.confidences, right),
-        sizes=by_size(scores),
+        reliability=metrics.reliability(answers.confidences, right),
+        risk=metrics.risk(answers.confidences, right),
+        sizes=metrics.by_size(scores),
         scores=scores,
         pairs=pairs,
-        confusion={"categories": confused, "counts": confusion(truth, predicted, confused)},
+        confusion={"categories": confused, "counts": metrics.confusion(truth, predicted, confused)},
         map=embedding,
         paths={category: path for category in named if (path := tree.path(category))},
     )
@@ -113,7 +99,7 @@ def study(evaluation: Evaluation, answers: Answers, timer: Timer) -> ReportData:
 
 def _pairs(answers: Answers) -> list[dict[str, Any]]:
     pairs = []
-    for mistake in mistakes(answers.truth, answers.predicted, answers.confidences, PAIRS):
+    for mistake in metrics.mistakes(answers.truth, answers.predicted, answers.confidences, PAIRS):
         pair = asdict(mistake)
         rows = pair.pop("rows")[:EXAMPLES]
         pair["examples"] = [_product(answers, row) | {"confidence": float(answers.confidences[row])} for row in rows]

@@ -60,8 +60,7 @@ class Duplicates:
     @classmethod
     def joined(cls, parts: Sequence["Duplicates"]) -> "Duplicates":
         """All pairs, whose products come in any order, each once, the most similar first, ties by id."""
-        columns = (np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__)
-        ids, categories, similarity = columns
+        ids, categories, similarity = (np.concatenate([getattr(part, it) for part in parts]) for it in cls.__slots__)
         order = np.argsort(ids, axis=1, kind="stable")
         every = cls(np.take_along_axis(ids, order, 1), np.take_along_axis(categories, order, 1), similarity)
         every = every.take(np.lexsort((every.ids[:, 1], every.ids[:, 0], -similarity)))
@@ -83,9 +82,7 @@ class LabelIssues:
 
     def take(self, rows: NDArray[np.intp] | slice) -> "LabelIssues":
         """Some of them, in the order of `rows`."""
-        hits = {
-            name: Hits(each.ids[rows], each.scores[rows], each.categories[rows]) for name, each in self.hits.items()
-        }
+        hits = {name: Hits(it.ids[rows], it.scores[rows], it.categories[rows]) for name, it in self.hits.items()}
         return LabelIssues(self.ids[rows], self.categories[rows], self.suggested[rows], self.confidence[rows], hits)
 
     def table(self, store: Store, paths: Paths) -> pa.Table:
@@ -140,9 +137,8 @@ class AuditReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `audit --json` prints them."""
-        found = asdict(self)
+        found, pairs = asdict(self), self.duplicates_output
         del found["first_suspects"], found["first_duplicates"]
-        pairs = self.duplicates_output
         return found | {"output": str(self.output), "duplicates_output": str(pairs) if pairs else None}
 
 

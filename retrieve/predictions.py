@@ -39,23 +39,18 @@ NEIGHBOUR = pa.struct(
     [("product_id", pa.uint64()), ("category_id", pa.int64()), ("score", pa.float32()), ("vector", pa.string())]
 )
 RESULT = ("product_id", "predicted_category_id")
+# The columns of details.parquet after product_id, which has the input's type.
+DETAILS = {
+    "predicted_category_id": pa.int64(),
+    "predicted_category_name": pa.string(),
+    "confidence": pa.float32(),
+    "decision": pa.string(),
+    "levels": pa.list_(LEVEL),
+    "alternatives": pa.list_(ALTERNATIVE),
+    "neighbours": pa.list_(NEIGHBOUR),
+}
 # In the metadata of details.parquet: how often predictions of each confidence are wrong.
 RISK = "rubrika.risk"
-
-
-def details_schema(id_type: pa.DataType, calibration: Calibration) -> pa.Schema:
-    """The columns of details.parquet, with the input's type of product_id; the risk is kept for `redecide`."""
-    columns = {
-        "product_id": id_type,
-        "predicted_category_id": pa.int64(),
-        "predicted_category_name": pa.string(),
-        "confidence": pa.float32(),
-        "decision": pa.string(),
-        "levels": pa.list_(LEVEL),
-        "alternatives": pa.list_(ALTERNATIVE),
-        "neighbours": pa.list_(NEIGHBOUR),
-    }
-    return pa.schema(columns, {RISK: json.dumps(calibration.risk)})
 
 
 def struct_lists(kind: pa.StructType, present: NDArray[np.bool_], *values: NDArray[Any]) -> pa.Array:
@@ -95,7 +90,6 @@ def classify_to_files(
     products: Reader,
     output: Path,
     details: Path | None = None,
-    *,
     pictures: PictureFolder | None = None,
     top_k: int | None = None,
     max_error: float = MAX_ERROR,
@@ -107,7 +101,9 @@ def classify_to_files(
     A row that could not be read has no category and is for `review`; other arguments are those of `classify`.
     """
     started, rows, rejects, unusable = time.monotonic(), 0, list[Reject](), Counter[str]()
-    schema = details_schema(products.id_type(), index.manifest.calibration)
+    # The risk is kept for `redecide`.
+    risk = {RISK: json.dumps(index.manifest.calibration.risk)}
+    schema = pa.schema({"product_id": products.id_type()} | DETAILS, risk)
     short = pa.schema([schema.field(name) for name in RESULT])
     with ExitStack() as stack:
         targets = [stack.enter_context(parquet(output, short))]
@@ -235,19 +231,9 @@ def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteS
         rows += one.batch.rows
     columns = map(np.concatenate, zip(*parts, strict=True))
     product_ids, places, paths, confidences, decisions, categories, shares = columns
-    return Predictions(
-        product_ids=product_ids,
-        categories=categories[:, 0].copy(),
-        names=paths,
-        confidences=confidences,
-        decisions=decisions,
-        rejects=tuple(rejects),
-        places=places,
-        votes=Votes(categories, shares),
-        hits={name: Hits.joined(found) for name, found in hits.items()},
-        unusable=unusable,
-        calibration=calibration,
-    )
+    outcome = categories[:, 0].copy(), paths, confidences, decisions, tuple(rejects), places, Votes(categories, shares)
+    joined = {name: Hits.joined(found) for name, found in hits.items()}
+    return Predictions(product_ids, *outcome, joined, unusable, calibration)
 
 
 def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:

@@ -50,10 +50,8 @@ def write_report(folder: Path, stats: Stats, files: Sequence[Path]) -> None:
 
 def charts_of(stats: Stats) -> list[Chart]:
     """All charts of the page."""
-    charts = [
-        _lengths("characters", "characters of a text", stats.characters),
-        _lengths("tokens", f"{stats.unit} of a text", stats.tokens),
-    ]
+    charts = [_lengths("characters", "characters of a text", stats.characters)]
+    charts.append(_lengths("tokens", f"{stats.unit} of a text", stats.tokens))
     if found := stats.categories:
         histogram, marks, x = found.sizes.histogram, {"median": found.sizes.median}, "products of a category"
         sizes = (histogram.edges, histogram.counts, x, marks, "categories")

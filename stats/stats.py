@@ -212,7 +212,6 @@ def _is_empty(value: object) -> bool:
 
 
 def _open_all(folder: PictureFolder, ids: Sequence[int], progress: Progress) -> Pictures:
-    """Open the picture of every product."""
     opened, broken = Counter[str](), Counter[str]()
     with progress.stage("opening pictures", len(ids)) as advance:
         for path in map(folder.find, ids):
