@@ -369,8 +369,16 @@ def push(
     """Move the points of an index to a Qdrant server; run it again if it was interrupted, or to search otherwise."""
     from rubrika.store.connection import SearchOptions, ServerOptions
 
-    copies, graph = (shards, replicas, write_consistency), (hnsw_m, ef_construct)
-    options = ServerOptions(*copies, on_disk, quantisation, *graph, SearchOptions(hnsw_ef, oversampling))
+    options = ServerOptions(
+        shards=shards,
+        replicas=replicas,
+        write_consistency=write_consistency,
+        on_disk=on_disk,
+        quantisation=quantisation,
+        hnsw_m=hnsw_m,
+        ef_construct=ef_construct,
+        search=SearchOptions(hnsw_ef, oversampling),
+    )
     result = _index(index, None, None, opt.CACHE).push(url, collection, options=options, alias=alias)
     target = f"{url}, collection {collection or 'products'}"
     _print(result.to_dict(), as_json, lambda: display.format_moved(result, target, alias))

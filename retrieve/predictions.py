@@ -231,9 +231,19 @@ def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteS
         rows += one.batch.rows
     columns = map(np.concatenate, zip(*parts, strict=True))
     product_ids, places, paths, confidences, decisions, categories, shares = columns
-    outcome = categories[:, 0].copy(), paths, confidences, decisions, tuple(rejects), places, Votes(categories, shares)
-    joined = {name: Hits.joined(found) for name, found in hits.items()}
-    return Predictions(product_ids, *outcome, joined, unusable, calibration)
+    return Predictions(
+        product_ids=product_ids,
+        categories=categories[:, 0].copy(),
+        names=paths,
+        confidences=confidences,
+        decisions=decisions,
+        rejects=tuple(rejects),
+        places=places,
+        votes=Votes(categories, shares),
+        hits={name: Hits.joined(found) for name, found in hits.items()},
+        unusable=unusable,
+        calibration=calibration,
+    )
 
 
 def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:
