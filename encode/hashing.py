@@ -87,27 +87,20 @@ def _gram_starts(stream: NDArray[np.uint32], length: int) -> Places:
     first: Places = np.arange(len(stream) - length + 1)
     last = first + length - 1
     inside = before[last] - before[first + 1]
-    starts: Places = first[(inside == 0) & ~(space[first] & space[last])]
-    return starts
+    return np.flatnonzero((inside == 0) & ~(space[first] & space[last]))
 
 
 def _span_hasher(stream: NDArray[np.uint32]) -> Callable[[Places, Places], Hashes]:
     sums = np.cumsum((stream.astype(np.uint64) + np.uint64(1)) * _powers(_MULTIPLIER, len(stream)))
     prefix = np.concatenate([[np.uint64(0)], sums])
     inverse = _powers(_INVERSE, len(stream) + 1)
-
-    def span(start: Places, end: Places) -> Hashes:
-        hashes: Hashes = (prefix[end] - prefix[start]) * inverse[start]
-        return hashes
-
-    return span
+    return lambda start, end: (prefix[end] - prefix[start]) * inverse[start]
 
 
 def _powers(base: int, count: int) -> Hashes:
     factors = np.full(count, base, np.uint64)
     factors[:1] = 1
-    powers: Hashes = np.multiply.accumulate(factors)
-    return powers
+    return np.multiply.accumulate(factors)
 
 
 def _mixed(hashes: Hashes) -> Hashes:

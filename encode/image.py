@@ -34,8 +34,7 @@ class PictureEncoder(Protocol):
     """Turns pictures into vectors whose cosine says how alike they look."""
 
     size: int
-    # A short hash of all that determines the vectors.
-    identity: str
+    identity: str  # a short hash of all that determines the vectors
 
     def encode(self, pictures: Sequence[Image.Image], /) -> FloatArray:
         """Encode RGB pictures, as one batch, into float32 (n, size), every row of length 1."""
@@ -126,8 +125,7 @@ class PictureModel(ModelEncoder[Image.Image]):
         step = CPU_PICTURES if device.type == "cpu" else len(items)
         with inference_mode(device):
             parts = [self._run(items[start : start + step]).float().cpu() for start in range(0, len(items), step)]
-        vectors: FloatArray = torch.cat(parts).numpy()
-        return vectors
+        return torch.cat(parts).numpy()
 
 
 def vision(model: str) -> PictureModel:
@@ -138,12 +136,10 @@ def vision(model: str) -> PictureModel:
     module, processor = load_joint_vision(folder)
     prepare(module, device)
 
-    def run(pictures: Sequence[Image.Image]) -> "torch.Tensor":
-        pixels = processor(images=list(pictures), return_tensors="pt")["pixel_values"]
-        vectors: torch.Tensor = module(pixels.to(device))
-        return vectors
-
-    return PictureModel(identity_of("vision", fingerprint(folder)), run)
+    return PictureModel(
+        identity_of("vision", fingerprint(folder)),
+        lambda pictures: module(processor(images=list(pictures), return_tensors="pt")["pixel_values"].to(device)),
+    )
 
 
 def clip(model: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k") -> PictureModel:
@@ -161,12 +157,10 @@ def clip(model: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k") -> Picture
     whole, _, prepared = open_clip.create_model_and_transforms(model, weights)
     # The half that reads texts is dropped.
     module = prepare(whole.visual, device)
-
-    def run(pictures: Sequence[Image.Image]) -> "torch.Tensor":
-        vectors: torch.Tensor = module(torch.stack([prepared(picture) for picture in pictures]).to(device))
-        return vectors
-
-    return PictureModel(identity_of("clip", model, mark), run)
+    return PictureModel(
+        identity_of("clip", model, mark),
+        lambda pictures: module(torch.stack([prepared(picture) for picture in pictures]).to(device)),
+    )
 
 
 def _check_names(model: str, weights: str) -> None:

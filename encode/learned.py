@@ -63,8 +63,6 @@ class LearnedConfig:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What the config of every kind says."""
-
     kind: str = LearnedConfig.kind
 
 
@@ -77,17 +75,13 @@ class LearnedEncoder:
     def __init__(
         self, config: LearnedConfig, table: NDArray[np.float16], projections: Mapping[str, FloatArray] | None = None
     ) -> None:
-        self.config, self._table, self._projections = config, table, dict(projections or {})
+        self.config, self.size = config, config.size
+        self._table, self._projections = table, dict(projections or {})
         shapes = {name: matrix.shape for name, matrix in self._projections.items()} | {TABLE: table.shape}
         rows = {name: width + 1 for name, width in config.inputs.items()} | {TABLE: 2**config.bits}
         expected = {name: (count, config.size) for name, count in rows.items()}
         if shapes != expected:
             raise EncoderError(f"the learned encoder's weights are {shapes}, not {expected}")
-
-    @property
-    def size(self) -> int:
-        """The width of a vector."""
-        return self.config.size
 
     def encode(self, texts: Sequence[str], inputs: Mapping[str, FloatArray] | None = None) -> FloatArray:
         """Encode products into float32 (n, size), every row of length 1.
@@ -155,8 +149,7 @@ def _unreadable(folder: Path, reason: object) -> EncoderError:
 def projected(vectors: FloatArray, projection: FloatArray) -> FloatArray:
     """Project (n, width) by (width + 1, size); a row of zeros stays one."""
     present = vectors.any(axis=1, keepdims=True).astype(np.float32)
-    result: FloatArray = vectors @ projection[:-1] + present * projection[-1]
-    return result
+    return np.asarray(vectors @ projection[:-1] + present * projection[-1])
 
 
 def feature_rows(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:

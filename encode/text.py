@@ -186,8 +186,7 @@ class TransformerEncoder(BatchedEncoder):
 
     def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         prompted = [self._recipe.prompt + text for text in texts]
-        ids: list[list[int]] = self._tokenizer(prompted, truncation=True, max_length=self._max_tokens)[IDS]
-        return ids
+        return list(self._tokenizer(prompted, truncation=True, max_length=self._max_tokens)[IDS])
 
 
 MODULES = "modules.json"

@@ -330,8 +330,7 @@ def _side_by_side(vectors: Mapping[str, FloatArray]) -> FloatArray:
 
 def _present(rows: Any) -> NDArray[np.bool_]:  # noqa: ANN401 - an array or a csr matrix
     """Which rows are not all zeros, (n,)."""
-    present: NDArray[np.bool_] = np.asarray((rows != 0).sum(axis=1)).ravel() > 0
-    return present
+    return np.asarray((rows != 0).sum(axis=1)).ravel() > 0
 
 
 def _line(text: str) -> str:

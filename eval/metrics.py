@@ -187,8 +187,7 @@ def hierarchy_of(truth: IntArray, predicted: IntArray, tree: Tree) -> Hierarchy:
 def overlap(truth: IntArray, predicted: IntArray, tree: Tree) -> IntArray:
     """How many levels each predicted category shares with the true one, int64 (n,)."""
     shallower = np.minimum(tree.depths(truth), tree.depths(predicted))
-    shared: IntArray = np.minimum(np.sum(_same_nodes(truth, predicted, tree), axis=0, dtype=np.int64), shallower)
-    return shared
+    return np.minimum(np.sum(_same_nodes(truth, predicted, tree), axis=0, dtype=np.int64), shallower)
 
 
 def _same_nodes(truth: IntArray, predicted: IntArray, tree: Tree) -> list[Mask]:

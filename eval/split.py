@@ -74,8 +74,7 @@ def families(ids: NDArray[np.uint64], groups: Sequence[str] | None = None) -> In
     # Groups and products are the nodes of a graph, rows its edges.
     size = int(group.max() + product.max()) + 2
     edges = csr_array((np.ones(len(ids), bool), (group, size - 1 - product)), (size, size))
-    together: IntArray = connected_components(edges, directed=False)[1][group].astype(np.int64)
-    return together
+    return np.asarray(connected_components(edges, directed=False)[1][group], np.int64)
 
 
 def group_holdout(groups: IntArray, holdout: float, seed: int) -> Mask:
@@ -83,8 +82,7 @@ def group_holdout(groups: IntArray, holdout: float, seed: int) -> Mask:
     target, size = _target(len(groups), holdout), np.bincount(groups)
     chosen = np.zeros(len(size), bool)
     chosen[groups_within(size, np.random.default_rng(seed).permutation(len(size)), target)] = True
-    held_out: Mask = chosen[groups]
-    return held_out
+    return chosen[groups]
 
 
 def groups_within(size: IntArray, order: IntArray, max_rows: float) -> IntArray:
