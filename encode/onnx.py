@@ -26,14 +26,10 @@ SLOWER = ["SkipLayerNormFusion"]
 def open_graph(
     path: Path, load: Callable[[], nn.Module], inputs: Inputs, dynamic: Sequence[int], *, int8: bool = False
 ) -> onnxruntime.InferenceSession:
-    """Open an ONNX file, which is made when there is none, of a module that gives one tensor.
+    """Open an ONNX file, which is made when there is none, of a module that gives one tensor; `int8` quantises it.
 
-    Args:
-        path: where it is kept.
-        load: gives the module.
-        inputs: an example of each by name; a dimension of 1 would be taken for a constant.
-        dynamic: which of their dimensions may change.
-        int8: quantise the weights of a transformer.
+    `inputs` are examples by name, in which a dimension of 1 would be taken for a constant; those in `dynamic` may
+    change.
     """
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

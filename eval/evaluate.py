@@ -4,18 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from rubrika.eval import metrics as figures
 from rubrika.eval.heldout import Samples, Setting, hold_out
 from rubrika.eval.methods import Comparison, MethodResult, ValidationSplit
-from rubrika.eval.metrics import (
-    Hierarchy,
-    Interval,
-    Metrics,
-    SelectiveRisk,
-    hierarchy_of,
-    metrics_of,
-    selective_risk_of,
-    weighted_f1_interval,
-)
 from rubrika.eval.split import IntArray, Split
 from rubrika.index.manifest import MAX_ERROR, VoteSettings
 from rubrika.retrieve.confidence import decide
@@ -64,10 +55,10 @@ class Answers:
 class Evaluation:
     """How good the predictions for the held-out rows are, and on which rows that was measured."""
 
-    metrics: Metrics
-    interval: Interval
-    hierarchy: Hierarchy
-    selective_risk: SelectiveRisk
+    metrics: figures.Metrics
+    interval: figures.Interval
+    hierarchy: figures.Hierarchy
+    selective_risk: figures.SelectiveRisk
     rows: int
     classes: int
     split: Split
@@ -135,13 +126,13 @@ def evaluate(
 
         def sweep(count: int) -> Sweep:
             both = held.plain_votes(count), held.votes(replace(held.vote, top_k=count))
-            return Sweep(count, *(metrics_of(truth, each.winners).weighted_f1 for each in both))
+            return Sweep(count, *(figures.metrics_of(truth, each.winners).weighted_f1 for each in both))
 
         return Evaluation(
-            metrics=metrics_of(truth, predicted),
-            interval=weighted_f1_interval(truth, predicted, held.groups, setting.seed),
-            hierarchy=hierarchy_of(truth, predicted, held.tree),
-            selective_risk=selective_risk_of(decided, predicted == truth, max_error),
+            metrics=figures.metrics_of(truth, predicted),
+            interval=figures.weighted_f1_interval(truth, predicted, held.groups, setting.seed),
+            hierarchy=figures.hierarchy_of(truth, predicted, held.tree),
+            selective_risk=figures.selective_risk_of(decided, predicted == truth, max_error),
             rows=len(truth),
             classes=held.classes,
             split=held.split,

@@ -178,7 +178,9 @@ class Comparison:
         methods = methods_of(self._names, index, top_k, setting.seed)
         self._check_members(sum(method.validated is not None for method in methods))
         # Only what is looked at is kept in memory.
-        fitted = {name for method in methods for name in method.vectors if method.kind != KNN or self._ensemble}
+        fitted = {
+            name for method in methods for name in method.vectors if method.kind != KNN or ENSEMBLE in self._names
+        }
         stored = _with_inputs(index, fitted)
         encoded = _with_inputs(index, {*own, *(name for method in methods for name in method.vectors)})
         learned = {name for name in stored if manifest.vectors[name].encoder == LEARNED}
@@ -201,7 +203,7 @@ class Comparison:
                 except RubrikaError as error:
                     self._setting.progress.note(f"{method.name} is left out: {error}")
         self._check_members(sum(method.validation is not None for method in self._methods))
-        if validation and self._ensemble:
+        if validation and ENSEMBLE in self._names:
             self._methods.append(ensemble_of(self._methods, validation[1].labels))
         self._rubrika.vectors = own
         self._rubrika.predicting = sum(_timed(search, index.store, name, test.vectors[name], top_k)[0] for name in own)
@@ -227,12 +229,8 @@ class Comparison:
             results.append(MethodResult(method.name, *figures, *seconds, method.curve))
         return tuple(results)
 
-    @property
-    def _ensemble(self) -> bool:
-        return ENSEMBLE in self._names
-
     def _check_members(self, count: int) -> None:
-        if self._ensemble and count < 2:
+        if ENSEMBLE in self._names and count < 2:
             self._names.remove(ENSEMBLE)
             self._setting.progress.note(
                 f"ensemble is left out: it adds up at least 2 methods, and there is {count}; name more"
@@ -251,7 +249,7 @@ class Comparison:
             with self._setting.progress.stage(title, steps) as advance:
                 curve, method.validation = estimator.choose_epochs((inputs, labels), held, advance)
             method.curve = curve if method.kind == MLP else ()
-        elif validation and method.validated and self._ensemble:
+        elif validation and method.validated and ENSEMBLE in self._names:
             self._fit(method, method.validated, validation[0])
             method.validation = method.validated.votes(method.inputs(validation[1]))
         method.choosing = time.monotonic() - started

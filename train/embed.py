@@ -67,10 +67,6 @@ class Input:
         deviation = (np.sqrt(np.maximum(square - mean**2, 0)) + 1e-6) * vectors.shape[1] ** 0.5
         return cls(vectors, there, mean.astype(np.float32), deviation.astype(np.float32))
 
-    def part(self, chosen: Mask) -> "Input":
-        """The vectors of the products that are marked in `chosen` (n,)."""
-        return replace(self, vectors=self.vectors[chosen], there=self.there[chosen])
-
 
 def learn(
     products: Products,
@@ -90,7 +86,8 @@ def learn(
     if drawn := count > settings.max_products:
         chosen = np.zeros(count, bool)
         chosen[np.random.default_rng(settings.seed).permutation(count)[: settings.max_products]] = True
-        products, inputs = Selection(products, chosen), {name: given.part(chosen) for name, given in inputs.items()}
+        products = Selection(products, chosen)
+        inputs = {k: replace(v, vectors=v.vectors[chosen], there=v.there[chosen]) for k, v in inputs.items()}
     bags = read_feature_bags(products, settings.bits, progress)
     categories = len(bags.categories)
     if categories < 2:

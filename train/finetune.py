@@ -228,7 +228,6 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
 
     @property
     def seconds(self) -> float:
-        """Seconds of training, those before a resume too."""
         return monotonic() - self._started
 
     def done(self, step: float) -> float:
@@ -237,11 +236,9 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         return max(step / self._steps, self.seconds / (minutes * 60) if minutes is not None else 0.0)
 
     def rate(self, step: int) -> float:
-        """The part of the full learning rate at a step."""
         return rate_at(min(self.done(step + 0.5), 1), self._settings.warmup)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of this."""
         kept: dict[str, Any] = super().state()
         kept["attributes"] |= {"seconds": self.seconds, "losses": self.losses}
         return kept
@@ -319,7 +316,6 @@ class _Trainer(Trainer):  # type: ignore[misc]
 
     @property
     def history(self) -> list[Moment]:
-        """The measurements so far, those before a resume too."""
         logs = [entry for entry in self.state.log_history if "weighted_f1" in entry]
         return [Moment(entry["step"], entry["seconds"], entry["loss"], entry["weighted_f1"]) for entry in logs]
 
@@ -343,7 +339,6 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return loss
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
-        """Measure on the held-out products, and write history and curve."""
         rows = np.flatnonzero(self._task.products.held_out)
         f1 = weighted_f1(self._task.products.labels[rows], self._predict(rows)[1])
         loss = float(np.mean(self._pace.losses))
