@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 FloatArray = NDArray[np.float32]
-# Raised when the same settings begin to give other vectors, so that caches are not believed.
-VERSION = "1"
+VERSION = "1"  # raised when the same settings begin to give other vectors, so that caches are not believed
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
 
 
@@ -59,8 +58,7 @@ class ModelEncoder(ABC, Generic[Item]):
 
 def unit_or_zero(vectors: FloatArray) -> FloatArray:
     """Scale rows to length 1; a row of zeros stays one."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, 1e-30), np.float32)
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30), np.float32)
 
 
 def unit_rows(vectors: FloatArray) -> FloatArray:

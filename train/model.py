@@ -20,8 +20,7 @@ from rubrika.encode.text import RECIPE, Pooling, Recipe
 from rubrika.errors import EncoderError
 from rubrika.products.images import PictureError, open_picture
 
-# Texts tokenised at once: what comes out as lists of numbers takes ten times the memory of what is kept.
-CHUNK = 4_096
+CHUNK = 4_096  # texts tokenised at once: what comes out as lists of numbers takes ten times the memory of what is kept
 # Products whose vectors show how an encoder's lie, and how many of them are encoded at once.
 SAMPLE, BATCH = 256, 32
 
