@@ -201,7 +201,7 @@ class Network(Baseline):
     def choose_epochs(
         self, train: Examples, held: Examples, advance: Advance | None = None
     ) -> tuple[tuple[Epoch, ...], Votes]:
-        """Set `epochs`, so far their maximum, by early stopping; gives the curve, and the votes after the best epoch."""
+        """Set `epochs`, so far a maximum, by early stopping; gives the curve, and the votes after the best epoch."""
         curve, best = list[Epoch](), 0
         for loss in self._epochs(*train, advance):
             votes = self.votes(held[0])

@@ -121,8 +121,7 @@ class Method:
     validated: "Baseline | None" = None  # what is fitted on the validation split, to join an ensemble
     votes: Votes | None = None  # for the held-out products
     validation: Votes | None = None  # for the validation split
-    # Seconds are from vectors on.
-    choosing: float = 0.0
+    choosing: float = 0.0  # seconds, like the next two, from vectors on
     training: float = 0.0
     predicting: float = 0.0
     curve: "tuple[Epoch, ...]" = ()

@@ -95,8 +95,7 @@ def learn(
     steps, random = epochs * -(-len(bags.labels) // batch_size), np.random.default_rng(settings.seed)
     orders = (random.permutation(len(bags.labels)) for _ in range(epochs))
     batches = (order[start : start + batch_size] for order in orders for start in range(0, len(order), batch_size))
-    title = "learning the joint encoder" if inputs else "learning the text encoder"
-    with progress.stage(title, epochs * len(bags.labels)) as advance:
+    with progress.stage(f"learning the {'joint' if inputs else 'text'} encoder", epochs * len(bags.labels)) as advance:
         for step, rows in enumerate(batches):
             run.step(rows, left=1 - step / steps)
             advance(len(rows))

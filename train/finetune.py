@@ -221,8 +221,7 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         super().__init__(settings.patience or steps + 1)
         self._settings, self._steps, self._interrupt, self._advance = settings, steps, interrupt, advance
         self._started = self._saved = monotonic()
-        self._tenths = 0
-        self.losses: list[float] = []
+        self._tenths, self.losses = 0, list[float]()
 
     @property
     def seconds(self) -> float:
@@ -300,10 +299,9 @@ class _Trainer(Trainer):  # type: ignore[misc]
                 rate = settings.head_learning_rate if name.startswith(task.head) else settings.learning_rate
                 groups.setdefault((rate, settings.weight_decay if weight.ndim > 1 else 0.0), []).append(weight)
         parts = [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
-        optimiser = torch.optim.AdamW(parts)
-        schedule = LambdaLR(optimiser, lambda step: rate_at(min(pace.done(step + 0.5), 1), settings.warmup))
+        adam = torch.optim.AdamW(parts)
+        optimisers = adam, LambdaLR(adam, lambda step: rate_at(min(pace.done(step + 0.5), 1), settings.warmup))
         rows = range(len(task.products.labels))
-        optimisers = optimiser, schedule
         super().__init__(task.module, arguments, train_dataset=rows, callbacks=[pace], optimizers=optimisers)
         self.remove_callback(PrinterCallback)
         self._task, self._settings, self._batches, self._pace = task, settings, batches, pace

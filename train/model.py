@@ -131,8 +131,7 @@ def load_text_base(base: str, settings: FinetuneSettings) -> TextBase:
 
         quiet_transformers()
         folder = model_folder(RUBERT if base == "rubert" else base)
-        usual = Recipe("pooler") if base == "rubert" else Recipe()
-        own = Recipe.load(folder) if (folder / RECIPE).is_file() else usual
+        own = Recipe.load(folder) if (folder / RECIPE).is_file() else Recipe("pooler" if base == "rubert" else "mean")
         pooling = settings.pooling or own.pooling
         module = load_pooled(folder, pooling)
         if pooling != "pooler" and getattr(module.model, "pooler", None) is not None:
