@@ -19,19 +19,14 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 FloatArray = NDArray[np.float32]
-# Raised when the same settings begin to give other vectors, so that caches are not believed.
-VERSION = "1"
+VERSION = "1"  # raised when the same settings begin to give other vectors, so that caches are not believed
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
-# Of where something is wrong in a file, at most so many characters are repeated.
-MAX_WHERE = 100
 
 
 class Encoder(Protocol):
     """Turns texts into vectors whose cosine says how alike two products are."""
 
-    @property
-    def size(self) -> int:
-        """The width of a vector."""
+    size: int  # the width of a vector
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Encode texts into float32 (n, size), every row of length 1; the same text always gives the same row."""
@@ -40,10 +35,8 @@ class Encoder(Protocol):
 class PretrainedEncoder(Encoder, Protocol):
     """A text encoder whose vectors can be cached."""
 
-    # A short hash of all that determines the vectors.
-    identity: str
-    # How the vectors of tokens become one, such as `mean`; empty when the model does not say.
-    pooling: str
+    identity: str  # a short hash of all that determines the vectors
+    pooling: str  # how the vectors of tokens become one, such as `mean`; empty when the model does not say
 
 
 Item = TypeVar("Item")
@@ -65,16 +58,13 @@ class ModelEncoder(ABC, Generic[Item]):
 
 def unit_or_zero(vectors: FloatArray) -> FloatArray:
     """Scale rows to length 1; a row of zeros stays one."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    rows: FloatArray = (vectors / np.maximum(norms, 1e-30)).astype(np.float32)
-    return rows
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30), np.float32)
 
 
 def unit_rows(vectors: FloatArray) -> FloatArray:
     """Scale rows to length 1; a product of which nothing is known gets a direction that all such products share."""
     empty = np.full(vectors.shape[1], vectors.shape[1] ** -0.5, np.float32)
-    rows: FloatArray = np.where(vectors.any(axis=1, keepdims=True), unit_or_zero(vectors), empty)
-    return rows
+    return np.where(vectors.any(axis=1, keepdims=True), unit_or_zero(vectors), empty)
 
 
 def unit_vectors(vectors: FloatArray) -> FloatArray:
@@ -118,12 +108,12 @@ def validated(kind: type[Settings], content: bytes | str) -> Settings:
     from pydantic import ValidationError
 
     try:
-        settings: Settings = schema(kind).validate_json(content)  # type: ignore[arg-type]
-        return settings
+        return schema(kind).validate_json(content)  # type: ignore[arg-type, no-any-return]
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = "".join(f"{name}: " for name in problem["loc"])
-        raise ValueError(one_line(where[-MAX_WHERE:] + problem["msg"])) from None
+        # Of where it is wrong, at most so many characters are repeated.
+        raise ValueError(one_line(where[-100:] + problem["msg"])) from None
 
 
 @cache

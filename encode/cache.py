@@ -23,8 +23,7 @@ T = TypeVar("T")
 Rows = NDArray[np.int64]
 log = logging.getLogger(__name__)
 CHUNK = 512
-# How long to wait for another process's write to end.
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 60  # how long to wait for another process's write to end
 # Rows are numbered as they come, so that vectors fill pages one after another; only the small index is in random order.
 # FULL: what was put is on disk, not only on its way there.
 SCHEMA = """
@@ -106,17 +105,14 @@ class VectorCache:
 def cached_encode(
     cache: VectorCache, hashes: Sequence[str], encode_missing: Callable[[Rows], FloatArray], chunk: int = CHUNK
 ) -> FloatArray:
-    """The vectors of all hashes: `encode_missing` makes those of the rows that the cache does not know, each once.
-
-    The cache is filled every `chunk` vectors, so that a killed run goes on where it was.
-    """
+    """The vectors of all hashes: `encode_missing` makes those of the rows that the cache does not know, each once."""
     found, known = cache.get(hashes)
     vectors = np.empty((len(hashes), cache.size), np.float32)
     vectors[found] = known
     missing = np.flatnonzero(~found).tolist()
-    # The first row of each hash.
-    first = {hashes[row]: row for row in reversed(missing)}
+    first = {hashes[row]: row for row in reversed(missing)}  # the first row of each hash
     rows = np.array(sorted(first.values()), np.int64)
+    # The cache is filled after every chunk, so that a killed run goes on where it was.
     for start in range(0, len(rows), chunk):
         part = rows[start : start + chunk]
         vectors[part] = encode_missing(part)

@@ -45,15 +45,11 @@ def features_of(texts: Sequence[str]) -> Features:
         starts = _gram_starts(stream, length)
         grams = _mixed(span(starts, starts + length) + np.uint64(length * 0x51ED270B))
         parts.append((grams, owner[starts], GRAM_WEIGHT))
-    return _by_text(parts, len(texts))
-
-
-def _by_text(parts: Sequence[tuple[Hashes, Places, float]], count: int) -> Features:
     owners = np.concatenate([owner for _, owner, _ in parts])
     order = np.argsort(owners, kind="stable")
     hashes = np.concatenate([hashes for hashes, _, _ in parts])
     weights = np.concatenate([np.full(len(hashes), weight, np.float32) for hashes, _, weight in parts])
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=count))])
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(texts)))])
     return Features(hashes[order], weights[order], offsets)
 
 
@@ -87,27 +83,20 @@ def _gram_starts(stream: NDArray[np.uint32], length: int) -> Places:
     first: Places = np.arange(len(stream) - length + 1)
     last = first + length - 1
     inside = before[last] - before[first + 1]
-    starts: Places = first[(inside == 0) & ~(space[first] & space[last])]
-    return starts
+    return np.flatnonzero((inside == 0) & ~(space[first] & space[last]))
 
 
 def _span_hasher(stream: NDArray[np.uint32]) -> Callable[[Places, Places], Hashes]:
     sums = np.cumsum((stream.astype(np.uint64) + np.uint64(1)) * _powers(_MULTIPLIER, len(stream)))
     prefix = np.concatenate([[np.uint64(0)], sums])
     inverse = _powers(_INVERSE, len(stream) + 1)
-
-    def span(start: Places, end: Places) -> Hashes:
-        hashes: Hashes = (prefix[end] - prefix[start]) * inverse[start]
-        return hashes
-
-    return span
+    return lambda start, end: (prefix[end] - prefix[start]) * inverse[start]
 
 
 def _powers(base: int, count: int) -> Hashes:
     factors = np.full(count, base, np.uint64)
     factors[:1] = 1
-    powers: Hashes = np.multiply.accumulate(factors)
-    return powers
+    return np.multiply.accumulate(factors)
 
 
 def _mixed(hashes: Hashes) -> Hashes:

@@ -26,11 +26,9 @@ def model_folder(name: str) -> Path:
         return folder
     if name.startswith((".", "/", "~")):
         raise EncoderError(f"there is no folder {name}")
-    found = ask_hub(name)
-    if found is None:
+    if (found := ask_hub(name)) is None:
         return copy_on_disk(name)
-    # Imported here: a folder needs no hub.
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # imported here: a folder needs no hub
 
     files = needed_files(file.rfilename for file in found.siblings or [])
     return Path(snapshot_download(name, revision=found.sha or "main", allow_patterns=files))

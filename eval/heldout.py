@@ -177,9 +177,7 @@ def hold_out(setting: Setting, top_k: int, sampled: int | None = None, visit: Vi
 
 def read_labels(reader: Reader, progress: Progress) -> Labels:
     """Read the labels alone, keeping no text."""
-    ids: list[int] = []
-    categories: list[Category] = []
-    groups: list[str] = []
+    ids, categories, groups = list[int](), list[Category](), list[str]()
     with progress.stage("reading labels", len(reader)) as advance:
         for batch in reader:
             ids += [product.id for product in batch.products]

@@ -27,14 +27,10 @@ KNN, LINEAR, MLP, ENSEMBLE = "knn", "linear", "mlp", "ensemble"
 TFIDF_KNN, TFIDF_SVM, FASTTEXT = "tfidf-knn", "tfidf-svm", "fasttext"
 NAMES = (KNN, LINEAR, MLP, TFIDF_KNN, TFIDF_SVM, FASTTEXT, ENSEMBLE)
 ALL = "all"
-# Something is chosen for these on a validation split.
-TUNED = {LINEAR, MLP, ENSEMBLE}
+TUNED = {LINEAR, MLP, ENSEMBLE}  # something is chosen for these on a validation split
 HIDDEN = 512
-PRODUCTS = 10_000
 FETCHED = 1_000
-# Enough to choose on, and no longer to wait for with millions of products.
-MAX_VALIDATION_ROWS = 40_000
-VALIDATION_PART = 0.1
+MAX_VALIDATION_ROWS = 40_000  # enough to choose on, and no longer to wait for with millions of products
 
 SECONDS = (
     "Seconds to train are those of all that a method needs: where it looks at vectors or neighbours, learning the "
@@ -125,8 +121,7 @@ class Method:
     validated: "Baseline | None" = None  # what is fitted on the validation split, to join an ensemble
     votes: Votes | None = None  # for the held-out products
     validation: Votes | None = None  # for the validation split
-    # Seconds are from vectors on.
-    choosing: float = 0.0
+    choosing: float = 0.0  # seconds, like the next two, from vectors on
     training: float = 0.0
     predicting: float = 0.0
     curve: "tuple[Epoch, ...]" = ()
@@ -160,10 +155,7 @@ def methods_of(names: Collection[str], index: Index, top_k: int, seed: int) -> l
 
 
 class Comparison:
-    """Runs methods while there is an index of what is not held out: a `heldout.Visit` that keeps what comes of them.
-
-    `top_k` neighbours vote, by default as many as in the index.
-    """
+    """Runs methods while there is an index of what is not held out: a `heldout.Visit` that keeps what comes of them."""
 
     def __init__(self, names: Sequence[str], setting: Setting, top_k: int | None) -> None:
         self._names, self._setting, self._top_k = set(names), setting, top_k
@@ -178,8 +170,8 @@ class Comparison:
         methods = methods_of(self._names, index, top_k, setting.seed)
         self._check_members(sum(method.validated is not None for method in methods))
         # Only what is looked at is kept in memory.
-        fitted = {name for method in methods for name in method.vectors if method.kind != KNN or self._ensemble}
-        stored = _with_inputs(index, fitted)
+        learning = [method for method in methods if method.kind != KNN or ENSEMBLE in self._names]
+        stored = _with_inputs(index, {name for method in learning for name in method.vectors})
         encoded = _with_inputs(index, {*own, *(name for method in methods for name in method.vectors)})
         learned = {name for name in stored if manifest.vectors[name].encoder == LEARNED}
         texts = bool(learned and TUNED & self._names) or not all(method.vectors for method in methods)
@@ -201,7 +193,7 @@ class Comparison:
                 except RubrikaError as error:
                     self._setting.progress.note(f"{method.name} is left out: {error}")
         self._check_members(sum(method.validation is not None for method in self._methods))
-        if validation and self._ensemble:
+        if validation and ENSEMBLE in self._names:
             self._methods.append(ensemble_of(self._methods, validation[1].labels))
         self._rubrika.vectors = own
         self._rubrika.predicting = sum(_timed(search, index.store, name, test.vectors[name], top_k)[0] for name in own)
@@ -222,17 +214,13 @@ class Comparison:
             metrics = metrics_of(truth, winners)
             interval = weighted_f1_interval(truth, winners, groups, seed)
             difference = paired_difference(truth, predicted, winners, groups, seed) if method.votes else None
-            seconds = round(method.training, 1), round(method.predicting / len(truth) * PRODUCTS, 1)
+            seconds = round(method.training, 1), round(method.predicting / len(truth) * 10_000, 1)
             figures = metrics.weighted_f1, interval, metrics.macro_f1, difference
             results.append(MethodResult(method.name, *figures, *seconds, method.curve))
         return tuple(results)
 
-    @property
-    def _ensemble(self) -> bool:
-        return ENSEMBLE in self._names
-
     def _check_members(self, count: int) -> None:
-        if self._ensemble and count < 2:
+        if ENSEMBLE in self._names and count < 2:
             self._names.remove(ENSEMBLE)
             self._setting.progress.note(
                 f"ensemble is left out: it adds up at least 2 methods, and there is {count}; name more"
@@ -251,7 +239,7 @@ class Comparison:
             with self._setting.progress.stage(title, steps) as advance:
                 curve, method.validation = estimator.choose_epochs((inputs, labels), held, advance)
             method.curve = curve if method.kind == MLP else ()
-        elif validation and method.validated and self._ensemble:
+        elif validation and method.validated and ENSEMBLE in self._names:
             self._fit(method, method.validated, validation[0])
             method.validation = method.validated.votes(method.inputs(validation[1]))
         method.choosing = time.monotonic() - started
@@ -302,7 +290,7 @@ def validation_rows(groups: IntArray, seed: int) -> tuple[IntArray, IntArray]:
     both = groups_within(size, order, MAX_VALIDATION_ROWS)
     if len(both) < 2:
         both = order[np.argsort(size[order], kind="stable")[:2]]
-    held = groups_within(size, both, size[both].sum() * VALIDATION_PART)
+    held = groups_within(size, both, size[both].sum() * 0.1)
     return np.flatnonzero(np.isin(code, np.setdiff1d(both, held))), np.flatnonzero(np.isin(code, held))
 
 
@@ -319,8 +307,7 @@ def _validation(
         return train, held
     choice = setting.choice or Choice()
     if JOINT not in learned:
-        # No method looks at it, so none is learned.
-        choice = replace(choice, image=None, vote=None)
+        choice = replace(choice, image=None, vote=None)  # no method looks at it, so none is learned
     chosen = Selection(Selection(setting.reader, ~held_out), np.isin(np.arange(len(part.labels)), rows[0]))
     encoders = prepare(chosen, setting.pictures, choice, setting.cache, setting.progress, index.store)
 
@@ -342,12 +329,8 @@ def gather(
     stored: Collection[str],
     encoded: Collection[str],
 ) -> tuple[Part, Part, dict[str, float]]:
-    """Read texts, if wanted, and the `stored` vectors of the training part, and encode what was held out.
-
-    Returns the training part, the held-out part, and the seconds that encoding it took by vector.
-    """
-    # Loaded before the clock runs.
-    encoders = index.encoders
+    """The training part, its `stored` vectors read, the held-out part, and the seconds to encode that by vector."""
+    encoders = index.encoders  # loaded before the clock runs
     parts: dict[str, list[FloatArray]] = {name: [] for name in (TEXT, IMAGE, JOINT) if name in encoded}
     seconds, kept, place = dict.fromkeys(parts, 0.0), list[str](), 0
     with setting.progress.stage("reading texts, encoding held-out products", len(setting.reader)) as advance:

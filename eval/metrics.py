@@ -15,8 +15,7 @@ from rubrika.store.base import FloatArray
 RESAMPLES = 1_000
 BINS = 15
 CURVE_POINTS = 200
-# The bins of `by_size`, by the smallest number of products in each.
-SIZES = (0, 1, 5, 10, 20, 50, 100, 200, 500)
+SIZES = (0, 1, 5, 10, 20, 50, 100, 200, 500)  # the bins of `by_size`, by the smallest number of products in each
 SIZE_NAMES = ("0", "1–4", "5–9", "10–19", "20–49", "50–99", "100–199", "200–499", "500+")
 
 Interval = tuple[float, float]
@@ -80,7 +79,6 @@ def hierarchical_f1_interval(truth: IntArray, predicted: IntArray, tree: Tree, g
 
 
 def _resampled_f1(truth: IntArray, predicted: IntArray, macro: bool = False) -> Callable[[Weights], float]:
-    """Weighted or macro F1 as a function of the rows' weights."""
     known, codes = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
     true, guess, right, size = codes[: len(truth)], codes[len(truth) :], truth == predicted, len(known)
 
@@ -187,8 +185,7 @@ def hierarchy_of(truth: IntArray, predicted: IntArray, tree: Tree) -> Hierarchy:
 def overlap(truth: IntArray, predicted: IntArray, tree: Tree) -> IntArray:
     """How many levels each predicted category shares with the true one, int64 (n,)."""
     shallower = np.minimum(tree.depths(truth), tree.depths(predicted))
-    shared: IntArray = np.minimum(np.sum(_same_nodes(truth, predicted, tree), axis=0, dtype=np.int64), shallower)
-    return shared
+    return np.minimum(np.sum(_same_nodes(truth, predicted, tree), axis=0, dtype=np.int64), shallower)
 
 
 def _same_nodes(truth: IntArray, predicted: IntArray, tree: Tree) -> list[Mask]:

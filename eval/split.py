@@ -17,8 +17,7 @@ from rubrika.errors import RubrikaError
 Mask = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
-# When this part of the wanted rows is reached, no more groups are searched for that would fill the rest.
-ENOUGH = 0.99
+ENOUGH = 0.99  # when this part of the wanted rows is reached, no more groups are searched for that would fill the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +70,9 @@ def families(ids: NDArray[np.uint64], groups: Sequence[str] | None = None) -> In
     known, code = np.unique(names[named], return_inverse=True)
     group = np.empty(len(ids), np.int64)
     group[named], group[~named] = code, len(known) + np.arange(len(ids) - len(code))
-    # Groups and products are the nodes of a graph, rows its edges.
-    size = int(group.max() + product.max()) + 2
+    size = int(group.max() + product.max()) + 2  # groups and products are the nodes of a graph, rows its edges
     edges = csr_array((np.ones(len(ids), bool), (group, size - 1 - product)), (size, size))
-    together: IntArray = connected_components(edges, directed=False)[1][group].astype(np.int64)
-    return together
+    return np.asarray(connected_components(edges, directed=False)[1][group], np.int64)
 
 
 def group_holdout(groups: IntArray, holdout: float, seed: int) -> Mask:
@@ -83,8 +80,7 @@ def group_holdout(groups: IntArray, holdout: float, seed: int) -> Mask:
     target, size = _target(len(groups), holdout), np.bincount(groups)
     chosen = np.zeros(len(size), bool)
     chosen[groups_within(size, np.random.default_rng(seed).permutation(len(size)), target)] = True
-    held_out: Mask = chosen[groups]
-    return held_out
+    return chosen[groups]
 
 
 def groups_within(size: IntArray, order: IntArray, max_rows: float) -> IntArray:

@@ -21,8 +21,7 @@ from rubrika.vote import Votes, vote_over
 TOP_KS = (3, 5, 7, 10, 15, 20, 30)
 TEMPERATURES = (20.0, 30.0, 40.0, 60.0, 80.0)
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
-# Tuned settings must be better than the untuned ones by this much: less is chance.
-GAIN = 0.001
+GAIN = 0.001  # tuned settings must be better than the untuned ones by this much: less is chance
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ IntArray = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 MIN_BITS, MAX_BITS = 10, 21
-# Rows of vectors that are measured at once.
-CHUNK = 4_096
+CHUNK = 4_096  # rows of vectors that are measured at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +66,6 @@ class Input:
         deviation = (np.sqrt(np.maximum(square - mean**2, 0)) + 1e-6) * vectors.shape[1] ** 0.5
         return cls(vectors, there, mean.astype(np.float32), deviation.astype(np.float32))
 
-    def part(self, chosen: Mask) -> "Input":
-        """The vectors of the products that are marked in `chosen` (n,)."""
-        return replace(self, vectors=self.vectors[chosen], there=self.there[chosen])
-
 
 def learn(
     products: Products,
@@ -85,12 +80,12 @@ def learn(
     """
     settings, inputs, count = settings or LearnSettings(), inputs or {}, len(products)
     if count > settings.max_products:
-        # Bad rows are among the rows, and are not drawn from.
-        count = sum(len(batch.products) for batch in products)
+        count = sum(len(batch.products) for batch in products)  # bad rows are among the rows, and are not drawn from
     if drawn := count > settings.max_products:
         chosen = np.zeros(count, bool)
         chosen[np.random.default_rng(settings.seed).permutation(count)[: settings.max_products]] = True
-        products, inputs = Selection(products, chosen), {name: given.part(chosen) for name, given in inputs.items()}
+        products = Selection(products, chosen)
+        inputs = {k: replace(v, vectors=v.vectors[chosen], there=v.there[chosen]) for k, v in inputs.items()}
     bags = read_feature_bags(products, settings.bits, progress)
     categories = len(bags.categories)
     if categories < 2:
@@ -100,8 +95,7 @@ def learn(
     steps, random = epochs * -(-len(bags.labels) // batch_size), np.random.default_rng(settings.seed)
     orders = (random.permutation(len(bags.labels)) for _ in range(epochs))
     batches = (order[start : start + batch_size] for order in orders for start in range(0, len(order), batch_size))
-    title = "learning the joint encoder" if inputs else "learning the text encoder"
-    with progress.stage(title, epochs * len(bags.labels)) as advance:
+    with progress.stage(f"learning the {'joint' if inputs else 'text'} encoder", epochs * len(bags.labels)) as advance:
         for step, rows in enumerate(batches):
             run.step(rows, left=1 - step / steps)
             advance(len(rows))
@@ -228,7 +222,6 @@ class _Run:
         return mean * torch.from_numpy(~without_text[:, None]).float() + torch.stack(parts).sum(0)
 
     def encoder(self, products: int) -> LearnedEncoder:
-        """What has been learned, where there were so many products to learn from."""
         projections = {}
         for name, given in self._inputs.items():
             learned = self._projections[name].detach().numpy()

@@ -44,8 +44,7 @@ Inputs = dict[str, torch.Tensor | None]
 CHECKPOINTS, RUN = "checkpoints", "run.txt"
 # Batches whose products are sorted by length together: enough for little padding, few enough for a mixed order.
 WINDOW = 32
-# Products learnt from that the held-out ones look for neighbours among.
-KNOWN = 20_000
+KNOWN = 20_000  # products learnt from that the held-out ones look for neighbours among
 # These say how long to train and what to write on the way, not what is trained: a resumed run may change them.
 _FREE = {"minutes", "patience", "checkpoint_minutes", "checkpoint_steps"}
 
@@ -168,8 +167,7 @@ def fit(
     checkpoint = _last_checkpoint(folder, output, identity_of(task.identity, json.dumps(fixed)))
     learnt, held_out = np.flatnonzero(~task.products.held_out), np.flatnonzero(task.products.held_out)
     batches = batches_of_epochs(learnt, np.array(task.lengths), settings)
-    stage = progress.stage("fine-tuning", len(batches))
-    with Interrupt() as interrupt, seeded(settings.seed), stage as advance:
+    with Interrupt() as interrupt, seeded(settings.seed), progress.stage("fine-tuning", len(batches)) as advance:
         pace = _Pace(settings, len(batches), interrupt, advance)
         trainer = _Trainer(task, settings, batches, folder, pace)
         try:
@@ -223,12 +221,10 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         super().__init__(settings.patience or steps + 1)
         self._settings, self._steps, self._interrupt, self._advance = settings, steps, interrupt, advance
         self._started = self._saved = monotonic()
-        self._tenths = 0
-        self.losses: list[float] = []
+        self._tenths, self.losses = 0, list[float]()
 
     @property
     def seconds(self) -> float:
-        """Seconds of training, those before a resume too."""
         return monotonic() - self._started
 
     def done(self, step: float) -> float:
@@ -236,12 +232,7 @@ class _Pace(EarlyStoppingCallback):  # type: ignore[misc]
         minutes = self._settings.minutes
         return max(step / self._steps, self.seconds / (minutes * 60) if minutes is not None else 0.0)
 
-    def rate(self, step: int) -> float:
-        """The part of the full learning rate at a step."""
-        return rate_at(min(self.done(step + 0.5), 1), self._settings.warmup)
-
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of this."""
         kept: dict[str, Any] = super().state()
         kept["attributes"] |= {"seconds": self.seconds, "losses": self.losses}
         return kept
@@ -301,16 +292,15 @@ class _Trainer(Trainer):  # type: ignore[misc]
             disable_tqdm=True,
         )
         if arguments.n_gpu > 1:
-            # One GPU is enough; products are not split among several.
-            arguments._n_gpu = 1
+            arguments._n_gpu = 1  # One GPU is enough; products are not split among several
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, weight in task.module.named_parameters():
             if weight.requires_grad:
                 rate = settings.head_learning_rate if name.startswith(task.head) else settings.learning_rate
                 groups.setdefault((rate, settings.weight_decay if weight.ndim > 1 else 0.0), []).append(weight)
         parts = [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
-        optimiser = torch.optim.AdamW(parts)
-        optimisers = optimiser, LambdaLR(optimiser, pace.rate)
+        adam = torch.optim.AdamW(parts)
+        optimisers = adam, LambdaLR(adam, lambda step: rate_at(min(pace.done(step + 0.5), 1), settings.warmup))
         rows = range(len(task.products.labels))
         super().__init__(task.module, arguments, train_dataset=rows, callbacks=[pace], optimizers=optimisers)
         self.remove_callback(PrinterCallback)
@@ -319,7 +309,6 @@ class _Trainer(Trainer):  # type: ignore[misc]
 
     @property
     def history(self) -> list[Moment]:
-        """The measurements so far, those before a resume too."""
         logs = [entry for entry in self.state.log_history if "weighted_f1" in entry]
         return [Moment(entry["step"], entry["seconds"], entry["loss"], entry["weighted_f1"]) for entry in logs]
 
@@ -343,7 +332,6 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return loss
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
-        """Measure on the held-out products, and write history and curve."""
         rows = np.flatnonzero(self._task.products.held_out)
         f1 = weighted_f1(self._task.products.labels[rows], self._predict(rows)[1])
         loss = float(np.mean(self._pace.losses))
@@ -355,13 +343,11 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return metrics
 
     def neighbours_f1(self, known: IntArray, queries: IntArray) -> float:
-        """Weighted F1 of the held-out rows by a vote of their neighbours among those learnt from."""
         labels, vectors = self._task.products.labels, self._predict(np.concatenate([known, queries]))[0]
         voted = nearest_categories(vectors[: len(known)], labels[known], vectors[len(known) :])
         return weighted_f1(labels[queries], voted)
 
     def _predict(self, rows: IntArray) -> tuple[FloatArray, IntArray]:
-        """Unit vectors of some rows and the categories that the head gives them."""
         self.model.eval()
         parts = list(batches_of([self._task.lengths[row] for row in rows], CPU_TOKENS))
         vectors, categories = list[FloatArray](), list[IntArray]()

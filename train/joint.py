@@ -18,7 +18,6 @@ from rubrika.train.finetune import Finetuned, Inputs, Task, check_free, fit, rea
 from rubrika.train.model import FinetuneSettings, StandardisedLinear, load_picture_base, load_text_base, seeded
 
 TEXT, IMAGE, CONFIG = "text", "image", "config.json"
-FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +30,13 @@ class JointSettings(FinetuneSettings):
 
 
 class JointClassifier(nn.Module):
-    """Both encoders, the projections of their vectors of length 1, and a vector of each category.
-
-    The samples are vectors of length 1 that the two encoders give before training.
-    """
+    """Both encoders, the projections of their vectors of length 1, and a vector of each category."""
 
     def __init__(
         self,
         text: nn.Module,
         vision: nn.Module,
-        samples: tuple[torch.Tensor, torch.Tensor],
+        samples: tuple[torch.Tensor, torch.Tensor],  # vectors of length 1 that the encoders give before training
         categories: int,
         settings: JointSettings,
     ) -> None:
@@ -103,7 +99,7 @@ def finetune_joint(
     def save(folder: Path) -> None:
         text.save(folder / TEXT)
         vision.save(folder / IMAGE)
-        config = {"format": FORMAT, "settings": asdict(settings)}
+        config = {"format": 1, "settings": asdict(settings)}
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     identity = identity_of("joint", text.identity, vision.identity, labelled.identity, paths)

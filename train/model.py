@@ -20,8 +20,7 @@ from rubrika.encode.text import RECIPE, Pooling, Recipe
 from rubrika.errors import EncoderError
 from rubrika.products.images import PictureError, open_picture
 
-# Texts tokenised at once: what comes out as lists of numbers takes ten times the memory of what is kept.
-CHUNK = 4_096
+CHUNK = 4_096  # texts tokenised at once: what comes out as lists of numbers takes ten times the memory of what is kept
 # Products whose vectors show how an encoder's lie, and how many of them are encoded at once.
 SAMPLE, BATCH = 256, 32
 
@@ -104,12 +103,12 @@ class TextBase:
         for start in range(0, len(texts), CHUNK):
             prompted = [self.recipe.prompt + text for text in texts[start : start + CHUNK]]
             rows = self.tokenizer(prompted, truncation=True, max_length=self.recipe.max_tokens)["input_ids"]
-            tokens += [torch.tensor(row or [self._pad], dtype=torch.int32) for row in rows]
+            tokens += [torch.tensor(row or [self.tokenizer.pad_token_id or 0], dtype=torch.int32) for row in rows]
         return tokens
 
     def padded(self, tokens: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and attention mask, both (n, longest), of tokenised texts."""
-        ids = nn.utils.rnn.pad_sequence(list(tokens), batch_first=True, padding_value=self._pad)
+        ids = nn.utils.rnn.pad_sequence(list(tokens), batch_first=True, padding_value=self.tokenizer.pad_token_id or 0)
         mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in tokens], batch_first=True)
         return ids.long(), mask.long()
 
@@ -124,10 +123,6 @@ class TextBase:
         self.tokenizer.save_pretrained(folder)
         self.recipe.save(folder)
 
-    @property
-    def _pad(self) -> int:
-        return self.tokenizer.pad_token_id or 0
-
 
 def load_text_base(base: str, settings: FinetuneSettings) -> TextBase:
     """Load a text encoder to train: `rubert`, or the name or folder of one of transformers."""
@@ -136,23 +131,17 @@ def load_text_base(base: str, settings: FinetuneSettings) -> TextBase:
 
         quiet_transformers()
         folder = model_folder(RUBERT if base == "rubert" else base)
-        usual = Recipe("pooler") if base == "rubert" else Recipe()
-        own = Recipe.load(folder) if (folder / RECIPE).is_file() else usual
+        own = Recipe.load(folder) if (folder / RECIPE).is_file() else Recipe("pooler" if base == "rubert" else "mean")
         pooling = settings.pooling or own.pooling
         module = load_pooled(folder, pooling)
-        if pooling != "pooler":
-            _drop_pooler(module.model)
+        if pooling != "pooler" and getattr(module.model, "pooler", None) is not None:
+            # Unused, it would be saved untrained, beside layers that it no longer fits.
+            module.model.pooler = None  # type: ignore[assignment]
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         limits = (settings.max_tokens or own.max_tokens, tokenizer.model_max_length, max_positions(module.model.config))
         recipe = Recipe(pooling, int(min(limits)), own.prompt if settings.prompt is None else settings.prompt)
     freeze(module.model, settings.freeze_layers)
     return TextBase(module, tokenizer, recipe, fingerprint(folder))
-
-
-def _drop_pooler(model: Any) -> None:  # noqa: ANN401 - transformers' own
-    """Remove an unused pooler: it would be saved untrained, beside layers that it no longer fits."""
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None
 
 
 def freeze(model: Any, layers: int | None) -> None:  # noqa: ANN401 - transformers' own
@@ -231,7 +220,7 @@ def load_picture_base(base: str, settings: FinetuneSettings) -> PictureBase:
     with explained(base):
         folder = model_folder(VIT if base == "vit" else base)
         vision, processor = load_joint_vision(folder)
-        if vision.has_token:
-            _drop_pooler(vision.model)
+        if vision.has_token and getattr(vision.model, "pooler", None) is not None:
+            vision.model.pooler = None  # as above
     freeze(vision.model, settings.freeze_layers)
     return PictureBase(vision, processor, fingerprint(folder))

@@ -26,22 +26,20 @@ def hold_out(groups: Sequence[str], part: float, seed: int) -> NDArray[np.bool_]
     count = max(int(np.searchsorted(np.cumsum(size[order]), part * len(groups), side="right")), 1)
     if count >= len(size):
         raise EncoderError(f"holding out {part:g} of {len(groups)} products leaves none to learn from; give more")
-    held_out: NDArray[np.bool_] = np.isin(code, order[:count])
-    return held_out
+    return np.isin(code, order[:count])
 
 
 def nearest_categories(known: FloatArray, labels: IntArray, queries: FloatArray) -> IntArray:
     """The category that the nearest known vectors vote for by exp(TEMPERATURE · cosine), for each query."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    def weights(distances: FloatArray) -> FloatArray:
-        votes: FloatArray = np.exp(-TEMPERATURE * (distances - distances.min(axis=1, keepdims=True)))
-        return votes
-
-    count = min(NEIGHBOURS, len(known))
-    model = KNeighborsClassifier(count, weights=weights, algorithm="brute", metric="cosine").fit(known, labels)
-    voted: IntArray = model.predict(queries)
-    return voted
+    model = KNeighborsClassifier(
+        min(NEIGHBOURS, len(known)),
+        weights=lambda distances: np.exp(-TEMPERATURE * (distances - distances.min(axis=1, keepdims=True))),
+        algorithm="brute",
+        metric="cosine",
+    )
+    return np.asarray(model.fit(known, labels).predict(queries))
 
 
 def weighted_f1(truth: IntArray, predicted: IntArray) -> float:
