@@ -68,8 +68,7 @@ class Encoders:
     ) -> EncodedProducts:
         """Make the named vectors of n products, by default all.
 
-        `known` are their `picture_hashes`, and `given` vectors that need not be made, (n, size) by name, in which a row
-        of zeros is a product that lacks this vector.
+        `known` are their `picture_hashes`, and `given` vectors that need not be made, (n, size) by name, or zeros.
         """
         wanted, texts = self.sizes if names is None else names, [product.text for product in products]
         vectors, failures = dict(given or {}), dict[int, str]()

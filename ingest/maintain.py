@@ -48,8 +48,8 @@ def delete(at: Location, ids: Iterable[int]) -> Deleted:
     if invalid:
         raise InputError(f"{invalid[0]} is not a product_id, which is a whole number from 0 to {MAX_ID}")
     with writing(at.folder, "delete"), changing(at) as index:
-        for part in _parts(ids):
-            stored = list(index.store.fetch(part, payload=False))
+        for start in range(0, len(ids), BATCH):
+            stored = list(index.store.fetch(ids[start : start + BATCH], payload=False))
             index.store.delete(stored)
             deleted += len(stored)
     return Deleted(deleted, len(ids) - deleted)
@@ -73,8 +73,9 @@ def relabel(at: Location, source: int, target: int, path: str | None = None) -> 
         with Index.open(at) as index:
             payload = category_payload(_target(index, source, target, path))
         with changing(at) as index:
-            for ids in _parts(list(_members(index.store, source))):
-                points = index.store.fetch(ids)
+            ids = list(_members(index.store, source))
+            for start in range(0, len(ids), BATCH):
+                points = index.store.fetch(ids[start : start + BATCH])
                 index.store.replace_payloads({id: point.payload | payload for id, point in points.items()})
                 relabelled += len(points)
     return Relabelled(relabelled)
@@ -100,10 +101,6 @@ def _target(index: Index, source: int, target: int, path: str | None) -> Categor
 def _members(store: Store, category: int) -> Iterator[int]:
     for page in store.scroll(payload=["category_id"]):
         yield from (point.id for point in page if point.payload.get("category_id") == category)
-
-
-def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +156,7 @@ class StoredProducts:
         self.files, self._hasher = _sources(index, files)[::-1], Hasher(index.manifest)
         # By id, the hash of the text and the category.
         self.known: dict[int, tuple[str, Category]] = {}
-        # Cached, so that products of one category share it.
-        category = cache(Category)
+        category = cache(Category)  # so that products of one category share it
         for point in chain.from_iterable(index.store.scroll(payload=["text_hash", "category_id", "category_path"])):
             stored = category(point.category_id, point.text("category_path"))
             self.known[point.id] = point.text("text_hash"), stored
@@ -296,8 +292,8 @@ def _inspect(at: Location, files: Sequence[Path]) -> Checked:
         if expected is None:
             result.problems["the last change of the index was interrupted; run it again"] += 1
         elif expected != result.products:
-            text = f"it held {expected:,} products when it was last changed, and holds {result.products:,}"
-            result.problems[text] += 1
+            held = f"it held {expected:,} products when it was last changed"
+            result.problems[f"{held}, and holds {result.products:,}"] += 1
         hasher, equal = Hasher(index.manifest), dict[int, bool]()
         for batch in Reader(_sources(index, files), labelled=True):
             for product in batch.products:

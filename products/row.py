@@ -20,13 +20,9 @@ MAX_ID, MAX_SIGNED = 2**64 - 1, 2**63 - 1
 # Beyond this a float no longer tells neighbouring whole numbers apart.
 MAX_EXACT = 2**53
 # What a person sees of a product, and what its payload holds: see docs/data.md.
-MAX_TITLE = 1_000
-MAX_SHOP_TITLE = 200
-MAX_PATH = 2_000
-MAX_LEVELS = 32
+MAX_TITLE, MAX_SHOP_TITLE, MAX_PATH, MAX_LEVELS = 1_000, 200, 2_000, 32
 # An invalid id is shown in so many characters; a whole number of more bits than this would be longer.
-MAX_SHOWN = 40
-MAX_SHOWN_BITS = 128
+MAX_SHOWN, MAX_SHOWN_BITS = 40, 128
 
 Row = Mapping[str, object]
 
@@ -120,8 +116,7 @@ def _category(number: int, path: str) -> Category:
     category = Category(number, path)
     if not path.strip(f" {SEPARATOR}"):
         raise RowError("category_name is empty")
-    levels = len(category.levels)
-    if levels > MAX_LEVELS:
+    if (levels := len(category.levels)) > MAX_LEVELS:
         raise RowError(f"category_name has {levels} levels, more than the {MAX_LEVELS} that it may have")
     return category
 
