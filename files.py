@@ -43,8 +43,7 @@ def writable(
 
 def check_room(folder: Path) -> None:
     """Refuse in time to write into an index folder whose disk is nearly full."""
-    free = shutil.disk_usage(folder).free
-    if free < ROOM:
+    if (free := shutil.disk_usage(folder).free) < ROOM:
         low = f"its disk has {free // 2**20} MB left, and writing takes {ROOM // 2**20} to be safe"
         raise IndexFolderError(f"{folder}: {low}; make room, then run the same command again to go on")
 

@@ -90,16 +90,13 @@ def _holder(lock: Path) -> str:
 
 @dataclass(frozen=True)
 class Index:
-    """An open index; closing it lets another process in.
-
-    `cache` is a folder for vectors of pretrained encoders; `server` that of the store, when it is not in the folder.
-    """
+    """An open index; closing it lets another process in."""
 
     folder: Path
     manifest: Manifest
     store: Store
-    cache: Path
-    server: Connection | None = None
+    cache: Path  # a folder for vectors of pretrained encoders
+    server: Connection | None = None  # of the store, when it is not in the folder
 
     @classmethod
     def open(cls, at: Location, manifest: Manifest | None = None) -> "Index":
@@ -219,10 +216,8 @@ def lay_out(
     server: Connection | None = None,
     generation: int = 1,
 ) -> Manifest:
-    """Write learned encoders and an empty store; they become the index when the caller writes the manifest returned.
-
-    What an interrupted try left is replaced.
-    """
+    """Write learned encoders and an empty store; they become the index when the caller writes the manifest returned."""
+    # What an interrupted try left is replaced.
     delete_store(edge_folder(folder, generation))
     text, image, joint = encoders.text, encoders.image, encoders.joint
     if isinstance(text, LearnedEncoder):

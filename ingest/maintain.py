@@ -44,8 +44,7 @@ class Deleted(Counts):
 def delete(at: Location, ids: Iterable[int]) -> Deleted:
     """Delete products; an id that is not stored is no error."""
     ids, deleted = list(dict.fromkeys(ids)), 0
-    invalid = [id for id in ids if not 0 <= id <= MAX_ID]
-    if invalid:
+    if invalid := [id for id in ids if not 0 <= id <= MAX_ID]:
         raise InputError(f"{invalid[0]} is not a product_id, which is a whole number from 0 to {MAX_ID}")
     with writing(at.folder, "delete"), changing(at) as index:
         for start in range(0, len(ids), BATCH):
@@ -88,12 +87,10 @@ def _target(index: Index, source: int, target: int, path: str | None) -> Categor
     if path is None and source == target:
         raise RubrikaError(f"category {source} cannot move to itself; give a path to rename it")
     if path is None:
-        member = next(_members(index.store, target), None)
-        if member is None:
+        if (member := next(_members(index.store, target), None)) is None:
             raise RubrikaError(f"{index.folder}: no product is in category {target} yet; give its path")
         path = index.store.fetch([member])[member].text("category_path")
-    category = Category(target, path)
-    if not category.levels:
+    if not (category := Category(target, path)).levels:
         raise RubrikaError(f"«{path}» names no category; write a path such as «Все категории->Обувь»")
     return category
 
@@ -276,8 +273,7 @@ def check(
             result = _inspect(at, files)
     except RubrikaError as error:
         result = Checked(problems=Counter([str(error)]))
-    result.repaired = repaired
-    return result
+    return replace(result, repaired=repaired)
 
 
 def _inspect(at: Location, files: Sequence[Path]) -> Checked:
@@ -351,8 +347,7 @@ def _repair(index: Index, files: Sequence[Path], pictures: PictureFolder | None,
             writer.write(batch)
     # The address of a picture is in no file.
     fresh = index.store.fetch([id for id, payload in stored.items() if "image_url" in payload])
-    urls = {id: point.payload | {"image_url": stored[id]["image_url"]} for id, point in fresh.items()}
-    if urls:
+    if urls := {id: point.payload | {"image_url": stored[id]["image_url"]} for id, point in fresh.items()}:
         index.store.replace_payloads(urls)
     index.store.optimise()
     return writer.report.added

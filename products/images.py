@@ -104,10 +104,9 @@ def _read(path: Path) -> bytes:
         if not path.is_file():
             raise PictureError("is not a file" if path.exists() else "is missing")
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-            if len(data) > MAX_BYTES:
-                size = os.fstat(file.fileno()).st_size
-                raise PictureError(f"has {_millions(size)} MB, more than the {MAX_BYTES // 10**6} MB that are read")
+            data, size = file.read(MAX_BYTES + 1), os.fstat(file.fileno()).st_size
+        if len(data) > MAX_BYTES:
+            raise PictureError(f"has {_millions(size)} MB, more than the {MAX_BYTES // 10**6} MB that are read")
     except OSError as error:
         raise PictureError(f"cannot be read ({error.strerror})") from None
     if not data:

@@ -40,8 +40,7 @@ def wanted_columns(
 ) -> list[str]:
     """The columns to read of those there are: the required ones, `group_by` too, then optional ones that are there."""
     required = ["product_id", "text_fields", *(LABEL if labelled else ()), *([group_by] if group_by else ())]
-    missing = [name for name in required if name not in names]
-    if missing:
+    if missing := [name for name in required if name not in names]:
         present, them = first_line(", ".join(names)) or "none", "it" if len(missing) == 1 else "them"
         raise InputError(f"{source}: no column {', '.join(missing)} (it has {present}); rename or add {them}")
     columns = list(dict.fromkeys([*required, *(name for name in OPTIONAL if name in names)]))
@@ -59,8 +58,7 @@ def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> P
     """Build a product from the values of a row by column name, and its number in the file, from 1."""
     product_id = _whole("product_id", row["product_id"], MAX_ID)
     fields = parse_fields(row["text_fields"])
-    title = product_title(fields)
-    if not title:
+    if not (title := product_title(fields)):
         raise RowError("text_fields has no title")
     rating, shop_title = _finite(row.get("rating")), row.get("shop_title")
     group = row[group_by] if group_by else None
