@@ -43,12 +43,9 @@ def writable(
 
 def check_room(folder: Path) -> None:
     """Refuse in time to write into an index folder whose disk is nearly full."""
-    free = shutil.disk_usage(folder).free
-    if free < ROOM:
-        raise IndexFolderError(
-            f"{folder}: its disk has {free // 2**20} MB left, and writing takes {ROOM // 2**20} to be safe; "
-            f"make room, then run the same command again to go on"
-        )
+    if (free := shutil.disk_usage(folder).free) < ROOM:
+        low = f"its disk has {free // 2**20} MB left, and writing takes {ROOM // 2**20} to be safe"
+        raise IndexFolderError(f"{folder}: {low}; make room, then run the same command again to go on")
 
 
 def read_bounded(path: Path, max_bytes: int) -> bytes:
@@ -77,8 +74,7 @@ class Target:
     """A parquet file that is being written, still under a temporary name; its tables have this schema."""
 
     def __init__(self, path: Path, schema: pa.Schema, writer: pq.ParquetWriter) -> None:
-        self.schema = schema
-        self._path, self._writer = path, writer
+        self.schema, self._path, self._writer = schema, path, writer
 
     def write_table(self, table: pa.Table) -> None:
         """Append rows; RubrikaError when they cannot be written, as when the disk is full."""

@@ -19,12 +19,9 @@ from rubrika.products.product import Product, text_hash
 
 @dataclass(frozen=True)
 class EncodedProducts:
-    """Named vectors of n products, float32 (n, size), and by row why a picture cannot be used.
+    """Named vectors of n products, and by row why a picture cannot be used."""
 
-    A row of zeros is a product that lacks this vector.
-    """
-
-    vectors: Mapping[str, FloatArray]
+    vectors: Mapping[str, FloatArray]  # float32 (n, size); a row of zeros is a product that lacks this vector
     failures: Mapping[int, str]
 
     def of(self, row: int) -> dict[str, FloatArray]:
@@ -41,15 +38,12 @@ class PictureHashes(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoders:
-    """The encoders behind the named vectors of an index.
-
-    The joint one takes the others' vectors as inputs; `cache` is a folder for vectors of pretrained ones.
-    """
+    """The encoders behind the named vectors of an index."""
 
     text: Encoder | PretrainedEncoder
     image: PictureEncoder | None = None
-    joint: LearnedEncoder | None = None
-    cache: Path = field(default_factory=Path)
+    joint: LearnedEncoder | None = None  # takes the others' vectors as inputs
+    cache: Path = field(default_factory=Path)  # for vectors of pretrained ones
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -68,8 +62,7 @@ class Encoders:
     ) -> EncodedProducts:
         """Make the named vectors of n products, by default all.
 
-        `known` are their `picture_hashes`, and `given` vectors that need not be made, (n, size) by name, in which a row
-        of zeros is a product that lacks this vector.
+        `known` are their `picture_hashes`, and `given` vectors that need not be made, (n, size) by name, or zeros.
         """
         wanted, texts = self.sizes if names is None else names, [product.text for product in products]
         vectors, failures = dict(given or {}), dict[int, str]()

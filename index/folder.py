@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -34,9 +34,7 @@ LEARNED, LATE = "learned", "late"
 _RESTORE = "restore it or ingest into a new folder"
 _SEE_TO_DISK = "see to its disk, then run the same command again"
 # How the system refuses to write; within a change, any other error of it is about something else.
-_REFUSALS = {
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR
-}  # fmt: skip
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR}
 
 
 @contextmanager
@@ -92,16 +90,13 @@ def _holder(lock: Path) -> str:
 
 @dataclass(frozen=True)
 class Index:
-    """An open index; closing it lets another process in.
-
-    `cache` is a folder for vectors of pretrained encoders; `server` that of the store, when it is not in the folder.
-    """
+    """An open index; closing it lets another process in."""
 
     folder: Path
     manifest: Manifest
     store: Store
-    cache: Path
-    server: Connection | None = None
+    cache: Path  # a folder for vectors of pretrained encoders
+    server: Connection | None = None  # of the store, when it is not in the folder
 
     @classmethod
     def open(cls, at: Location, manifest: Manifest | None = None) -> "Index":
@@ -120,13 +115,12 @@ class Index:
     def encoders(self) -> Encoders:
         """The encoders of its named vectors, loaded; a pretrained one must be the one that the index was made with."""
         specs = self.manifest.vectors
-        joint = LearnedEncoder.load(self._files(JOINT)) if JOINT in specs else None
+        spec, joint = specs[TEXT], LearnedEncoder.load(self._files(JOINT)) if JOINT in specs else None
         image = picture_encoder(specs[IMAGE].encoder, self.cache) if IMAGE in specs else None
         if image is not None:
             _check_identity(IMAGE, specs[IMAGE], image.identity)
-        if specs[TEXT].encoder == LEARNED:
+        if spec.encoder == LEARNED:
             return Encoders(LearnedEncoder.load(self._files(TEXT)), image, joint, self.cache)
-        spec = specs[TEXT]
         text = text_encoder(spec.encoder, backend=spec.backend, cache=self.cache, identity=spec.sha256)
         _check_identity(TEXT, spec, text.identity)
         return Encoders(text, image, joint, self.cache)
@@ -174,19 +168,12 @@ def has_index(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Choice:
-    """The encoders and the vote of a new index, as far as a user chose them.
+    """The encoders and the vote of a new index, as far as a user chose them."""
 
-    Args:
-        text: `learned`, which is the default, or what `encode.registry.text_encoder` takes.
-        image: what `encode.registry.picture_encoder` takes; None: no pictures.
-        backend: of a pretrained text encoder.
-        vote: `joint`, `text`, `image`, or `late`, which fuses text and image; None: the best for these encoders.
-    """
-
-    text: str | None = None
-    image: str | None = None
-    backend: Backend = "torch"
-    vote: str | None = None
+    text: str | None = None  # `learned`, which is the default, or what `encode.registry.text_encoder` takes
+    image: str | None = None  # what `encode.registry.picture_encoder` takes; None: no pictures
+    backend: Backend = "torch"  # of a pretrained text encoder
+    vote: str | None = None  # `joint`, `text`, `image`, or `late`, which fuses text and image; None: the best for these
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Choice":
@@ -229,10 +216,8 @@ def lay_out(
     server: Connection | None = None,
     generation: int = 1,
 ) -> Manifest:
-    """Write learned encoders and an empty store; they become the index when the caller writes the manifest returned.
-
-    What an interrupted try left is replaced.
-    """
+    """Write learned encoders and an empty store; they become the index when the caller writes the manifest returned."""
+    # What an interrupted try left is replaced.
     delete_store(edge_folder(folder, generation))
     text, image, joint = encoders.text, encoders.image, encoders.joint
     if isinstance(text, LearnedEncoder):
@@ -245,14 +230,11 @@ def lay_out(
     if joint is not None:
         specs[JOINT] = _save(joint, encoder_folder(folder, JOINT, generation))
     location = server or edge_folder(folder, generation)
-    store = create_store(location, encoders.sizes)
-    try:
+    with closing(create_store(location, encoders.sizes)) as store:
         # Points come after the manifest: if there are some, they are another index's.
         if store.count():
             where = f"collection «{server.collection}» on {server.server}" if server else location
             raise StoreError(f"{where} holds products of another index; choose another `collection`")
-    finally:
-        store.close()
     return Manifest(specs, vote=vote, generation=generation).at(location)
 
 
@@ -282,36 +264,29 @@ def changing(
 ) -> Iterator[Index]:
     """Open an index, which `writing` holds, for a change; until the change has ended well, index.json says so.
 
-    Args:
-        at: where it is.
-        sources: files that products come from now.
-        recount: whether to note how many products there are afterwards; else the number noted before stays.
-        manifest: index.json, when it was read after the index was held.
-        fingerprint: called at the end for the fingerprint of this change, see `Contents`.
+    Products come from the files `sources` now. Without `recount` their number noted before stays. `manifest` is
+    index.json, when it was read after the index was held; `fingerprint` is called at the end for `Contents`.
     """
     manifest = manifest or Manifest.read(at.folder)
     location = store_location(manifest, at, os.environ)
     if at.server and not manifest.is_in(location):
-        raise IndexFolderError(
-            f"{at.folder}: its points are not in {at.server.collection} on {at.server.server}; "
-            f"leave `url` and QDRANT_URL out, or move it there with `rubrika push`"
-        )
+        elsewhere = f"its points are not in {at.server.collection} on {at.server.server}"
+        advice = "leave `url` and QDRANT_URL out, or move it there with `rubrika push`"
+        raise IndexFolderError(f"{at.folder}: {elsewhere}; {advice}")
     if not isinstance(location, Connection):
         check_room(at.folder)
     with Index.open(at, manifest) as index:
-        before = manifest.contents
-        under_way = replace(before.with_sources(sources), products=None, fingerprint=None)
+        under_way = replace(manifest.contents.with_sources(sources), products=None, fingerprint=None)
         replace(manifest, contents=under_way).write(at.folder)
         yield index
         index.store.flush()
-        products = index.store.count() if recount else before.products
+        products = index.store.count() if recount else manifest.contents.products
         ended = replace(under_way, products=products, fingerprint=fingerprint())
         replace(manifest, contents=ended).write(at.folder)
 
 
 # Products of new categories are found, but less surely than after learning again: see docs/ingesting.md.
-NEW_SHARE = 0.01
-GROWN = 1.5
+NEW_SHARE, GROWN = 0.01, 1.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,19 +16,12 @@ CACHE = Path("~/.cache/rubrika")
 
 @dataclass(frozen=True)
 class Location:
-    """Where an index is, and how it is reached.
-
-    Args:
-        folder: the index folder.
-        server: where its points are, when not where its manifest says.
-        cache: a folder for vectors of pretrained encoders.
-        api_key: of the server that the manifest names.
-    """
+    """Where an index is, and how it is reached."""
 
     folder: Path
-    server: Connection | None = None
-    cache: Path = field(default_factory=CACHE.expanduser)
-    api_key: str | None = field(default=None, repr=False)
+    server: Connection | None = None  # where its points are, when not where its manifest says
+    cache: Path = field(default_factory=CACHE.expanduser)  # for vectors of pretrained encoders
+    api_key: str | None = field(default=None, repr=False)  # of the server that the manifest names
 
 
 def store_location(manifest: Manifest, at: Location, environment: Mapping[str, str]) -> StoreLocation:

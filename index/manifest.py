@@ -38,23 +38,16 @@ def min_confidence(risk: Iterable[tuple[float, float]], max_error: float) -> flo
 
 @dataclass(frozen=True)
 class Calibration:
-    """How evidence becomes confidence, and confidence a decision; see `retrieve.confidence`.
+    """How evidence becomes confidence, and confidence a decision; see `retrieve.confidence`."""
 
-    Args:
-        weights: of a constant, the evidence for and the evidence against, in the logistic model of being right.
-        scores: points on the scale of that model, ascending.
-        confidences: how often predictions at these scores were right, made monotonic.
-        risk: pairs (confidence, share of errors among predictions at least that confident), from sure to unsure.
-        new_below: a product whose nearest neighbour is less similar than this looks like no known category.
-        rows: on how many held-out products this was fitted; 0 is the calibration that comes with Rubrika.
-    """
-
+    # Of a constant, the evidence for and the evidence against, in the logistic model of being right.
     weights: tuple[float, float, float]
-    scores: tuple[float, ...]
-    confidences: tuple[float, ...]
+    scores: tuple[float, ...]  # points on the scale of that model, ascending
+    confidences: tuple[float, ...]  # how often predictions at these scores were right, made monotonic
+    # Pairs (confidence, share of errors among predictions at least that confident), from sure to unsure.
     risk: tuple[tuple[float, float], ...]
-    new_below: float
-    rows: int = 0
+    new_below: float  # a product whose nearest neighbour is less similar than this looks like no known category
+    rows: int = 0  # on how many held-out products this was fitted; 0 is the calibration that comes with Rubrika
 
     def auto_from(self, max_error: float = MAX_ERROR) -> float:
         """The confidence from which on at most `max_error` of predictions are wrong; NEVER when there is none."""
@@ -87,24 +80,17 @@ class VectorSpec:
 
 @dataclass(frozen=True)
 class VoteSettings:
-    """How hits become a category: see `vote`.
+    """How hits become a category: see `vote`."""
 
-    Args:
-        weights: of each named vector that is searched, how much its vote counts; the first is the main one.
-        top_k: how many hits of each vector vote.
-        temperature: how much more near hits count than far ones.
-        unseen_bonus: added to the similarity of hits whose category the encoder has not learned.
-    """
-
+    # Of each named vector that is searched, how much its vote counts; the first is the main one.
     weights: dict[str, float] = field(default_factory=lambda: {TEXT: 1.0})
-    top_k: int = 10
-    temperature: float = 60.0
-    unseen_bonus: float = 0.05
+    top_k: int = 10  # how many hits of each vector vote
+    temperature: float = 60.0  # how much more near hits count than far ones
+    unseen_bonus: float = 0.05  # added to the similarity of hits whose category the encoder has not learned
 
     def to_dict(self) -> dict[str, Any]:
         """The same in plain values, named as in index.json."""
-        settings: dict[str, Any] = Manifest({}, vote=self).to_dict()["vote"]
-        return settings
+        return dict(Manifest({}, vote=self).to_dict()["vote"])
 
 
 @dataclass(frozen=True)
@@ -126,26 +112,18 @@ class Contents:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that must be known to open an index.
-
-    Args:
-        store: `edge`, a shard in the index folder, or `server`.
-        url: of the server; its key is never written down.
-        search: how the server searches.
-        generation: which folders of points and learned encoders are the index's; see `location`.
-        format: the version of this file.
-    """
+    """Everything that must be known to open an index."""
 
     vectors: dict[str, VectorSpec]
-    store: Literal["edge", "server"] = EDGE
-    url: str | None = None
+    store: Literal["edge", "server"] = EDGE  # a shard in the index folder, or a collection on a server
+    url: str | None = None  # of the server; its key is never written down
     collection: str = "products"
-    search: SearchOptions = field(default_factory=SearchOptions)
+    search: SearchOptions = field(default_factory=SearchOptions)  # on a server
     vote: VoteSettings = field(default_factory=VoteSettings)
     calibration: Calibration = BUILT_IN
     contents: Contents = field(default_factory=Contents)
-    generation: int = 1
-    format: int = FORMAT
+    generation: int = 1  # which folders of points and learned encoders are the index's; see `location`
+    format: int = FORMAT  # the version of this file
 
     # Of this class and those in it: no value of another type, no infinity, no foreign name.
     __pydantic_config__: ClassVar[dict[str, Any]] = {
@@ -169,14 +147,12 @@ class Manifest:
 
     def is_in(self, location: StoreLocation) -> bool:
         """Whether the points are in this collection of a server."""
-        if self.store != SERVER or not isinstance(location, Connection):
-            return False
-        return location.collection == self.collection and location.is_on(str(self.url))
+        server = location if isinstance(location, Connection) and self.store == SERVER else None
+        return server is not None and server.collection == self.collection and server.is_on(str(self.url))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, named as in index.json."""
-        plain: dict[str, Any] = schema(Manifest).dump_python(self, mode="json", by_alias=True)
-        return plain
+        return dict(schema(Manifest).dump_python(self, mode="json", by_alias=True))
 
     def write(self, folder: Path) -> None:
         """Replace index.json in one step, so that a reader sees the old or the new one, whole."""
@@ -199,9 +175,8 @@ class Manifest:
         try:
             raw = json.loads(read_bounded(path, MAX_BYTES))
         except FileNotFoundError:
-            raise IndexFolderError(
-                f"{folder}: no index here; run `rubrika ingest FILE --index {folder}` first"
-            ) from None
+            advice = f"run `rubrika ingest FILE --index {folder}` first"
+            raise IndexFolderError(f"{folder}: no index here; {advice}") from None
         except (ValueError, OSError, RecursionError) as error:
             raise IndexFolderError(f"{path}: not readable ({error}); {advice}") from None
         version = raw.get("format") if isinstance(raw, dict) else None
@@ -231,7 +206,6 @@ def _validated(raw: object) -> Manifest:
         "contents": (manifest.contents.products or 0) >= 0,
         "generation": manifest.generation > 0,
     }
-    for name, is_valid in valid.items():
-        if not is_valid:
-            raise ValueError(f"no valid {name}")
+    for name in (name for name, is_valid in valid.items() if not is_valid):
+        raise ValueError(f"no valid {name}")
     return manifest

@@ -63,11 +63,9 @@ def change_of(
         stale |= {TEXT, JOINT}
     if known.get("image_hash") != payload.get("image_hash"):
         stale |= {IMAGE, JOINT}
-    kind: Kind = "updated"
+    kind: Kind = "unchanged" if known | {INGESTED_AT: now} == payload else "updated"
     if not stale and known.get("category_id") != payload["category_id"]:
         kind = "relabelled"
-    elif known | {INGESTED_AT: now} == payload:
-        kind = "unchanged"
     return Change(kind, frozenset(stale & hasher.salts.keys()), payload)
 
 

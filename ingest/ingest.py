@@ -42,18 +42,11 @@ def ingest(
 ) -> IngestReport:
     """Bring every labelled product into the index, creating the index when there is none.
 
-    Args:
-        at: where the index is, and where the points of a new one go.
-        products: labelled products; read several times when the index is new, once otherwise.
-        pictures: their pictures, if any.
-        choice: the encoders and the vote of a new index; None: the defaults, or what the index has.
-        image_url: where the folder of pictures is served, for Qdrant's web UI to show them.
-        strict: fail at the first row that would be set aside.
-        delete_missing: delete stored products that have no row in the files, good or bad.
-        progress: shows how far it is.
-
-    Raises:
-        StoppedError: Ctrl-C or SIGTERM; what was written until then is safe, and the same call goes on from there.
+    The products are read several times when the index is new, once otherwise; its encoders and vote are those of
+    `choice`, None being the defaults or what the index has. `strict` fails at the first row that would be set aside;
+    `delete_missing` deletes stored products that have no row in the files, good or bad. `image_url` is where the folder
+    of pictures is served, for Qdrant's web UI. StoppedError: Ctrl-C or SIGTERM; what was written until then is safe,
+    and the same call goes on from there.
     """
     started, progress = time.monotonic(), progress or Silent()
     products.check()
@@ -67,10 +60,9 @@ def ingest(
         # DataFrames have no digest; they are compared one by one.
         has_digest = products.files and pictures is None
         digest = fingerprint(products.files, (at.server, image_url, delete_missing)) if has_digest else None
-        if digest and _is_done(at, manifest, digest):
-            rows, deleted = len(products), 0 if delete_missing else None
-            seconds = round(time.monotonic() - started, 3)
-            return IngestReport(read=rows, unchanged=rows, deleted=deleted, seconds=seconds)
+        if digest and digest == manifest.contents.fingerprint and _is_whole(at, manifest):
+            rows, seconds = len(products), round(time.monotonic() - started, 3)
+            return IngestReport(read=rows, unchanged=rows, deleted=0 if delete_missing else None, seconds=seconds)
         blocker, report = None, IngestReport()
 
         def done() -> str | None:
@@ -82,7 +74,7 @@ def ingest(
             report = writer.report
             _write(index, writer, products, strict, progress)
             if delete_missing:
-                source = str(products.files[0]) if products.files else "the products"
+                source = str(next(iter(products.files), "the products"))
                 blocker = deletion_blocker(writer.seen, report.rejects, source)
                 report.deleted = 0 if blocker else prune(index.store, writer.seen, report.rejects)
             with progress.stage("optimising the store", 1) as advance:
@@ -110,18 +102,14 @@ def _create(
     if at.server is None:
         check_room(at.folder)
     check_free(at.folder)
-    vote = choice.settings
-    if choice.vote == LATE:
-        vote = late_fusion(products, pictures, choice, at.cache, progress)
+    is_late = choice.vote == LATE
+    vote = late_fusion(products, pictures, choice, at.cache, progress) if is_late else choice.settings
     manifest = lay_out(at.folder, choice, prepare(products, pictures, choice, at.cache, progress), vote, at.server)
     manifest.write(at.folder)
     return manifest
 
 
-def _is_done(at: Location, manifest: Manifest, digest: str) -> bool:
-    """Whether the last change of the index was this very ingest, and its points are all there."""
-    if manifest.contents.fingerprint != digest:
-        return False
+def _is_whole(at: Location, manifest: Manifest) -> bool:
     with Index.open(at, manifest) as index:
         return index.store.count() == manifest.contents.products
 
@@ -132,9 +120,8 @@ def _write(index: Index, writer: Writer, products: Products, strict: bool, progr
         for batch in products:
             writer.write(batch)
             if strict and report.rejects:
-                first = report.rejects[0]
-                advice = "correct it, or allow rejected rows (strict is on)"
-                raise InputError(f"{first.file} row {first.row}: {first.reason}; {advice}")
+                at, advice = report.rejects[0], "correct it, or allow rejected rows (strict is on)"
+                raise InputError(f"{at.file} row {at.row}: {at.reason}; {advice}")
             advance(batch.rows)
             if index.server is None:
                 check_room(index.folder)
@@ -181,10 +168,8 @@ def prepare(
     sizes = {name: encoders.sizes[name] for name in names}
     with progress.stage(f"encoding {' and '.join(names) or 'nothing'}", len(products)) as advance:
         for batch in products if names else ():
-            if store is None:
-                vectors = encoders.encode(batch.products, pictures, names).vectors
-            else:
-                vectors = stored_vectors(store, [product.id for product in batch.products], sizes)
+            stored = stored_vectors(store, [product.id for product in batch.products], sizes) if store else None
+            vectors = stored or encoders.encode(batch.products, pictures, names).vectors
             for name in names:
                 parts[name].append(vectors[name].astype(np.float16))
             advance(batch.rows)
@@ -219,8 +204,7 @@ def late_fusion(
     return VoteSettings(candidates[best[len(best) // 2]])
 
 
-_TEXT = pa.string()
-REJECT_SCHEMA = pa.schema([("file", _TEXT), ("row", pa.int64()), ("product_id", _TEXT), ("reason", _TEXT)])
+REJECT_SCHEMA = pa.schema({"file": "string", "row": "int64", "product_id": "string", "reason": "string"})
 
 
 def default_reject_path(path: Path) -> Path:

@@ -44,12 +44,11 @@ class Deleted(Counts):
 def delete(at: Location, ids: Iterable[int]) -> Deleted:
     """Delete products; an id that is not stored is no error."""
     ids, deleted = list(dict.fromkeys(ids)), 0
-    invalid = [id for id in ids if not 0 <= id <= MAX_ID]
-    if invalid:
+    if invalid := [id for id in ids if not 0 <= id <= MAX_ID]:
         raise InputError(f"{invalid[0]} is not a product_id, which is a whole number from 0 to {MAX_ID}")
     with writing(at.folder, "delete"), changing(at) as index:
-        for part in _parts(ids):
-            stored = list(index.store.fetch(part, payload=False))
+        for start in range(0, len(ids), BATCH):
+            stored = list(index.store.fetch(ids[start : start + BATCH], payload=False))
             index.store.delete(stored)
             deleted += len(stored)
     return Deleted(deleted, len(ids) - deleted)
@@ -73,8 +72,9 @@ def relabel(at: Location, source: int, target: int, path: str | None = None) -> 
         with Index.open(at) as index:
             payload = category_payload(_target(index, source, target, path))
         with changing(at) as index:
-            for ids in _parts(list(_members(index.store, source))):
-                points = index.store.fetch(ids)
+            ids = list(_members(index.store, source))
+            for start in range(0, len(ids), BATCH):
+                points = index.store.fetch(ids[start : start + BATCH])
                 index.store.replace_payloads({id: point.payload | payload for id, point in points.items()})
                 relabelled += len(points)
     return Relabelled(relabelled)
@@ -87,12 +87,10 @@ def _target(index: Index, source: int, target: int, path: str | None) -> Categor
     if path is None and source == target:
         raise RubrikaError(f"category {source} cannot move to itself; give a path to rename it")
     if path is None:
-        member = next(_members(index.store, target), None)
-        if member is None:
+        if (member := next(_members(index.store, target), None)) is None:
             raise RubrikaError(f"{index.folder}: no product is in category {target} yet; give its path")
         path = index.store.fetch([member])[member].text("category_path")
-    category = Category(target, path)
-    if not category.levels:
+    if not (category := Category(target, path)).levels:
         raise RubrikaError(f"«{path}» names no category; write a path such as «Все категории->Обувь»")
     return category
 
@@ -100,10 +98,6 @@ def _target(index: Index, source: int, target: int, path: str | None) -> Categor
 def _members(store: Store, category: int) -> Iterator[int]:
     for page in store.scroll(payload=["category_id"]):
         yield from (point.id for point in page if point.payload.get("category_id") == category)
-
-
-def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +153,7 @@ class StoredProducts:
         self.files, self._hasher = _sources(index, files)[::-1], Hasher(index.manifest)
         # By id, the hash of the text and the category.
         self.known: dict[int, tuple[str, Category]] = {}
-        # Cached, so that products of one category share it.
-        category = cache(Category)
+        category = cache(Category)  # so that products of one category share it
         for point in chain.from_iterable(index.store.scroll(payload=["text_hash", "category_id", "category_path"])):
             stored = category(point.category_id, point.text("category_path"))
             self.known[point.id] = point.text("text_hash"), stored
@@ -280,8 +273,7 @@ def check(
             result = _inspect(at, files)
     except RubrikaError as error:
         result = Checked(problems=Counter([str(error)]))
-    result.repaired = repaired
-    return result
+    return replace(result, repaired=repaired)
 
 
 def _inspect(at: Location, files: Sequence[Path]) -> Checked:
@@ -296,8 +288,8 @@ def _inspect(at: Location, files: Sequence[Path]) -> Checked:
         if expected is None:
             result.problems["the last change of the index was interrupted; run it again"] += 1
         elif expected != result.products:
-            text = f"it held {expected:,} products when it was last changed, and holds {result.products:,}"
-            result.problems[text] += 1
+            held = f"it held {expected:,} products when it was last changed"
+            result.problems[f"{held}, and holds {result.products:,}"] += 1
         hasher, equal = Hasher(index.manifest), dict[int, bool]()
         for batch in Reader(_sources(index, files), labelled=True):
             for product in batch.products:
@@ -355,8 +347,7 @@ def _repair(index: Index, files: Sequence[Path], pictures: PictureFolder | None,
             writer.write(batch)
     # The address of a picture is in no file.
     fresh = index.store.fetch([id for id, payload in stored.items() if "image_url" in payload])
-    urls = {id: point.payload | {"image_url": stored[id]["image_url"]} for id, point in fresh.items()}
-    if urls:
+    if urls := {id: point.payload | {"image_url": stored[id]["image_url"]} for id, point in fresh.items()}:
         index.store.replace_payloads(urls)
     index.store.optimise()
     return writer.report.added

@@ -1,7 +1,7 @@
 """Moves the points of an index to a server and back."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from rubrika.index.manifest import Manifest
 from rubrika.ingest.diff import INGESTED_AT
 from rubrika.ingest.write import Counts
 from rubrika.progress import Progress, Silent
-from rubrika.store.base import Point, Store
+from rubrika.store.base import Store
 from rubrika.store.connection import SearchOptions, ServerOptions
 from rubrika.store.open import StoreLocation, create_store, delete_store, open_store
 
@@ -92,9 +92,13 @@ def push(source: Store, target: Store, progress: Progress | None = None, mirror:
     """
     copied = skipped = 0
     with (progress or Silent()).stage("moving products", source.count()) as advance:
-        for batch in _batches(source):
-            stored = target.fetch([point.id for point in batch], payload=True)
-            if fresh := [point for point in batch if not _is_same(point, stored.get(point.id))]:
+        pages = source.scroll(payload=True, vectors=True)
+        # Few points at a time, so that progress shows and little is done twice.
+        for batch in (page[start : start + BATCH] for page in pages for start in range(0, len(page), BATCH)):
+            stored = {id: point.payload for id, point in target.fetch([point.id for point in batch]).items()}
+            # Equal payloads with the time of their writing mean equal vectors.
+            fresh = [each for each in batch if INGESTED_AT not in each.payload or stored.get(each.id) != each.payload]
+            if fresh:
                 target.upsert(fresh)
             copied += len(fresh)
             skipped += len(batch) - len(fresh)
@@ -114,14 +118,3 @@ def push(source: Store, target: Store, progress: Progress | None = None, mirror:
         target.optimise()
     target.flush()
     return moved
-
-
-def _batches(source: Store) -> Iterator[list[Point]]:
-    """Whole points, few enough at a time that progress shows and little is done twice."""
-    for page in source.scroll(payload=True, vectors=True):
-        yield from (page[start : start + BATCH] for start in range(0, len(page), BATCH))
-
-
-def _is_same(point: Point, stored: Point | None) -> bool:
-    """Whether the target has this very write: equal payloads with its time mean equal vectors."""
-    return stored is not None and INGESTED_AT in point.payload and stored.payload == point.payload

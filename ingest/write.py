@@ -84,18 +84,16 @@ class Writer:
             for product, picture in zip(products, pictures.hashes, strict=True)
         ]
         # Where no text and no picture changed, the vectors stay.
-        same_vectors = (pair for pair in zip(products, changes, strict=True) if not pair[1].stale)
-        payloads = {product.id: change.payload for product, change in same_vectors if change.kind != "unchanged"}
-        if payloads:
-            self._store.replace_payloads(payloads)
+        kept = [change for change in changes if not change.stale and change.kind != "unchanged"]
+        if kept:
+            self._store.replace_payloads({change.payload["product_id"]: change.payload for change in kept})
         if points := self._encode(batch.file, products, changes, pictures):
             self._store.upsert(points)
         for kind, count in Counter(change.kind for change in changes).items():
             setattr(report, kind, getattr(report, kind) + count)
         report.unusable.update(pictures.failures.values())
         if report.pictures is not None:
-            usable = (row not in pictures.failures for row, key in enumerate(pictures.hashes) if key)
-            report.pictures += sum(usable)
+            report.pictures += sum(row not in pictures.failures for row, key in enumerate(pictures.hashes) if key)
 
     def _encode(
         self, file: Path, products: Sequence[Product], changes: list[Change], pictures: PictureHashes
@@ -123,7 +121,6 @@ class Writer:
         return points
 
     def _url_of(self, product: Product) -> str | None:
-        """The address of a product's picture, which Qdrant's web UI shows."""
         path = self._pictures.find(product.id) if self._pictures and self._image_url else None
         return f"{str(self._image_url).rstrip('/')}/{path.name}" if path else None
 
@@ -163,18 +160,16 @@ def deletion_blocker(seen: Mapping[int, object], rejects: Sequence[Reject], sour
     if not seen:
         # An empty export is a mistake, not an empty shop.
         return f"{source}: no product can be read there, so none was deleted; export it again"
-    reject = next((reject for reject in rejects if reject.numeric_id is None), None)
-    if reject is None:
-        return None
     unknown = "its product_id cannot be read, so it is unknown which product it stands for, and none was deleted"
-    return f"{reject.file} row {reject.row}: {unknown}; correct it and run the same command again"
+    for reject in (reject for reject in rejects if reject.numeric_id is None):
+        return f"{reject.file} row {reject.row}: {unknown}; correct it and run the same command again"
+    return None
 
 
 def prune(store: Store, seen: Mapping[int, object], rejects: Sequence[Reject]) -> int:
     """Delete the stored products that have no row, good or bad, and return their number; see `deletion_blocker`."""
     rejected = {reject.numeric_id for reject in rejects}
     stored = (point.id for page in store.scroll(payload=False) for point in page)
-    missing = [id for id in stored if id not in seen and id not in rejected]
-    if missing:
+    if missing := [id for id in stored if id not in seen and id not in rejected]:
         store.delete(missing)
     return len(missing)

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ROOT_CATEGORY = "Все категории"
-SEPARATOR = "->"
+ROOT_CATEGORY, SEPARATOR = "Все категории", "->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +134,7 @@ class Selection:
         for batch in self.products:
             marks = self.chosen[start : start + len(batch.products)]
             start += len(batch.products)
-            kept = [product for product, keep in zip(batch.products, marks, strict=True) if keep]
-            if kept:
+            if kept := [product for product, keep in zip(batch.products, marks, strict=True) if keep]:
                 yield Batch(batch.file, kept, [])
 
     def check(self) -> None:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -26,13 +26,11 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 2_048
 # So much is decoded at once: a cell may be megabytes, and a dictionary stores it once for thousands of rows.
-DECODED_ROWS = 16
-DECODED_BYTES = 32_000_000
+DECODED_ROWS, DECODED_BYTES = 16, 32_000_000
 # No file of products holds more rows a byte than this; one that promises more is damaged, or a bomb.
 MAX_ROWS_A_BYTE = 100
 # Nor are texts compressed a thousandfold, unless they are short in all.
-MAX_BYTES_A_BYTE = 1_000
-SHORT_BYTES = 64_000_000
+MAX_BYTES_A_BYTE, SHORT_BYTES = 1_000, 64_000_000
 
 # Arrow's own; the others come from turning damaged names and values into Python's.
 _FAULTS = (pa.ArrowException, OSError, KeyError, ValueError, OverflowError, MemoryError)
@@ -147,7 +145,6 @@ def open_parquet(file: Path) -> pq.ParquetFile:
 
 @contextmanager
 def _explained(file: Path, what: str, advice: str = "export it again") -> Iterator[None]:
-    """Explain in a sentence what Arrow stumbles over."""
     try:
         yield
     except _FAULTS as error:
@@ -174,18 +171,14 @@ def _decoded(parquet: pq.ParquetFile, columns: Sequence[str], max_rows: int) -> 
 
 
 def _values(column: pa.Array) -> list[Any]:
-    try:
+    """A cell that Python cannot hold, such as text that is not UTF-8 or a day in the year 200000, is None."""
+    with suppress(ValueError, OverflowError, pa.ArrowException):
         return list(column.to_pylist())
-    except (ValueError, OverflowError, pa.ArrowException):
-        return [_value(cell) for cell in column]
-
-
-def _value(cell: pa.Scalar) -> Any:  # noqa: ANN401 - a cell can hold anything
-    """A cell that Python cannot hold, such as text that is not UTF-8 or a day in the year 200000, is empty."""
-    try:
-        return cell.as_py()
-    except (ValueError, OverflowError, pa.ArrowException):
-        return None
+    values: list[Any] = [None] * len(column)
+    for row, cell in enumerate(column):
+        with suppress(ValueError, OverflowError, pa.ArrowException):
+            values[row] = cell.as_py()
+    return values
 
 
 def read_ids(file: Path) -> list[int]:
@@ -200,8 +193,7 @@ def read_ids(file: Path) -> list[int]:
     return list(ids)
 
 
-# Stands in messages and rejects where otherwise a file does.
-DATA_FRAME = Path("DataFrame")
+DATA_FRAME = Path("DataFrame")  # in messages and rejects, where otherwise a file stands
 
 
 @dataclass(frozen=True)

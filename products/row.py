@@ -20,13 +20,9 @@ MAX_ID, MAX_SIGNED = 2**64 - 1, 2**63 - 1
 # Beyond this a float no longer tells neighbouring whole numbers apart.
 MAX_EXACT = 2**53
 # What a person sees of a product, and what its payload holds: see docs/data.md.
-MAX_TITLE = 1_000
-MAX_SHOP_TITLE = 200
-MAX_PATH = 2_000
-MAX_LEVELS = 32
+MAX_TITLE, MAX_SHOP_TITLE, MAX_PATH, MAX_LEVELS = 1_000, 200, 2_000, 32
 # An invalid id is shown in so many characters; a whole number of more bits than this would be longer.
-MAX_SHOWN = 40
-MAX_SHOWN_BITS = 128
+MAX_SHOWN, MAX_SHOWN_BITS = 40, 128
 
 Row = Mapping[str, object]
 
@@ -44,8 +40,7 @@ def wanted_columns(
 ) -> list[str]:
     """The columns to read of those there are: the required ones, `group_by` too, then optional ones that are there."""
     required = ["product_id", "text_fields", *(LABEL if labelled else ()), *([group_by] if group_by else ())]
-    missing = [name for name in required if name not in names]
-    if missing:
+    if missing := [name for name in required if name not in names]:
         present, them = first_line(", ".join(names)) or "none", "it" if len(missing) == 1 else "them"
         raise InputError(f"{source}: no column {', '.join(missing)} (it has {present}); rename or add {them}")
     columns = list(dict.fromkeys([*required, *(name for name in OPTIONAL if name in names)]))
@@ -63,8 +58,7 @@ def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> P
     """Build a product from the values of a row by column name, and its number in the file, from 1."""
     product_id = _whole("product_id", row["product_id"], MAX_ID)
     fields = parse_fields(row["text_fields"])
-    title = product_title(fields)
-    if not title:
+    if not (title := product_title(fields)):
         raise RowError("text_fields has no title")
     rating, shop_title = _finite(row.get("rating")), row.get("shop_title")
     group = row[group_by] if group_by else None
@@ -120,8 +114,7 @@ def _category(number: int, path: str) -> Category:
     category = Category(number, path)
     if not path.strip(f" {SEPARATOR}"):
         raise RowError("category_name is empty")
-    levels = len(category.levels)
-    if levels > MAX_LEVELS:
+    if (levels := len(category.levels)) > MAX_LEVELS:
         raise RowError(f"category_name has {levels} levels, more than the {MAX_LEVELS} that it may have")
     return category
 

@@ -7,9 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 
-MAX_CHARACTERS = 32_000_000
-MAX_STRUCTURE = 200_000
-MAX_DEPTH = 16
+MAX_CHARACTERS, MAX_STRUCTURE, MAX_DEPTH = 32_000_000, 200_000, 16
 
 # A string of either notation, possibly left open, so that brackets inside product texts are not counted.
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*+'?|\"(?:[^\"\\]|\\.)*+\"?", re.DOTALL)
@@ -80,8 +78,7 @@ def _load(raw: str) -> object:
         raise RowError("text_fields is neither JSON nor a Python literal") from error
 
 
-MAX_TEXT = 20_000
-MAX_HTML = 1_000_000
+MAX_TEXT, MAX_HTML = 20_000, 1_000_000
 # Wrongly nested tags cost a parser time that grows with the square of their number.
 MAX_TAGS = 4_000
 _LONGEST_LINE = 200
@@ -120,8 +117,7 @@ def product_title(fields: dict[str, object]) -> str:
 
 def product_text(fields: dict[str, object]) -> str:
     """Everything worth reading, one fact a line, at most `MAX_TEXT` characters; repeated lines are left out."""
-    lines: dict[str, str] = {}
-    length = 0
+    lines, length = dict[str, str](), 0
     for line in filter(None, _facts(fields)):
         if line.casefold() not in lines:
             lines[line.casefold()] = line

@@ -85,8 +85,7 @@ def _description(rng: Generator, family: Family, leaf: Leaf | None) -> str:
     if rng.random() < 0.05:
         return ""
     sentences = pick_some(rng, family.sentences, pick(rng, (1, 2, 3)))
-    if leaf:
-        sentences += pick_some(rng, leaf.sentences, pick(rng, (0, 1, 2, 2)))
+    sentences += pick_some(rng, leaf.sentences, pick(rng, (0, 1, 2, 2))) if leaf else []
     if leaf and rng.random() < REPEATED:
         sentences.append(f"{pick(rng, vocabulary().openings)} {pick_early(rng, leaf.names)}")
     if rng.random() < 0.08:
@@ -105,10 +104,9 @@ def _html(rng: Generator, sentences: Sequence[str]) -> str:
         f"<p>{texts[0]}:</p><ul>{items}</ul>" if items else f"<p>{texts[0]}</p>",
         ". ".join(texts),
     )
-    html = pick(rng, layouts)
-    if rng.random() < 0.08:
-        html += f'<img src="https://pictures.example/description/{rng.integers(10**9):09d}.jpg">'
-    return html
+    html, has_picture = pick(rng, layouts), rng.random() < 0.08
+    picture = f'<img src="https://pictures.example/description/{rng.integers(10**9):09d}.jpg">' if has_picture else ""
+    return html + picture
 
 
 def _attributes(rng: Generator, family: Family, leaf: Leaf | None) -> list[str]:

@@ -12,8 +12,7 @@ from rubrika.sample.families import Family, Leaf, pick, pick_early, pick_some, v
 
 TEST_SHARE = 0.1
 # A popular category holds more, by Zipf's law; counting ranks from above 1, no single category dwarfs the rest.
-ZIPF_EXPONENT = 0.7
-ZIPF_FIRST_RANK = 4
+ZIPF_EXPONENT, ZIPF_FIRST_RANK = 0.7, 4
 RARE_COUNTS = (1, 2, 3)  # How many products the rare categories hold, in turn.
 GROUP_SIZES = (1, 1, 1, 1, 1, 1, 1, 2, 2, 3)  # Near duplicates in a group, each size as often as it stands here.
 MISDESCRIBED = 0.025  # Products described wholly in a sibling's words, so that their text can only mislead.
@@ -61,8 +60,7 @@ def stock_market(seed: int, products: int) -> tuple[list[Product], list[Product]
 
 def _open_shops(rng: Generator, products: int) -> list[Shop]:
     # About one shop per thirty products; the first few sell everything, so that no product lacks a shop.
-    general = 3 + products // 150
-    special = 8 + products // 40
+    general, special = 3 + products // 150, 8 + products // 40
     numbers = rng.choice(100 * (general + special), general + special, replace=False)
     known = list(dict.fromkeys(leaf.department for _, leaf in vocabulary().leaves))
     departments = [""] * general + [pick(rng, known) for _ in range(special)]
@@ -100,8 +98,7 @@ def _group(rng: Generator, family: Family, leaf: Leaf, size: int, shop: Shop, nu
         # The number of the first product names the group: unlike a running count, it hints at nothing.
         group = products[0].group if products else number
         # A product without reviews has a rating of zero.
-        rated = rng.random() >= 0.1
-        rating = round(max(1.0, 5.0 - rng.uniform(0, 1.4) * rng.uniform(0, 1.4)), 6) if rated else 0.0
+        rating = round(max(1.0, 5.0 - rng.uniform(0, 1.4) * rng.uniform(0, 1.4)), 6) if rng.random() >= 0.1 else 0.0
         sale = rng.random() < 0.15
         products.append(Product(number, group, family, leaf, shop, colour, text_fields, rating, sale))
     return products

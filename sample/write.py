@@ -14,8 +14,7 @@ from rubrika.sample.pictures import draw_picture
 
 MISSING = 0.05  # Products without a picture.
 # Random streams besides the one that stocks the market, so that pictures and notation never disturb it.
-NOTATION_STREAM = 1
-PICTURE_STREAM = 2
+NOTATION_STREAM, PICTURE_STREAM = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +30,8 @@ class SampleSummary:
 def write_sample(folder: Path, seed: int = 0, products: int = 3000) -> SampleSummary:
     """Write a made-up marketplace: train.parquet, test.parquet and a folder of pictures for each.
 
-    Args:
-        folder: where to write; it is created if missing.
-        seed: whatever is written depends on the seed and the number of products alone, down to the last byte.
-        products: how many to invent, train and test together; ValueError when they cannot fill every category.
+    What is written depends on the seed and the number of products alone, down to the last byte. The products are those
+    of train and test together; ValueError when they cannot fill every category.
     """
     with writable(folder, "choose another folder"):
         # A folder that cannot be written is reported before any product is invented.
@@ -45,8 +42,7 @@ def write_sample(folder: Path, seed: int = 0, products: int = 3000) -> SampleSum
         for part, goods in (("train", train), ("test", test)):
             pictures += _write_pictures(folder / "images" / part, goods, seed)
             _write_table(folder / f"{part}.parquet", goods, seed, labelled=part == "train")
-    categories = len({product.leaf.category_id for product in train})
-    return SampleSummary(len(train), len(test), categories, pictures)
+    return SampleSummary(len(train), len(test), len({product.leaf.category_id for product in train}), pictures)
 
 
 def _write_pictures(folder: Path, products: list[Product], seed: int) -> int:
@@ -77,5 +73,4 @@ def _write_table(path: Path, products: list[Product], seed: int, *, labelled: bo
             "group_key": [f"g{product.group}" for product in products],
         }
     )
-    labels = [] if labelled else ["category_id", "category_name", "group_key"]
-    parquet.write_table(table.drop_columns(labels), path)
+    parquet.write_table(table.drop_columns([] if labelled else ["category_id", "category_name", "group_key"]), path)

@@ -101,8 +101,8 @@ def hit_of(hit: Any) -> Hit:  # noqa: ANN401 - of either engine
 
 def point_of(record: Any) -> Point:  # noqa: ANN401
     """What an engine has stored; StoreError when it is not a product."""
-    vectors = record.vector if isinstance(record.vector, dict) else {}
-    arrays = {name: np.asarray(row, np.float32) for name, row in vectors.items()}
+    vectors = record.vector.items() if isinstance(record.vector, dict) else ()
+    arrays = {name: np.asarray(row, np.float32) for name, row in vectors}
     return Point(_product_id(record.id), arrays, record.payload or {})
 
 
@@ -111,8 +111,7 @@ def pages_of(read: Callable[[Any], tuple[Iterable[Any], Any]]) -> Iterator[list[
     offset: Any = None
     while True:
         records, offset = read(offset)
-        points = [point_of(record) for record in records]
-        if points:
+        if points := [point_of(record) for record in records]:
             yield points
         if offset is None:
             return

@@ -4,6 +4,7 @@ import math
 import socket
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -45,11 +46,10 @@ def _client(connection: Connection, grpc_port: int | None) -> QdrantClient:
 
 
 def _listens(address: tuple[str, int]) -> bool:
-    try:
+    with suppress(OSError):
         socket.create_connection(address, timeout=PROBE_SECONDS).close()
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
 # Payload keys that people filter by and count in a server's web UI.
@@ -63,10 +63,8 @@ INDEXING_THRESHOLD = 10_000
 
 
 def layout(sizes: Mapping[str, int], options: ServerOptions) -> dict[str, Any]:
-    """The arguments of `create_collection` for named vectors of these sizes.
-
-    `on_disk` and `always_ram` are the names that servers before 1.19 know too.
-    """
+    """The arguments of `create_collection` for named vectors of these sizes."""
+    # `on_disk` and `always_ram` are the names that servers before 1.19 know too.
     return {
         "vectors_config": {
             # Vectors have unit length: their dot product is their cosine, without another division.
@@ -85,15 +83,13 @@ def layout(sizes: Mapping[str, int], options: ServerOptions) -> dict[str, Any]:
 
 
 def _quantisation(options: ServerOptions) -> models.ScalarQuantization | models.TurboQuantization | None:
-    match options.quantisation:
-        case "int8":
-            scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
-            return models.ScalarQuantization(scalar=scalar)
-        case "turbo":
-            turbo = models.TurboQuantQuantizationConfig(bits=models.TurboQuantBitSize.BITS4, always_ram=True)
-            return models.TurboQuantization(turbo=turbo)
-        case "none":
-            return None
+    if options.quantisation == "none":
+        return None
+    if options.quantisation == "turbo":
+        turbo = models.TurboQuantQuantizationConfig(bits=models.TurboQuantBitSize.BITS4, always_ram=True)
+        return models.TurboQuantization(turbo=turbo)
+    scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
+    return models.ScalarQuantization(scalar=scalar)
 
 
 def search_params(options: SearchOptions) -> models.SearchParams:

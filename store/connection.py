@@ -9,28 +9,19 @@ from rubrika.errors import StoreError
 
 Quantisation = Literal["none", "int8", "turbo"]
 
-HTTP_PORT = 6333
-GRPC_PORT = 6334
+HTTP_PORT, GRPC_PORT = 6333, 6334
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A collection on a server; the key shows in no repr and in no message.
+    """A collection on a server; the key shows in no repr and in no message."""
 
-    Args:
-        url: `https://host:6333`, or `http://` for this machine.
-        collection: a collection, or an alias of one.
-        api_key: the server's key, if it wants one.
-        timeout: seconds to wait for one answer.
-        grpc_port: where the server speaks gRPC; by default 6334 when the url says 6333, else nowhere.
-        assumed: nobody named the collection, so an index on this server keeps its own.
-    """
-
-    url: str
-    collection: str
-    api_key: str | None = field(default=None, repr=False)
-    timeout: float = 30.0
-    grpc_port: int | None = None
+    url: str  # `https://host:6333`, or `http://` for this machine
+    collection: str  # a collection, or an alias of one
+    api_key: str | None = field(default=None, repr=False)  # the server's key, if it wants one
+    timeout: float = 30.0  # seconds to wait for one answer
+    grpc_port: int | None = None  # where the server speaks gRPC; by default 6334 when the url says 6333, else nowhere
+    # Nobody named the collection, so an index on this server keeps its own.
     assumed: bool = field(default=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -72,15 +63,10 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """How a collection on a server is searched, whatever its layout; an index keeps it in its manifest.
+    """How a collection on a server is searched, whatever its layout; an index keeps it in its manifest."""
 
-    Args:
-        hnsw_ef: candidates kept while walking the HNSW graph; None leaves it to the server.
-        oversampling: how many times `top_k` points are taken to be rescored, where vectors are quantised.
-    """
-
-    hnsw_ef: int | None = None
-    oversampling: float = 2.0
+    hnsw_ef: int | None = None  # candidates kept while walking the HNSW graph; None leaves it to the server
+    oversampling: float = 2.0  # how many times `top_k` points are taken to be rescored, where vectors are quantised
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +75,15 @@ class ServerOptions:
 
     By default vectors are scanned in 8 bits and the best rescored by the full ones, as the embedded store does: a graph
     is quicker, but gets lost among near duplicates. Past some 300,000 points a scan becomes slow: set `hnsw_m`.
-
-    Args:
-        shards: parts that a cluster spreads over its nodes; None leaves it to the server.
-        replicas: copies of each part.
-        write_consistency: how many copies must have a write before it counts as done.
-        on_disk: full vectors on disk, read only to rescore; the quantised ones stay in memory.
-        quantisation: `int8` (a quarter of the memory), `turbo` (TurboQuant in 4 bits, an eighth) or `none`.
-        hnsw_m: links of a point in the HNSW graph; 0 makes no graph and scans.
-        ef_construct: candidates weighed for each link when the graph is built.
-        search: how it is searched.
     """
 
-    shards: int | None = None
-    replicas: int | None = None
-    write_consistency: int | None = None
-    on_disk: bool = False
-    quantisation: Quantisation = "int8"
-    hnsw_m: int = 0
-    ef_construct: int = 100
+    shards: int | None = None  # parts that a cluster spreads over its nodes; None leaves it to the server
+    replicas: int | None = None  # copies of each part
+    write_consistency: int | None = None  # how many copies must have a write before it counts as done
+    on_disk: bool = False  # full vectors on disk, read only to rescore; the quantised ones stay in memory
+    quantisation: Quantisation = "int8"  # a quarter of the memory; `turbo` (TurboQuant in 4 bits): an eighth
+    hnsw_m: int = 0  # links of a point in the HNSW graph; 0 makes no graph and scans
+    ef_construct: int = 100  # candidates weighed for each link when the graph is built
     search: SearchOptions = SearchOptions()
 
 

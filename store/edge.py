@@ -3,8 +3,9 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import qdrant_edge as edge
 
@@ -13,16 +14,14 @@ from rubrika.store.base import FloatArray, Hit, Hits, Payload, Point, counts_of,
 
 Result = TypeVar("Result")
 
-QUERY_BATCH = 256
-SCROLL_BATCH = 4_096
+QUERY_BATCH, SCROLL_BATCH = 256, 4_096
 FACET_LIMIT = 1_000_000
 # Scanning 8-bit vectors and rescoring the best by the full ones finds what an exact scan finds, in half its time and
 # with nothing to build. A graph gets lost among near duplicates, see docs/encoder.md, so it comes only where a scan
 # takes too long, and is then searched far and wide: docs/performance.md has the figures behind these numbers.
 OVERSAMPLING = 2.0
 SEGMENTS = 2
-GRAPH_FROM = 500_000
-GRAPH_EFFORT = 1_024
+GRAPH_FROM, GRAPH_EFFORT = 500_000, 1_024
 _GRAPH = edge.HnswIndexConfig(m=12, ef_construct=64, full_scan_threshold=10)
 _SCAN = edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10)
 
@@ -56,10 +55,9 @@ class EdgeStore:
         return cls(_call(folder, edge.EdgeShard.load, str(folder)), folder, graph_from)
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
-        def plain(point: Point) -> edge.Point:
-            return edge.Point(point.id, {name: row.tolist() for name, row in point.vectors.items()}, point.payload)
-
-        self._update(edge.UpdateOperation.upsert_points([plain(point) for point in points]))
+        plain = ({name: row.tolist() for name, row in point.vectors.items()} for point in points)
+        new = [edge.Point(point.id, vectors, point.payload) for point, vectors in zip(points, plain, strict=True)]
+        self._update(edge.UpdateOperation.upsert_points(new))
 
     def delete(self, ids: Sequence[int]) -> None:  # noqa: D102
         self._update(edge.UpdateOperation.delete_points(list(ids)))
@@ -72,14 +70,11 @@ class EdgeStore:
     def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:  # noqa: D102
         rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
         params = edge.SearchParams(hnsw_ef=max(GRAPH_EFFORT, top_k), quantization=rescored)
-
-        def request(query: list[float]) -> edge.QueryRequest:
-            nearest = edge.Query.Nearest(query, using=vector)
-            return edge.QueryRequest(top_k, query=nearest, with_payload=["category_id"], params=params)
-
+        request = partial(edge.QueryRequest, top_k, with_payload=["category_id"], params=params)
         found: list[list[Hit]] = []
         for start in range(0, len(queries), QUERY_BATCH):
-            requests = [request(row) for row in queries[start : start + QUERY_BATCH].tolist()]
+            rows = queries[start : start + QUERY_BATCH].tolist()
+            requests = [request(query=edge.Query.Nearest(row, using=vector)) for row in rows]
             batch = self._do(self._shard.query_batch, edge.QueryBatchRequest(requests))
             found += [[hit_of(hit) for hit in hits] for hits in batch]
         return Hits.of(found, top_k)
@@ -90,12 +85,8 @@ class EdgeStore:
 
     def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:  # noqa: D102
         keys = payload if isinstance(payload, bool) else list(payload)
-
-        def read(offset: Any) -> tuple[list[edge.Record], Any]:  # noqa: ANN401 - the engine's own type
-            request = edge.ScrollRequest(offset, SCROLL_BATCH, with_payload=keys, with_vector=vectors)
-            return self._do(self._shard.scroll, request)
-
-        return pages_of(read)
+        request = partial(edge.ScrollRequest, limit=SCROLL_BATCH, with_payload=keys, with_vector=vectors)
+        return pages_of(lambda offset: self._do(self._shard.scroll, request(offset)))
 
     def count(self) -> int:  # noqa: D102
         return self._do(self._shard.count, edge.CountRequest(exact=True))

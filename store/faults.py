@@ -65,9 +65,7 @@ class RetryingClient:
                 time.sleep(min(max(doubled, requested), self._policy.max_wait))
 
     def _sentence(self, fault: Exception) -> StoreError:
-        """What happened, on which server, and what to do."""
-        connection = self._connection
-        status, reason, missing = _status(fault), _reason(fault), _is_missing(fault)
+        connection, status, reason, missing = self._connection, _status(fault), _reason(fault), _is_missing(fault)
         if status in (401, 403) and connection.api_key:
             what = "the server refuses this API key, or it may only read; set QDRANT_API_KEY to one that may do this"
         elif status in (401, 403):
@@ -110,7 +108,6 @@ def _source(fault: Exception) -> Exception | None:
 
 
 def _code(fault: Exception) -> str:
-    """The name of a gRPC code."""
     return fault.code().name if isinstance(fault, grpc.Call) else ""
 
 
@@ -120,7 +117,6 @@ def _status(fault: Exception) -> int | None:
 
 
 def _reason(fault: Exception) -> str:
-    """What the server or the network says, on one line and not too long."""
     reason = str(fault)
     if isinstance(fault, grpc.Call):
         reason = str(fault.details())

@@ -11,8 +11,7 @@ from rubrika.errors import StoreError
 from rubrika.store.base import Store
 from rubrika.store.connection import Connection, SearchOptions, ServerOptions
 
-# Where points are: a folder, or a collection on a server.
-StoreLocation = Path | Connection
+StoreLocation = Path | Connection  # where points are: a folder, or a collection on a server
 
 
 def create_store(location: StoreLocation, sizes: Mapping[str, int], options: ServerOptions | None = None) -> Store:

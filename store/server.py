@@ -21,15 +21,11 @@ from rubrika.store.faults import NoCollectionError, RetryingClient, RetryPolicy
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-WRITE_BATCH = 128
-STREAMS = 3
-QUERY_BATCH = 128
+WRITE_BATCH, QUERY_BATCH, STREAMS = 128, 128, 3
 # A page of vectors is some megabytes of JSON; payloads alone are light.
-PAGE = 2_048
-VECTORS_PAGE = 512
+PAGE, VECTORS_PAGE = 2_048, 512
 FACET_LIMIT = 1_000_000
-OPTIMISE_SECONDS = 1_800.0
-OPTIMISE_POLL_SECONDS = 0.2
+OPTIMISE_SECONDS, OPTIMISE_POLL_SECONDS = 1_800.0, 0.2
 
 
 class ServerStore:
@@ -90,10 +86,8 @@ class ServerStore:
         self._write(ids, lambda batch: self._do(self._client.delete, points_selector=list(batch), wait=True))
 
     def replace_payloads(self, payloads: Mapping[int, Payload]) -> None:  # noqa: D102
-        operations = [
-            models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(payload=payload, points=[id]))
-            for id, payload in payloads.items()
-        ]
+        new = (models.SetPayload(payload=payload, points=[id]) for id, payload in payloads.items())
+        operations = [models.OverwritePayloadOperation(overwrite_payload=each) for each in new]
         update = self._client.batch_update_points
         self._write(operations, lambda batch: self._do(update, update_operations=batch, wait=True))
 
@@ -200,8 +194,7 @@ class ServerStore:
         batches = [items[start : start + WRITE_BATCH] for start in range(0, len(items), WRITE_BATCH)]
         pool = ThreadPoolExecutor(self._streams)
         try:
-            for _ in pool.map(send, batches):
-                pass
+            list(pool.map(send, batches))
         finally:
             # After a failure the batches still waiting would fail too, one after another.
             pool.shutdown(cancel_futures=True)
