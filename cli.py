@@ -260,7 +260,7 @@ def stats(
     as_json: opt.AsJson = False,
 ) -> None:
     """Describe files of products: lengths, categories, duplicates, scripts, pictures, and what is missing."""
-    from rubrika.stats.report import describe
+    from rubrika.stats.stats import describe
 
     result = describe(files, images, text_encoder, group_by, report, display.Terminal())
     _print(result.to_dict(), as_json, lambda: display.format_stats(result, report))

@@ -7,8 +7,7 @@ from itertools import cycle, islice
 
 from numpy.random import Generator, default_rng
 
-from rubrika.sample.cards import make_cards
-from rubrika.sample.families import Family, Leaf, pick, pick_early, pick_some, vocabulary
+from rubrika.sample.cards import Family, Leaf, make_cards, pick, pick_early, pick_some, vocabulary
 
 TEST_SHARE = 0.1
 # A popular category holds more, by Zipf's law; counting ranks from above 1, no single category dwarfs the rest.

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from rubrika.sample.families import pick, vocabulary
+from rubrika.sample.cards import pick, vocabulary
 from rubrika.sample.market import Product
 
 SIDE = 96

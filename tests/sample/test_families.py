@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from rubrika.sample.families import Family, vocabulary
+from rubrika.sample.cards import Family, vocabulary
 from rubrika.sample.market import GROUP_SIZES
 
 FAMILIES = vocabulary().families
