@@ -99,7 +99,7 @@ def groups_within(size: IntArray, order: IntArray, max_rows: float) -> IntArray:
 def _target(rows: int, holdout: float) -> int:
     target = round(rows * holdout) if 0 < holdout < 1 else 0
     if not 0 < target < rows:
-        raise RubrikaError(f"holdout {holdout} leaves {target} of {rows} rows to test on; choose another holdout")
+        raise RubrikaError(f"holdout {holdout} leaves {target} of {rows} rows to test on; choose another `holdout`")
     return target
 
 

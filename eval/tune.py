@@ -61,7 +61,7 @@ def tune(setting: Setting, max_error: float = MAX_ERROR) -> Tuned:
     if min(first.sum(), (~first).sum()) < MIN_ROWS:
         raise InputError(
             f"{setting.reader.files[0]}: {len(first)} products can be held out, and tuning needs {MIN_ROWS} for each "
-            "of its two halves; give more products, or a larger holdout"
+            "of its two halves; give more products, or a larger `holdout`"
         )
     vote = _choose(held, first)
     hits, votes = held.first(vote.top_k), held.votes(vote)

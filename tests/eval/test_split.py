@@ -89,7 +89,7 @@ def test_stratified_rows_keep_every_category_on_the_side_to_learn_from() -> None
 
 @pytest.mark.parametrize("holdout", [0.0, 1.0, 1.5, 0.0001])
 def test_a_part_that_leaves_nothing_is_refused(holdout: float) -> None:
-    with pytest.raises(RubrikaError, match="choose another holdout"):
+    with pytest.raises(RubrikaError, match="choose another `holdout`"):
         plain_split(IDS, holdout, 0)
 
 
