@@ -56,10 +56,18 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_room_is_in_the_wheel_and_nothing_besides(wheel: Path) -> None:
     names = [name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name]
-    assert {Path(name).parent.as_posix().removeprefix("rubrika").strip("/") for name in names} == {"", *rooms()}
-    assert {Path(name).suffix for name in names} == {".py", ".typed", ".toml", ".html", ".css"}
+    assert {Path(name).parent.as_posix().removeprefix("rubrika").strip("/") for name in names} == {
+        "",
+        "report/templates",
+        *rooms(),
+    }
+    assert {Path(name).suffix for name in names} == {".py", ".typed", ".toml", ".html", ".css", ".mplstyle"}
     here = {path.relative_to(ROOT).as_posix() for room in rooms() for path in (ROOT / room).glob("*.py")}
-    assert {f"rubrika/{file}" for file in here | {"sample/families.toml"}} - set(names) == set()
+    read = {
+        "sample/families.toml",
+        *(f"report/templates/{path.name}" for path in (ROOT / "report/templates").iterdir()),
+    }
+    assert {f"rubrika/{file}" for file in here | read} - set(names) == set()
 
 
 @pytest.mark.parametrize("entry", ["the module", "the command"])
