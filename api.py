@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rubrika import __version__, inputs
-from rubrika.encode.text import Backend
+from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import ParameterError
 from rubrika.files import check_distinct, check_place, report_folder
 from rubrika.index.folder import Choice, Staleness, has_index, staleness, writing
@@ -108,6 +108,7 @@ class Index:
         text_encoder: str | None = None,
         image_encoder: str | None = None,
         backend: Backend = "torch",
+        pooling: Pooling | None = None,
         vote: Vote | None = None,
         image_url: str | None = None,
         rejects: Place | None = None,
@@ -123,6 +124,7 @@ class Index:
             text_encoder: of a new index: `learned` (default), `rubert`, a model's name or folder.
             image_encoder: of a new index with pictures; default: the best that is installed.
             backend: runs a pretrained text encoder.
+            pooling: of a pretrained text encoder: `pooler`, `mean` or `cls`; default: the model's own.
             vote: of a new index: whose neighbours vote.
             image_url: where the folder of pictures is served, for Qdrant's web UI.
             rejects: a parquet file for rejected rows, which are also in the report.
@@ -130,7 +132,9 @@ class Index:
             delete_missing: delete products of which `products` has no row, good or bad.
         """
         source, pictures, note = products_of(products, labelled=True), pictures_of(images), self._progress.note
-        choice = choice_of(text_encoder, image_encoder, backend, vote, pictures is not None, self._at.folder, note)
+        choice = choice_of(
+            text_encoder, image_encoder, backend, pooling, vote, pictures is not None, self._at.folder, note
+        )
         if rejects:
             # Known before the work.
             check_place(Path(rejects))
@@ -264,6 +268,7 @@ class Index:
         text_encoder: str | None = None,
         image_encoder: str | None = None,
         backend: Backend = "torch",
+        pooling: Pooling | None = None,
         vote: Vote | None = None,
         holdout: float = 0.1,
         group_by: str | None = None,
@@ -299,7 +304,9 @@ class Index:
         # Before the work: a folder that cannot be written is known at once.
         folder = report_folder(Path(report)) if report else None
         pictures, timer = pictures_of(images), Timer(memory=report is not None)
-        choice = choice_of(text_encoder, image_encoder, backend, vote, pictures is not None, None, progress.note)
+        choice = choice_of(
+            text_encoder, image_encoder, backend, pooling, vote, pictures is not None, None, progress.note
+        )
         reader = Reader(paths_of(files), labelled=True, group_by=group_by)
         setting = Setting(reader, at.cache, pictures, choice, holdout, seed, progress, timer, stratify, at.server)
         count, bound, rules = count_of("top_k", top_k), checked(max_error), PROTOCOLS[protocol] if protocol else None

@@ -127,7 +127,8 @@ def format_info(info: "Info") -> str:
     table.add_row("products", f"{info.products:,}")
     table.add_row("categories", f"{info.categories:,}")
     for name, spec in manifest.vectors.items():
-        table.add_row(Text(f"vector {name}"), Text(f"{spec.encoder}, {spec.size} wide"))
+        pooled = f", {spec.pooling} pooling" if spec.pooling else ""
+        table.add_row(Text(f"vector {name}"), Text(f"{spec.encoder}, {spec.size} wide{pooled}"))
     table.add_row("vote", Text(_vote(manifest.vote)))
     rows = manifest.calibration.rows
     default = "default calibration, not measured on your data; run `rubrika tune`"

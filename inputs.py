@@ -6,7 +6,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from rubrika.encode.text import Backend
+from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import InputError, ParameterError
 from rubrika.index.folder import Choice, completed
 from rubrika.index.location import Location
@@ -60,19 +60,22 @@ def choice_of(
     text: str | None,
     image: str | None,
     backend: Backend,
+    pooling: Pooling | None,
     vote: Vote | None,
     pictures: bool,
     folder: Path | None,
     note: Callable[[str], None],
 ) -> Choice:
     """The encoders and the vote of a new index; with pictures, the best picture encoder that is installed."""
-    for name, value, allowed in (("vote", vote, (None, *get_args(Vote))), ("backend", backend, get_args(Backend))):
+    kinds = {"vote": (None, *get_args(Vote)), "backend": get_args(Backend), "pooling": (None, *get_args(Pooling))}
+    for name, value in (("vote", vote), ("backend", backend), ("pooling", pooling)):
+        allowed = kinds[name]
         if value not in allowed:
             raise ParameterError(f"`{name}` is one of {', '.join(filter(None, allowed))}, not {value}")
     if not pictures and (image or vote in ("image", "late")):
         option = "`image_encoder`" if image else f"`vote` {vote}"
         raise ParameterError(f"{option} needs `images`, the folder of the pictures")
-    return completed(Choice(text, image, backend, vote), folder, pictures, note)
+    return completed(Choice(text, image, backend, pooling, vote), folder, pictures, note)
 
 
 def query_of(product_id: object, title: object, image: object) -> int | str | Path:

@@ -25,6 +25,10 @@ ImageEncoder = Annotated[
     str | None, Option(metavar="SPEC", help="vit, clip, efficientnet-lite0, a model's name or folder.")
 ]
 Backend = Annotated[Literal["torch", "onnx-int8"], Option(help="Runs a pretrained text encoder.")]
+Pooling = Annotated[
+    Literal["pooler", "mean", "cls"] | None,
+    Option(help="How a pretrained text encoder pools its tokens. [default: the model's own]"),
+]
 Vote = Annotated[
     Literal["joint", "text", "image", "late"] | None,
     Option(help="Whose neighbours vote; late fuses the votes by text and by image."),

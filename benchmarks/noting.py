@@ -13,12 +13,12 @@ from functools import partialmethod
 from pathlib import Path
 
 from rubrika import cli
+from rubrika.display import Terminal
 from rubrika.index.encoders import EncodedProducts, Encoders
 from rubrika.index.manifest import Manifest
 from rubrika.products.product import Product
 from rubrika.products.reader import Reader
 from rubrika.progress import Advance
-from rubrika.terminal import Terminal
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, get_args
 from urllib.parse import quote
 
 import numpy as np
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from rubrika.encode.learned import LearnedConfig, LearnedEncoder, read_config
 from rubrika.encode.registry import default_pictures, picture_encoder, text_encoder
-from rubrika.encode.text import Backend
+from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import IndexFolderError, StoppedError, StoreError
 from rubrika.files import check_room, sync, unwritable, writable
 from rubrika.index.encoders import Encoders
@@ -173,6 +173,7 @@ class Choice:
     text: str | None = None  # `learned`, which is the default, or what `encode.registry.text_encoder` takes
     image: str | None = None  # what `encode.registry.picture_encoder` takes; None: no pictures
     backend: Backend = "torch"  # of a pretrained text encoder
+    pooling: Pooling | None = None  # of its tokens; None: the model's own
     vote: str | None = None  # `joint`, `text`, `image`, or `late`, which fuses text and image; None: the best for these
 
     @classmethod
@@ -180,7 +181,8 @@ class Choice:
         """The choice that an index was made with."""
         text, image = manifest.vectors[TEXT], manifest.vectors.get(IMAGE)
         vote = LATE if len(manifest.vote.weights) > 1 else next(iter(manifest.vote.weights))
-        return cls(text.encoder, image.encoder if image else None, text.backend, vote)
+        pooling = next((each for each in get_args(Pooling) if each == text.pooling), None)
+        return cls(text.encoder, image.encoder if image else None, text.backend, pooling, vote)
 
     @property
     def learns_joint(self) -> bool:
@@ -223,8 +225,8 @@ def lay_out(
     if isinstance(text, LearnedEncoder):
         specs = {TEXT: _save(text, encoder_folder(folder, TEXT, generation))}
     else:
-        identity = text.identity  # type: ignore[attr-defined]
-        specs = {TEXT: VectorSpec(str(choice.text), text.size, identity, choice.backend)}
+        identity, pooling = text.identity, text.pooling or None  # type: ignore[attr-defined]
+        specs = {TEXT: VectorSpec(str(choice.text), text.size, identity, choice.backend, pooling)}
     if image is not None:
         specs[IMAGE] = VectorSpec(str(choice.image), image.size, image.identity)
     if joint is not None:

@@ -76,6 +76,7 @@ class VectorSpec:
     size: int
     sha256: str
     backend: Backend = "torch"
+    pooling: str | None = None  # how a pretrained text encoder makes a vector of those of its tokens
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,12 @@ class Manifest:
         return server is not None and server.collection == self.collection and server.is_on(str(self.url))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, named as in index.json."""
-        return dict(schema(Manifest).dump_python(self, mode="json", by_alias=True))
+        """Plain values, named as in index.json; a pooling stands only where there is one."""
+        found = dict(schema(Manifest).dump_python(self, mode="json", by_alias=True))
+        for spec in found["vectors"].values():
+            if spec["pooling"] is None:
+                del spec["pooling"]
+        return found
 
     def write(self, folder: Path) -> None:
         """Replace index.json in one step, so that a reader sees the old or the new one, whole."""

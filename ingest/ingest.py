@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rubrika import __version__
+from rubrika.encode.base import Encoder
 from rubrika.encode.registry import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError, InputError, StoppedError
 from rubrika.files import check_room, parquet
@@ -158,7 +159,11 @@ def prepare(
 
     image = picture_encoder(choice.image, cache) if choice.image else None
     learned = choice.text in (None, LEARNED)
-    text = learn(products, progress) if learned else text_encoder(str(choice.text), backend=choice.backend, cache=cache)
+    text: Encoder
+    if learned:
+        text = learn(products, progress)
+    else:
+        text = text_encoder(str(choice.text), pooling=choice.pooling, backend=choice.backend, cache=cache)
     encoders = Encoders(text, image, None, cache)
     if not choice.learns_joint:
         return encoders

@@ -8,7 +8,7 @@ import pytest
 from conftest import Run
 from rows import CASES, row
 
-from rubrika.terminal import Terminal
+from rubrika.display import Terminal
 
 Rubrika = Callable[..., Run]
 Write = Callable[..., Path]
