@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Run
+from index_contents import contents
 from models import save_bert
 from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
@@ -185,6 +186,21 @@ def test_a_transformer_can_make_the_text_vectors(rubrika: Rubrika, pictured: Pat
     outputs = ("-o", tmp_path / "result.parquet", "--json")
     done = rubrika("classify", pictured / "test.parquet", "--index", index, *outputs, **offline(pictured))
     assert done.json["rows"] == len(pd.read_parquet(pictured / "test.parquet"))
+
+
+def test_a_transformers_pooling_can_be_chosen_and_is_shown(rubrika: Rubrika, pictured: Path, tmp_path: Path) -> None:
+    model, rows = save_bert(tmp_path / "bert"), pd.read_parquet(pictured / "train.parquet").head(30)
+    rows.to_parquet(tmp_path / "train.parquet")
+    arguments = ("ingest", tmp_path / "train.parquet", "--text-encoder", model)
+    for name, chosen in (("mean", ()), ("cls", ("--pooling", "cls"))):
+        done = rubrika(*arguments, *chosen, "--index", tmp_path / name, **offline(pictured))
+        assert done.code == 0, done.err
+        shown = rubrika("info", "--index", tmp_path / name)
+        assert f"{name} pooling" in " ".join(shown.out.split())
+        found = rubrika("neighbours", "--title", "кеды", "--index", tmp_path / name, "--json", **offline(pictured))
+        assert len(found.json["neighbours"]) == 10
+    vectors = [contents(tmp_path / name) for name in ("mean", "cls")]
+    assert all(vectors[0][id][1]["text"] != vectors[1][id][1]["text"] for id in vectors[0])
 
 
 def test_int8_makes_the_text_vectors_and_classify_uses_it_again(
