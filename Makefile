@@ -24,7 +24,7 @@ demo: $(READY)
 	$(BIN)/rubrika evaluate $(DEMO)/market/train.parquet $(PICTURES)/train --image-encoder efficientnet-lite0 --group-by group_key
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
