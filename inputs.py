@@ -67,11 +67,10 @@ def choice_of(
     note: Callable[[str], None],
 ) -> Choice:
     """The encoders and the vote of a new index; with pictures, the best picture encoder that is installed."""
-    kinds = {"vote": (None, *get_args(Vote)), "backend": get_args(Backend), "pooling": (None, *get_args(Pooling))}
-    for name, value in (("vote", vote), ("backend", backend), ("pooling", pooling)):
-        allowed = kinds[name]
-        if value not in allowed:
-            raise ParameterError(f"`{name}` is one of {', '.join(filter(None, allowed))}, not {value}")
+    for name, value, kind in (("vote", vote, Vote), ("backend", backend, Backend), ("pooling", pooling, Pooling)):
+        # Only the backend has no «as the model was made».
+        if value not in get_args(kind) and (value is not None or kind is Backend):
+            raise ParameterError(f"`{name}` is one of {', '.join(get_args(kind))}, not {value}")
     if not pictures and (image or vote in ("image", "late")):
         option = "`image_encoder`" if image else f"`vote` {vote}"
         raise ParameterError(f"{option} needs `images`, the folder of the pictures")

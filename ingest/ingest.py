@@ -95,6 +95,10 @@ def _check_choice(folder: Path, manifest: Manifest, choice: Choice | None) -> No
         if chosen is not None and chosen != encoder:
             made = f"its {name} vectors are made by {encoder or 'nothing'}, not by {chosen}"
             raise IndexFolderError(f"{folder}: {made}; ingest into a new folder, or do not name an encoder")
+    pooling = manifest.vectors[TEXT].pooling
+    if choice and choice.pooling not in (None, pooling):
+        made = f"its text vectors are pooled by {pooling or 'an encoder of its own kind'}, not by {choice.pooling}"
+        raise IndexFolderError(f"{folder}: {made}; ingest into a new folder, or leave `pooling` out")
 
 
 def _create(

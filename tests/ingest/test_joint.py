@@ -200,6 +200,8 @@ def test_a_transformers_pooling_can_be_chosen_and_is_shown(rubrika: Rubrika, pic
         assert f"{name} pooling" in " ".join(shown.out.split())
         found = rubrika("neighbours", "--title", "кеды", "--index", tmp_path / name, "--json", **offline(pictured))
         assert len(found.json["neighbours"]) == 10
+    other = rubrika(*arguments, "--pooling", "cls", "--index", tmp_path / "mean", **offline(pictured))
+    assert (other.code, "pooled by mean, not by cls; ingest into a new folder" in other.err) == (1, True)
     vectors = [contents(tmp_path / name) for name in ("mean", "cls")]
     assert all(vectors[0][id][1]["text"] != vectors[1][id][1]["text"] for id in vectors[0])
 
