@@ -262,12 +262,13 @@ def changing(
     sources: Sequence[Path] = (),
     recount: bool = True,
     manifest: Manifest | None = None,
-    fingerprint: Callable[[], str | None] = lambda: None,
+    finish: Callable[[Manifest], Manifest] = lambda manifest: manifest,
 ) -> Iterator[Index]:
     """Open an index, which `writing` holds, for a change; until the change has ended well, index.json says so.
 
     Products come from the files `sources` now. Without `recount` their number noted before stays. `manifest` is
-    index.json, when it was read after the index was held; `fingerprint` is called at the end for `Contents`.
+    index.json, when it was read after the index was held; `finish` is called with it when all is written, and returns
+    what it is then.
     """
     manifest = manifest or Manifest.read(at.folder)
     location = store_location(manifest, at, os.environ)
@@ -283,8 +284,7 @@ def changing(
         yield index
         index.store.flush()
         products = index.store.count() if recount else manifest.contents.products
-        ended = replace(under_way, products=products, fingerprint=fingerprint())
-        replace(manifest, contents=ended).write(at.folder)
+        finish(replace(manifest, contents=replace(under_way, products=products))).write(at.folder)
 
 
 # Products of new categories are found, but less surely than after learning again: see docs/ingesting.md.

@@ -4,7 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -66,11 +66,12 @@ def ingest(
             return IngestReport(read=rows, unchanged=rows, deleted=0 if delete_missing else None, seconds=seconds)
         blocker, report = None, IngestReport()
 
-        def done() -> str | None:
+        def finish(manifest: Manifest) -> Manifest:
             # Rejects are to be reported again the next time.
-            return None if blocker or report.rejects else digest
+            known = None if blocker or report.rejects else digest
+            return replace(manifest, contents=replace(manifest.contents, fingerprint=known))
 
-        with changing(at, products.files, manifest=manifest, fingerprint=done) as index:
+        with changing(at, products.files, manifest=manifest, finish=finish) as index:
             writer = Writer(index, pictures, image_url)
             report = writer.report
             _write(index, writer, products, strict, progress)
