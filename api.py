@@ -12,7 +12,8 @@ from rubrika.files import check_distinct, check_place, report_folder
 from rubrika.index.folder import Choice, Staleness, has_index, staleness, writing
 from rubrika.index.folder import Index as Opened
 from rubrika.index.location import CACHE, Location
-from rubrika.index.manifest import IMAGE, MAX_ERROR, Manifest
+from rubrika.index.manifest import IMAGE, Manifest
+from rubrika.ingest.calibrate import refitted
 from rubrika.ingest.ingest import default_reject_path, ingest, write_rejects
 from rubrika.ingest.maintain import Checked, Deleted, Relabelled, Relearned, check, delete, relabel, relearn
 from rubrika.ingest.move import Moved, move_index
@@ -23,7 +24,8 @@ from rubrika.progress import Progress, Silent
 from rubrika.retrieve.audit import AuditReport, write_audit
 from rubrika.retrieve.classify import classify
 from rubrika.retrieve.explain import Explanation, explain
-from rubrika.retrieve.predictions import ClassifyReport, Predictions, checked, classify_to_files, collect, redecide
+from rubrika.retrieve.guarantee import Policy
+from rubrika.retrieve.predictions import ClassifyReport, Predictions, classify_to_files, collect, policy_of, redecide
 from rubrika.retrieve.search import Neighbours, Query, neighbours
 from rubrika.store.connection import ServerOptions
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from rubrika.eval.evaluate import Evaluation
     from rubrika.eval.tune import Tuned
     from rubrika.inputs import Files, Source
+
+
+MAX_ERROR, CONFIDENCE, NEW_RATE = Policy.max_error, Policy.certainty, Policy.new_rate
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ class Index:
 
     These arguments are the same everywhere: `images` is the folder of the products' pictures, each named by its
     product_id; `top_k` is how many hits vote, by default the index's setting; `max_error` is the maximum error rate
-    among automatic decisions; `holdout` is the part of the products held out, whole groups of rows alike in the column
+    among automatic decisions, and `new_rate` that of known products flagged as new, both kept with the probability
+    `confidence`; `holdout` is the part of the products held out, whole groups of rows alike in the column
     `group_by` where one is named; `seed` chooses what is drawn at random.
     """
 
@@ -155,18 +161,25 @@ class Index:
         return report
 
     def classify(
-        self, products: "Source", images: Place | None = None, *, top_k: int | None = None, max_error: float = MAX_ERROR
+        self,
+        products: "Source",
+        images: Place | None = None,
+        *,
+        top_k: int | None = None,
+        max_error: float = MAX_ERROR,
+        confidence: float = CONFIDENCE,
+        new_rate: float = NEW_RATE,
     ) -> Predictions:
         """Predict the category of every product, in memory: some 400 bytes a product.
 
         `products` are as for `ingest`; labels are not needed.
         """
-        count, bound = count_of("top_k", top_k), checked(max_error)
+        count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
         source = products_of(products, labelled=False)
         source.check()
         index = self._index()
         vote = replace(index.manifest.vote, top_k=count or index.manifest.vote.top_k)
-        batches = classify(index, source, pictures_of(images), count, bound)
+        batches = classify(index, source, pictures_of(images), count, policy)
         return collect(batches, index.manifest.calibration, vote)
 
     def classify_file(
@@ -179,6 +192,8 @@ class Index:
         rejects: Place | None = None,
         top_k: int | None = None,
         max_error: float = MAX_ERROR,
+        confidence: float = CONFIDENCE,
+        new_rate: float = NEW_RATE,
         level: int | None = None,
     ) -> ClassifyReport:
         """Predict the category of every product of a parquet file, batch by batch.
@@ -187,7 +202,7 @@ class Index:
         `details`; unreadable rows to `rejects`, by default beside `output`. `level` predicts at that level of the
         tree, 1 being the top, not the leaf.
         """
-        count, bound = count_of("top_k", top_k), checked(max_error)
+        count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
         reader, output = Reader([Path(file)], labelled=False), Path(output)
         reader.check()
         tables = [None if path is None else Path(path) for path in (details, rejects)]
@@ -198,7 +213,7 @@ class Index:
                 check_place(path)
         self._note_unused(images)
         index, pictures = self._index(), pictures_of(images)
-        report = classify_to_files(index, reader, output, tables[0], pictures, count, bound, level, self._progress)
+        report = classify_to_files(index, reader, output, tables[0], pictures, count, policy, level, self._progress)
         if not report.rejects:
             return report
         write_rejects(report.rejects, rejects_output)
@@ -253,12 +268,14 @@ class Index:
         return write_audit(self._index(), Path(output), pairs, limit, self._progress)
 
     @staticmethod
-    def decide(details: Place, max_error: float = MAX_ERROR, output: Place | None = None) -> dict[str, int]:
+    def decide(
+        details: Place, max_error: float = MAX_ERROR, output: Place | None = None, *, confidence: float = CONFIDENCE
+    ) -> dict[str, int]:
         """Decide anew, at another maximum error rate, which predictions of a details file are automatic.
 
         It goes to `output`, by default in place of `details`. Returns how many products got each decision.
         """
-        return dict(sorted(redecide(Path(details), Path(output or details), checked(max_error)).items()))
+        return dict(sorted(redecide(Path(details), Path(output or details), policy_of(max_error, confidence)).items()))
 
     @staticmethod
     def evaluate(
@@ -275,6 +292,8 @@ class Index:
         stratify: bool = False,
         top_k: int | None = None,
         max_error: float = MAX_ERROR,
+        confidence: float = CONFIDENCE,
+        new_rate: float = NEW_RATE,
         seed: int = 0,
         methods: str | None = None,
         protocol: str | None = None,
@@ -309,9 +328,10 @@ class Index:
         )
         reader = Reader(paths_of(files), labelled=True, group_by=group_by)
         setting = Setting(reader, at.cache, pictures, choice, holdout, seed, progress, timer, stratify, at.server)
-        count, bound, rules = count_of("top_k", top_k), checked(max_error), PROTOCOLS[protocol] if protocol else None
+        count, rules = count_of("top_k", top_k), PROTOCOLS[protocol] if protocol else None
+        policy = policy_of(max_error, confidence, new_rate)
         sampled = MAPPED if folder else None
-        result = evaluate(setting, top_k=count, max_error=bound, sampled=sampled, methods=names, rules=rules)
+        result = evaluate(setting, top_k=count, policy=policy, sampled=sampled, methods=names, rules=rules)
         if folder and result.answers:
             page = write_report(folder, study(result, result.answers, timer), pictures, timer)
             progress.note(f"report: {page}")
@@ -325,6 +345,8 @@ class Index:
         holdout: float = 0.1,
         group_by: str | None = None,
         max_error: float = MAX_ERROR,
+        confidence: float = CONFIDENCE,
+        new_rate: float = NEW_RATE,
         seed: int = 0,
     ) -> "Tuned":
         """Choose on held-out products how the index votes and when it is sure, and keep both in the index.
@@ -343,9 +365,10 @@ class Index:
             reader = Reader(paths_of(files), labelled=True, group_by=group_by)
             choice, pictures = Choice.of(manifest), pictures_of(images)
             setting = Setting(reader, self._at.cache, pictures, choice, holdout, seed, self._progress)
-            result = tune(setting, checked(max_error))
+            result = tune(setting, policy_of(max_error, confidence, new_rate))
+            manifest = Manifest.read(folder)
             vote = replace(result.vote, unseen_bonus=manifest.vote.unseen_bonus)
-            replace(Manifest.read(folder), vote=vote, calibration=result.calibration).write(folder)
+            refitted(folder, replace(manifest, vote=vote), result.asked, result.tree).write(folder)
         return result
 
     def learn(self, files: "Files" = ()) -> Relearned:

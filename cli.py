@@ -104,6 +104,8 @@ def classify(
     cache: opt.Cache = opt.CACHE,
     top_k: opt.TopK = None,
     max_error: opt.MaxError = opt.MAX_ERROR,
+    confidence: opt.Confidence = opt.CONFIDENCE,
+    new_rate: opt.NewRate = opt.NEW_RATE,
     level: Annotated[
         int | None, Option(min=1, help="Predict at this level of the tree, 1 being the top. [default: the leaf]")
     ] = None,
@@ -112,7 +114,16 @@ def classify(
 ) -> None:
     """Predict the category of every product of a parquet file."""
     report = _index(index, url, collection, cache).classify_file(
-        file, output, images, details=details, rejects=rejects, top_k=top_k, max_error=max_error, level=level
+        file,
+        output,
+        images,
+        details=details,
+        rejects=rejects,
+        top_k=top_k,
+        max_error=max_error,
+        confidence=confidence,
+        new_rate=new_rate,
+        level=level,
     )
     _print(report.to_dict(), as_json, lambda: display.format_classify(report))
 
@@ -121,13 +132,14 @@ def classify(
 def decide(
     details: Annotated[Path, Argument(metavar="FILE", help="What `classify --details` wrote.")],
     max_error: opt.MaxError = opt.MAX_ERROR,
+    confidence: opt.Confidence = opt.CONFIDENCE,
     output: Annotated[Path | None, Option("-o", "--output", help="Where it goes. [default: FILE]")] = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Decide anew which saved predictions are automatic, without searching again."""
     from rubrika.api import Index
 
-    counts = Index.decide(details, max_error, output)
+    counts = Index.decide(details, max_error, output, confidence=confidence)
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "no products"
     _print(counts, as_json, lambda: f"{output or details}: {shown}")
 
@@ -148,6 +160,8 @@ def evaluate(
     stratify: Annotated[bool, Option("--stratify", help="Hold out the same part of every category.")] = False,
     top_k: opt.TopK = None,
     max_error: opt.MaxError = opt.MAX_ERROR,
+    confidence: opt.Confidence = opt.CONFIDENCE,
+    new_rate: opt.NewRate = opt.NEW_RATE,
     url: opt.Url = None,
     collection: Annotated[
         str | None, Option(help="What the name of the server's temporary collection begins with.")
@@ -180,12 +194,21 @@ def tune(
     holdout: opt.Holdout = 0.1,
     group_by: opt.GroupBy = None,
     max_error: opt.MaxError = opt.MAX_ERROR,
+    confidence: opt.Confidence = opt.CONFIDENCE,
+    new_rate: opt.NewRate = opt.NEW_RATE,
     seed: opt.Seed = 0,
     as_json: opt.AsJson = False,
 ) -> None:
     """Choose on held-out products how the index votes and when it is sure, and keep that in the index."""
     result = _index(index, None, None, cache).tune(
-        files, images, holdout=holdout, group_by=group_by, max_error=max_error, seed=seed
+        files,
+        images,
+        holdout=holdout,
+        group_by=group_by,
+        max_error=max_error,
+        confidence=confidence,
+        new_rate=new_rate,
+        seed=seed,
     )
     _print(result.to_dict(), as_json, lambda: display.format_tuning(result))
 

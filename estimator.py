@@ -1,9 +1,7 @@
 """Retrieval and its vote as a scikit-learn classifier of texts."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -15,15 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from rubrika.encode.learned import LearnedEncoder
 from rubrika.index.manifest import TEXT, VoteSettings
-from rubrika.products.product import Batch, Category, Product
+from rubrika.products.product import Category, Kept, Product
 from rubrika.progress import Silent
-from rubrika.retrieve.search import exact_hits
+from rubrika.retrieve.exact import exact_hits
 from rubrika.store.base import FloatArray, Hits
 from rubrika.vote import vote_over, with_unseen_bonus
 
 # Beyond this the nearest neighbour alone decides, and float32 is still far from its limits.
 MAX_TEMPERATURE = 1e6
-BATCH_ROWS = 2_048
 
 
 class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -145,7 +142,9 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         state = self.random_state
         seed = int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31))
         settings = LearnSettings(size=self.size, epochs=self.epochs, seed=seed)
-        self.encoder_ = learn(Texts(texts, codes), Silent(), settings)
+        rows = enumerate(zip(texts, codes.tolist(), strict=True))
+        products = [Product(row, "", text, row + 1, Category(label, str(label))) for row, (text, label) in rows]
+        self.encoder_ = learn(Kept(products), Silent(), settings)
         self.classes_, self.seen_ = classes, np.array(self.encoder_.config.categories, np.int64)
         self.vectors_, self.labels_ = self.encoder_.encode(texts), codes.astype(np.int64)
         return self
@@ -164,27 +163,6 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _search(self, queries: FloatArray, count: int) -> Hits:
         return exact_hits(self.vectors_, self.labels_, queries, min(int(count), len(self.vectors_)))
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Texts with the numbers of their classes, (n,), as `Products`; the position of a text is its id."""
-
-    texts: Sequence[str]
-    labels: NDArray[np.int64]
-    files: Sequence[Path] = ()
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __iter__(self) -> Iterator[Batch]:
-        rows = enumerate(zip(self.texts, self.labels.tolist(), strict=True))
-        products = [Product(row, "", text, row + 1, Category(label, str(label))) for row, (text, label) in rows]
-        for start in range(0, len(products), BATCH_ROWS):
-            yield Batch(Path(), products[start : start + BATCH_ROWS], [])
-
-    def check(self) -> None:
-        """All is checked before."""
 
 
 def _labelled(texts: Iterable[str], labels: ArrayLike) -> tuple[list[str], NDArray[Any]]:

@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 INDEX = Path("rubrika-index")
 CACHE = Path("~/.cache/rubrika")
-MAX_ERROR = 0.02
+MAX_ERROR, CONFIDENCE, NEW_RATE = 0.02, 0.9, 0.02
 
 Files = Annotated[list[Path], Argument(help="Parquet files of labelled products.", metavar="FILE...")]
 SomeFiles = Annotated[
@@ -34,6 +34,8 @@ Vote = Annotated[
     Option(help="Whose neighbours vote; late fuses the votes by text and by image."),
 ]
 MaxError = Annotated[float, Option(min=0, max=1, help="Maximum error rate among automatic decisions.")]
+Confidence = Annotated[float, Option(min=0, max=1, help="How surely that rate, and the next, is kept.")]
+NewRate = Annotated[float, Option(min=0, max=1, help="Maximum part of known products flagged as new.")]
 GroupBy = Annotated[str | None, Option(metavar="COLUMN", help="Hold out whole groups: rows alike in this column.")]
 Holdout = Annotated[float, Option(min=0, max=1, help="The part of the products held out.")]
 Seed = Annotated[int, Option(min=0, help="Chooses what is drawn at random.")]

@@ -57,12 +57,16 @@ def with_unseen_bonus(
     Learning draws products towards the categories it knows, so the neighbours in an unseen category seem farther than
     they are ("calibrated stacking", Chao et al. 2016). `seen` are the categories that learned encoders learned from.
     """
-    voting = dict(hits)
-    for name in hits.keys() & seen.keys():
-        found = hits[name]
-        bonus = np.where(np.isin(found.categories, seen[name]), 0, settings.unseen_bonus).astype(np.float32)
-        voting[name] = replace(found, scores=found.scores + bonus)
-    return voting
+    learned = {
+        name: with_bonus(hits[name], ~np.isin(hits[name].categories, seen[name]), settings)
+        for name in hits.keys() & seen
+    }
+    return {name: learned.get(name, found) for name, found in hits.items()}
+
+
+def with_bonus(hits: Hits, unseen: NDArray[np.bool_], settings: VoteSettings) -> Hits:
+    """Hits with the bonus where they are `unseen`, (n, k)."""
+    return replace(hits, scores=hits.scores + np.where(unseen, settings.unseen_bonus, 0).astype(np.float32))
 
 
 def _tally(categories: NDArray[np.int64], weights: NDArray[np.floating]) -> Votes:

@@ -19,13 +19,13 @@ import numpy as np
 
 from rubrika.eval.heldout import Labels, read_labels
 from rubrika.eval.metrics import metrics_of, weighted_f1_interval
-from rubrika.eval.split import group_split
 from rubrika.index.folder import Index
 from rubrika.index.location import Location
 from rubrika.index.manifest import VoteSettings
 from rubrika.ingest.ingest import ingest
 from rubrika.products.product import Batch, Category, Products, Selection
 from rubrika.products.reader import Reader
+from rubrika.products.split import group_split
 from rubrika.progress import Silent
 from rubrika.retrieve.audit import LabelIssues, audit
 from rubrika.retrieve.classify import classify

@@ -25,10 +25,10 @@ from reference import local_mode, sentence_neighbours
 from rubrika.eval.baselines import Baseline, FastText, LinearSvm, NearestNeighbours
 from rubrika.eval.heldout import read_labels
 from rubrika.eval.metrics import metrics_of, paired_difference, weighted_f1_interval
-from rubrika.eval.split import group_split, plain_split
 from rubrika.index.location import Location
 from rubrika.products.product import Selection
 from rubrika.products.reader import Reader
+from rubrika.products.split import group_split, plain_split
 from rubrika.progress import Silent
 
 SEED = 0

@@ -16,9 +16,9 @@ import qdrant_edge as edge
 
 from rubrika.eval.heldout import read_labels
 from rubrika.eval.metrics import metrics_of
-from rubrika.eval.split import group_split, plain_split
 from rubrika.products.product import Selection
 from rubrika.products.reader import Reader
+from rubrika.products.split import group_split, plain_split
 from rubrika.progress import Silent
 from rubrika.store.base import Hits
 from rubrika.train.embed import LearnSettings, learn

@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC
 
 from rubrika.errors import RubrikaError
 from rubrika.eval.metrics import metrics_of
-from rubrika.eval.split import IntArray
+from rubrika.products.split import IntArray
 from rubrika.progress import Advance
 from rubrika.retrieve.search import best_hits, best_positions, search
 from rubrika.store.base import FloatArray, Store

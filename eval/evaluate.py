@@ -7,9 +7,10 @@ from typing import Any
 from rubrika.eval import metrics as figures
 from rubrika.eval.heldout import Samples, Setting, hold_out
 from rubrika.eval.methods import Comparison, MethodResult, ValidationSplit
-from rubrika.eval.split import IntArray, Split
-from rubrika.index.manifest import MAX_ERROR, VoteSettings
+from rubrika.index.manifest import VoteSettings
+from rubrika.products.split import IntArray, Split
 from rubrika.retrieve.confidence import decide
+from rubrika.retrieve.guarantee import DEFAULT, Policy
 from rubrika.retrieve.tree import Tree
 from rubrika.store.base import FloatArray
 
@@ -94,7 +95,7 @@ class Evaluation:
 def evaluate(
     setting: Setting,
     top_k: int | None = None,
-    max_error: float = MAX_ERROR,
+    policy: Policy = DEFAULT,
     sampled: int | None = None,
     methods: Sequence[str] = (),
     rules: Rules | None = None,
@@ -115,7 +116,7 @@ def evaluate(
         hits = held.first(k)
         votes = held.plain_votes(k) if rules else held.votes(replace(held.vote, top_k=k))
         truth, predicted = held.truth, votes.winners
-        decided = decide(hits, votes, held.vote.weights, held.calibration, max_error)
+        decided = decide(hits, votes, held.vote.weights, held.calibration, policy)
         own = truth, predicted, decided.confidences, held.groups, held.tree
         answers = Answers(*own, held.samples) if held.samples else None
 
@@ -127,7 +128,7 @@ def evaluate(
             metrics=figures.metrics_of(truth, predicted),
             interval=figures.weighted_f1_interval(truth, predicted, held.groups, setting.seed),
             hierarchy=figures.hierarchy_of(truth, predicted, held.tree),
-            selective_risk=figures.selective_risk_of(decided, predicted == truth, max_error),
+            selective_risk=figures.selective_risk_of(decided, predicted == truth, policy.max_error),
             rows=len(truth),
             classes=held.classes,
             split=held.split,

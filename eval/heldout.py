@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.errors import InputError
-from rubrika.eval.split import IntArray, Mask, Split, families, group_split, plain_split, stratified_split
 from rubrika.index.folder import Choice, Index
 from rubrika.index.location import Location
 from rubrika.index.manifest import Calibration, VoteSettings
@@ -22,7 +21,9 @@ from rubrika.ingest.ingest import ingest
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Category, Selection
 from rubrika.products.reader import Reader
+from rubrika.products.split import IntArray, Mask, Split, families, group_split, plain_split, stratified_split
 from rubrika.progress import Progress
+from rubrika.retrieve.calibration import CalibrationSet, unseen_of
 from rubrika.retrieve.search import search_products
 from rubrika.retrieve.tree import Tree
 from rubrika.store.base import Hits
@@ -118,6 +119,7 @@ class HeldOut:
     truth: IntArray  # their categories, (n,)
     groups: IntArray  # rows with the same number belong together, (n,)
     hits: Mapping[str, Hits]  # by named vector that votes
+    unseen: Mapping[str, Mask]  # whether the encoder had not learned from the category of a hit
     vote: VoteSettings  # how the index would vote
     calibration: Calibration  # of the index
     tree: Tree  # of all categories
@@ -126,7 +128,13 @@ class HeldOut:
 
     def votes(self, settings: VoteSettings) -> Votes:
         """How an index with these settings votes for each product."""
-        return vote_over(self.first(settings.top_k), settings)
+        return vote_over(self.asked().voting(settings), settings)
+
+    def asked(self) -> CalibrationSet:
+        """The products as a calibration set."""
+        return CalibrationSet(
+            np.arange(len(self.truth), dtype=np.uint64), self.truth, self.groups, self.hits, self.unseen
+        )
 
     def plain_votes(self, top_k: int) -> Votes:
         """The mode of each vector's hits, for its weight."""
@@ -141,7 +149,9 @@ class HeldOut:
 Visit = Callable[[Index, Labels, IntArray, Split], None]
 
 
-def hold_out(setting: Setting, top_k: int, sampled: int | None = None, visit: Visit | None = None) -> HeldOut:
+def hold_out(
+    setting: Setting, top_k: int, sampled: int | None = None, visit: Visit | None = None, calibrated: bool = True
+) -> HeldOut:
     """Hold products out, make an index of the others that lasts as long as this call, and search it for `top_k` hits.
 
     For a report, `sampled` says of how many held-out products to keep the vector. `visit` is called with the index, all
@@ -163,16 +173,23 @@ def hold_out(setting: Setting, top_k: int, sampled: int | None = None, visit: Vi
     with TemporaryDirectory(prefix="rubrika-evaluate-") as folder, temporary as collection:
         location, rest = Location(Path(folder), collection, setting.cache), Selection(reader, ~split.held_out)
         with timer.stage("learn and ingest"):
-            ingest(location, rest, pictures=setting.pictures, choice=setting.choice, progress=setting.progress)
+            ingest(
+                location,
+                rest,
+                pictures=setting.pictures,
+                choice=setting.choice,
+                calibrated=calibrated,
+                progress=setting.progress,
+            )
         with Index.open(location) as index:
             if visit:
                 with timer.stage("compare methods"):
                     visit(index, labels, groups, split)
             with timer.stage("classify"):
                 hits, samples = _classify(index, setting, labels, split.held_out, top_k, sampled)
-            vote, calibration = index.manifest.vote, index.manifest.calibration
+            vote, calibration, unseen = index.manifest.vote, index.manifest.calibration, unseen_of(hits, index.seen)
     truth, groups, classes = categories[split.held_out], groups[split.held_out], len(np.unique(categories))
-    return HeldOut(split, truth, groups, hits, vote, calibration, labels.tree, classes, samples)
+    return HeldOut(split, truth, groups, hits, unseen, vote, calibration, labels.tree, classes, samples)
 
 
 def read_labels(reader: Reader, progress: Progress) -> Labels:

@@ -10,12 +10,12 @@ import numpy as np
 from rubrika.errors import ParameterError, RubrikaError
 from rubrika.eval.heldout import Labels, Setting
 from rubrika.eval.metrics import Interval, metrics_of, paired_difference, weighted_f1_interval
-from rubrika.eval.split import IntArray, Mask, Split, groups_within
 from rubrika.index.folder import LEARNED, Choice, Index
 from rubrika.index.manifest import IMAGE, JOINT, TEXT
 from rubrika.ingest.ingest import prepare
 from rubrika.ingest.write import stored_vectors
 from rubrika.products.product import Product, Selection
+from rubrika.products.split import IntArray, Mask, Split, groups_within
 from rubrika.retrieve.search import search
 from rubrika.store.base import FloatArray
 from rubrika.vote import Votes, fused_vote

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rubrika.eval.split import IntArray, Mask
-from rubrika.retrieve.confidence import AUTO, NEW, REVIEW, Decisions, risk_coverage
+from rubrika.products.split import IntArray, Mask
+from rubrika.retrieve.confidence import AUTO, NEW, REVIEW, Decisions
+from rubrika.retrieve.guarantee import curve_of
 from rubrika.retrieve.tree import NO_NODE, Tree
 from rubrika.store.base import FloatArray
 
@@ -124,16 +125,15 @@ def calibration_error(confidences: FloatArray, right: Mask) -> float:
 
 
 def risk(confidences: FloatArray, right: Mask) -> list[Risk]:
-    """The risk-coverage curve at no more than 200 places, spread evenly over those where the confidence changes."""
-    curve = risk_coverage(confidences, right)
-    kept = np.unique(np.linspace(0, len(curve.error) - 1, CURVE_POINTS).astype(int))[: len(curve.error)]
-    return [Risk(*point) for point in zip(curve.coverage[kept].tolist(), curve.error[kept].tolist(), strict=True)]
+    """The risk–coverage curve at no more than 200 places, spread evenly over the ranks."""
+    curve = curve_of(confidences, ~right, CURVE_POINTS)
+    return [Risk(count / len(right), wrong / count) for _, count, wrong in curve]
 
 
 def coverage(confidences: FloatArray, right: Mask, max_error: float) -> float:
     """The largest part of the most confident predictions in which at most `max_error` are wrong."""
-    curve = risk_coverage(confidences, right)
-    return float(curve.coverage[curve.error <= max_error].max(initial=0))
+    curve = curve_of(confidences, ~right, len(right))
+    return max((count for _, count, wrong in curve if wrong <= max_error * count), default=0) / max(len(right), 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,15 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
-import numpy as np
-
 from rubrika.errors import InputError
 from rubrika.eval.heldout import HeldOut, Setting, hold_out
 from rubrika.eval.metrics import Metrics, SelectiveRisk, metrics_of, selective_risk_of
-from rubrika.eval.split import Mask
-from rubrika.index.manifest import MAX_ERROR, Calibration, VoteSettings
-from rubrika.retrieve.confidence import MIN_ROWS, decide, evidence, fit, nearest
+from rubrika.index.manifest import Calibration, VoteSettings
+from rubrika.products.split import Mask
+from rubrika.retrieve.calibration import CalibrationSet
+from rubrika.retrieve.confidence import MIN_ROWS, decide
+from rubrika.retrieve.guarantee import DEFAULT, Policy
+from rubrika.retrieve.tree import Tree
 from rubrika.vote import Votes, vote_over
 
 TOP_KS = (3, 5, 7, 10, 15, 20, 30)
@@ -34,10 +35,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The chosen vote and calibration, the figures of each part of the vote, and how far confidences can be trusted."""
+    """The chosen vote, the figures of each part of the vote, and how far confidences can be trusted."""
 
     vote: VoteSettings
-    calibration: Calibration
+    asked: CalibrationSet  # the products that it was chosen and measured on
+    tree: Tree
     parts: list[Part]
     selective_risk: SelectiveRisk
     chosen_on: int
@@ -54,9 +56,9 @@ class Tuned:
         }
 
 
-def tune(setting: Setting, max_error: float = MAX_ERROR) -> Tuned:
-    """Tune the vote and calibrate it; `max_error` is for the report."""
-    held = hold_out(setting, max(TOP_KS))
+def tune(setting: Setting, policy: Policy = DEFAULT) -> Tuned:
+    """Tune the vote; `policy` is for the report."""
+    held = hold_out(setting, max(TOP_KS), calibrated=False)
     first = held.groups % 2 == 0
     if min(first.sum(), (~first).sum()) < MIN_ROWS:
         raise InputError(
@@ -64,21 +66,17 @@ def tune(setting: Setting, max_error: float = MAX_ERROR) -> Tuned:
             "of its two halves; give more products, or a larger `holdout`"
         )
     vote = _choose(held, first)
-    hits, votes = held.first(vote.top_k), held.votes(vote)
-    right = votes.winners == held.truth
-    found, similarity = evidence(hits, votes, vote.weights), nearest(hits)
-
-    def calibration(rows: Mask) -> Calibration:
-        return fit(found[rows], right[rows], similarity[rows])
-
-    rest = {name: each.rows(~first) for name, each in hits.items()}
-    decided = decide(rest, vote_over(rest, vote), vote.weights, calibration(first), max_error)
+    asked = held.asked()
+    calibration = asked.rows(first).fitted(vote, held.tree, Calibration())
+    hits = {name: each.rows(~first) for name, each in held.first(vote.top_k).items()}
+    votes = vote_over(asked.rows(~first).voting(vote), vote)
+    decided = decide(hits, votes, vote.weights, calibration, policy)
     return Tuned(
         vote=vote,
-        # What was measured of a calibration on one half holds the more for one on both.
-        calibration=calibration(np.ones_like(first)),
+        asked=asked,
+        tree=held.tree,
         parts=[Part(name, _metrics(held, each, ~first)) for name, each in _parts(held, vote)],
-        selective_risk=selective_risk_of(decided, right[~first], max_error),
+        selective_risk=selective_risk_of(decided, votes.winners == held.truth[~first], policy.max_error),
         chosen_on=int(first.sum()),
         measured_on=int((~first).sum()),
     )

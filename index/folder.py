@@ -125,6 +125,11 @@ class Index:
         _check_identity(TEXT, spec, text.identity)
         return Encoders(text, image, joint, self.cache)
 
+    @property
+    def encoder_files(self) -> Path:
+        """The folder of its generation's encoders and its calibration set."""
+        return encoder_folder(self.folder, "", self.manifest.generation)
+
     @cached_property
     def learned(self) -> dict[str, LearnedConfig]:
         """The settings of each learned encoder, by vector, with the categories it learned from."""
@@ -185,13 +190,20 @@ class Choice:
         return cls(text.encoder, image.encoder if image else None, text.backend, pooling, vote)
 
     @property
+    def learns(self) -> bool:
+        """Whether a vector that votes is learned from labels."""
+        return self.learns_joint or (self.text in (None, LEARNED) and self.vote != IMAGE)
+
+    @property
     def learns_joint(self) -> bool:
         """Whether a joint vector is learned: when its vote is chosen, and with pictures when none is."""
         return self.vote == JOINT or (self.image is not None and self.vote is None)
 
     @property
     def settings(self) -> VoteSettings:
-        """How one vector votes, untuned."""
+        """How its vectors vote, untuned."""
+        if self.vote == LATE:
+            return VoteSettings({TEXT: 0.5, IMAGE: 0.5})
         return VoteSettings({self.vote or (JOINT if self.learns_joint else TEXT): 1.0})
 
 

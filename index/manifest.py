@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -15,7 +15,7 @@ from rubrika.store.connection import Connection, SearchOptions
 from rubrika.store.open import StoreLocation
 
 MANIFEST = "index.json"
-FORMAT = 1
+FORMAT = 2
 # Thousands of ingested files are named in less.
 MAX_BYTES = 16_000_000
 # How many hits may vote, and how wide Qdrant's vectors may be.
@@ -27,45 +27,50 @@ SERVER: Final = "server"
 _IN_JSON = {"unseen_bonus": "newcomer_bonus", "hnsw_ef": "search_effort"}
 # What must be in it; the rest has defaults.
 _REQUIRED = {"vectors", "store", "collection", "vote", "format"}
-# The maximum error rate among automatic decisions, unless another is chosen; no confidence is as high as NEVER.
-MAX_ERROR, NEVER = 0.02, 2.0
-
-
-def min_confidence(risk: Iterable[tuple[float, float]], max_error: float) -> float:
-    """The confidence from which on at most `max_error` (0 … 1) of predictions are wrong, or NEVER; see Calibration."""
-    return min((confidence for confidence, error in risk if error <= max_error), default=NEVER)
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How evidence becomes confidence, and confidence a decision; see `retrieve.confidence`."""
+class Fit:
+    """How evidence becomes a confidence, for leaves or for one level of the tree; see `retrieve.confidence`."""
 
     # Of a constant, the evidence for and the evidence against, in the logistic model of being right.
     weights: tuple[float, float, float]
     scores: tuple[float, ...]  # points on the scale of that model, ascending
     confidences: tuple[float, ...]  # how often predictions at these scores were right, made monotonic
-    # Pairs (confidence, share of errors among predictions at least that confident), from sure to unsure.
-    risk: tuple[tuple[float, float], ...]
-    new_below: float  # a product whose nearest neighbour is less similar than this looks like no known category
-    rows: int = 0  # on how many held-out products this was fitted; 0 is the calibration that comes with Rubrika
-
-    def auto_from(self, max_error: float = MAX_ERROR) -> float:
-        """The confidence from which on at most `max_error` of predictions are wrong; NEVER when there is none."""
-        return min_confidence(self.risk, max_error)
+    # Of products asked as if they were not stored: (confidence, how many are at least so sure, how many of these are
+    # wrong), from sure to unsure; see `retrieve.guarantee`.
+    curve: tuple[tuple[float, int, int], ...] = ()
+    design: float = 1.0  # so many of these products tell as much as one would alone, since near duplicates err together
 
 
-# Of text vectors learned from the labels of uhtt-91k/train.parquet: `rubrika tune` gives an index its own.
+# Of text vectors learned from the labels of uhtt-91k/train.parquet: an index too small to be calibrated has only this.
 # fmt: off
-BUILT_IN = Calibration(weights=(0.19, 0.6806, -0.5028), scores=(-1.3272, -1.0094, -0.8592, -0.8229, -0.4547, -0.0373,
+BUILT_IN = Fit(weights=(0.19, 0.6806, -0.5028), scores=(-1.3272, -1.0094, -0.8592, -0.8229, -0.4547, -0.0373,
     0.3052, 0.495, 0.6248, 0.9308, 1.1192, 1.1996, 1.4415, 1.872, 2.1311, 2.2863, 2.4563, 2.6593, 2.847, 2.9972,
     3.1825, 3.4551, 3.6443, 3.7217, 3.8076, 3.858, 3.9999, 4.2711, 4.5929, 4.8413, 5.0317), confidences=(0.001,
     0.2321, 0.25, 0.3333, 0.4818, 0.5238, 0.5971, 0.625, 0.699, 0.7121, 0.7353, 0.7619, 0.7905, 0.7934, 0.8033,
     0.8289, 0.8667, 0.9124, 0.9213, 0.9412, 0.9455, 0.9469, 0.9573, 0.9702, 0.9735, 0.9792, 0.9856, 0.9942, 0.9956,
-    0.997, 0.999), risk=((0.9976300001144409, 0.00086), (0.9964200258255005, 0.0018), (0.9780099987983704, 0.00489),
-    (0.9459900259971619, 0.00989), (0.8763800263404846, 0.01488), (0.79680997133255, 0.01999), (0.7791900038719177,
-    0.0249), (0.7235400080680847, 0.03), (0.6009899973869324, 0.03989), (0.49289000034332275, 0.04998),
-    (0.0010000000474974513, 0.06073)), new_below=0.6589, rows=0)
+    0.997, 0.999))
 # fmt: on
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far an index can be trusted: measured on its own products, or, while `rows` is 0, not at all."""
+
+    leaf: Fit = BUILT_IN
+    levels: tuple[Fit, ...] = ()  # of the tree, from the top
+    # Of those products: (similarity of the nearest neighbour, how many have a less similar one), ascending.
+    similarities: tuple[tuple[float, int], ...] = ()
+    rows: int = 0  # how many products were asked
+    groups: int = 0  # how many groups of near duplicates they are
+    products: int = 0  # how many the index had
+    how: Literal["built in", "cross-fitted", "held out"] = "built in"
+    at: str | None = None  # when, in UTC
+
+    def level(self, level: int) -> Fit:
+        """The fit of a level, counted from 1 at the top; one that was not measured promises nothing."""
+        return self.levels[level - 1] if level <= len(self.levels) else replace(self.leaf, curve=())
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,9 @@ class Manifest:
     collection: str = "products"
     search: SearchOptions = field(default_factory=SearchOptions)  # on a server
     vote: VoteSettings = field(default_factory=VoteSettings)
-    calibration: Calibration = BUILT_IN
+    calibration: Calibration = field(default_factory=Calibration)
+    # The part of the first products that learned encoders have not learned from; None: an earlier version's index.
+    held_out: float | None = None
     contents: Contents = field(default_factory=Contents)
     generation: int = 1  # which folders of points and learned encoders are the index's; see `location`
     format: int = FORMAT  # the version of this file
@@ -200,14 +207,18 @@ def _validated(raw: object) -> Manifest:
         raise ValueError(f"it must have {', '.join(sorted(_REQUIRED))}")
     # Other names may be a later Rubrika's, and are passed over.
     known = {each.name: raw[each.name] for each in fields(Manifest) if each.name in raw}
+    if raw["format"] == 1:
+        # Its calibration was another shop's, or a point without a bound: it promises nothing.
+        known = {name: value for name, value in known.items() if name != "calibration"} | {"format": FORMAT}
     manifest = validated(Manifest, json.dumps(known))
     names, vote, calibration = manifest.vectors.keys(), manifest.vote, manifest.calibration
+    fits = (calibration.leaf, *calibration.levels)
     valid = {
         "vectors": {TEXT} <= names <= {TEXT, IMAGE, JOINT},
         "size": all(0 < size <= MAX_SIZE for size in manifest.sizes.values()),
         "weights": set() < vote.weights.keys() <= names,
         "top_k": 0 < vote.top_k <= MAX_TOP_K,
-        "calibration": 0 < len(calibration.scores) == len(calibration.confidences),
+        "calibration": all(0 < len(fit.scores) == len(fit.confidences) for fit in fits),
         "contents": (manifest.contents.products or 0) >= 0,
         "generation": manifest.generation > 0,
     }

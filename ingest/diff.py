@@ -4,16 +4,24 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+from rubrika.encode.duplicates import group_number
 from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest
 from rubrika.products.product import Category, Product, text_hash
 from rubrika.store.base import Payload
 
 # The time of the run that wrote a point: every write changes it, so it is left out of comparisons.
 INGESTED_AT = "ingested_at"
+# Whether the encoder has not learned from a product, and its group of near duplicates, where a column names groups.
+HELD_OUT, GROUP = "held_out", "group"
 # What a payload says of the picture; it stays as long as no other picture comes.
 _PICTURE = ("image_hash", "image_url", "image_error")
 
 Kind = Literal["added", "updated", "relabelled", "unchanged", "rejected"]
+
+
+def is_held_out(product: Product, part: float) -> bool:
+    """Whether a product is among the part held out, with all near duplicates, in any file and any order of rows."""
+    return 0 < part < 1 and group_number(product.title, product.group, product.id) % 2**32 < part * 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +51,23 @@ class Hasher:
 
 
 def change_of(
-    product: Product, known: Payload | None, hasher: Hasher, picture: str | None, image_url: str | None, now: str
+    product: Product,
+    known: Payload | None,
+    hasher: Hasher,
+    picture: str | None,
+    image_url: str | None,
+    now: str,
+    held_out: bool = False,
 ) -> Change:
     """Compare a product with its stored payload, None when it is new.
 
-    `picture` is the hash of its picture's bytes; None: no usable picture came, and a stored one stays.
+    `picture` is the hash of its picture's bytes; None: no usable picture came, and a stored one stays. `held_out` marks
+    a new product that the encoder has not learned from.
     """
     payload = _payload(product, hasher, picture, image_url, now)
     if known is None:
-        return Change("added", frozenset(hasher.salts), payload)
+        return Change("added", frozenset(hasher.salts), payload | ({HELD_OUT: True} if held_out else {}))
+    payload = {key: known[key] for key in (GROUP, HELD_OUT) if key in known} | payload
     stored_picture = {key: known[key] for key in _PICTURE if key in known}
     if picture is None:
         payload |= stored_picture
@@ -81,6 +97,7 @@ def _payload(product: Product, hasher: Hasher, picture: str | None, image_url: s
         "shop_title": product.shop_title or None,
         "rating": product.rating,
         "sale": product.sale,
+        GROUP: product.group or None,
         "text_hash": hasher.text(product.text),
         "image_url": image_url,
         "image_hash": hasher.image(picture),

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -18,16 +17,16 @@ from rubrika.encode.registry import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError, InputError, StoppedError
 from rubrika.files import check_room, parquet
 from rubrika.index.encoders import Encoders
-from rubrika.index.folder import LATE, LEARNED, Choice, Index, changing, check_free, has_index, lay_out, writing
+from rubrika.index.folder import LEARNED, Choice, Index, changing, check_free, has_index, lay_out, writing
 from rubrika.index.location import Location
-from rubrika.index.manifest import IMAGE, TEXT, Manifest, VoteSettings
+from rubrika.index.manifest import IMAGE, TEXT, Manifest
+from rubrika.ingest.calibrate import calibrate, part_held_out
+from rubrika.ingest.diff import is_held_out
 from rubrika.ingest.write import IngestReport, Writer, deletion_blocker, prune, stored_vectors
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Products, Reject, Selection
+from rubrika.products.product import Filtered, Products, Reject
 from rubrika.progress import Interrupt, Progress, Silent
-from rubrika.retrieve.search import search_products
 from rubrika.store.base import Store
-from rubrika.vote import fused_vote, weighted_vote
 
 
 def ingest(
@@ -39,13 +38,15 @@ def ingest(
     image_url: str | None = None,
     strict: bool = False,
     delete_missing: bool = False,
+    calibrated: bool = True,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Bring every labelled product into the index, creating the index when there is none.
 
     The products are read several times when the index is new, once otherwise; its encoders and vote are those of
     `choice`, None being the defaults or what the index has. `strict` fails at the first row that would be set aside;
-    `delete_missing` deletes stored products that have no row in the files, good or bad. `image_url` is where the folder
+    `delete_missing` deletes stored products that have no row in the files, good or bad; an index not `calibrated` makes
+    no automatic decisions. `image_url` is where the folder
     of pictures is served, for Qdrant's web UI. StoppedError: Ctrl-C or SIGTERM; what was written until then is safe,
     and the same call goes on from there.
     """
@@ -69,7 +70,8 @@ def ingest(
         def finish(manifest: Manifest) -> Manifest:
             # Rejects are to be reported again the next time.
             known = None if blocker or report.rejects else digest
-            return replace(manifest, contents=replace(manifest.contents, fingerprint=known))
+            contents = replace(manifest.contents, fingerprint=known)
+            return replace(manifest, contents=contents, vote=trusted.vote, calibration=trusted.calibration)
 
         with changing(at, products.files, manifest=manifest, finish=finish) as index:
             writer = Writer(index, pictures, image_url)
@@ -82,6 +84,7 @@ def ingest(
             with progress.stage("optimising the store", 1) as advance:
                 index.store.optimise()
                 advance(1)
+            trusted = calibrate(index, products, progress) if calibrated else index.manifest
         # Raised last, when everything that could be read is in the index.
         if blocker:
             raise InputError(blocker)
@@ -108,9 +111,10 @@ def _create(
     if at.server is None:
         check_room(at.folder)
     check_free(at.folder)
-    is_late = choice.vote == LATE
-    vote = late_fusion(products, pictures, choice, at.cache, progress) if is_late else choice.settings
-    manifest = lay_out(at.folder, choice, prepare(products, pictures, choice, at.cache, progress), vote, at.server)
+    part = part_held_out(len(products), choice.learns)
+    learned_from = Filtered(products, lambda product: not is_held_out(product, part))
+    encoders = prepare(learned_from, pictures, choice, at.cache, progress)
+    manifest = replace(lay_out(at.folder, choice, encoders, choice.settings, at.server), held_out=part)
     manifest.write(at.folder)
     return manifest
 
@@ -185,33 +189,6 @@ def prepare(
             advance(batch.rows)
     inputs = {name: Input.of(np.concatenate(rows)) for name, rows in parts.items()}
     return Encoders(text, image, learn(products, progress, inputs=inputs), cache)
-
-
-def late_fusion(
-    products: Products, pictures: PictureFolder | None, choice: Choice, cache: Path, progress: Progress
-) -> VoteSettings:
-    """Hold out every tenth product, classify it by the others, and choose the weights that are right most often."""
-    held_out = np.arange(sum(len(batch.products) for batch in products)) % 10 == 0
-    rest = Selection(products, ~held_out)
-    vote = VoteSettings({TEXT: 0.5, IMAGE: 0.5})
-    with TemporaryDirectory(prefix="rubrika-late-") as folder:
-        encoders = prepare(rest, pictures, choice, cache, progress)
-        lay_out(Path(folder), choice, encoders, vote).write(Path(folder))
-        with Index.open(Location(Path(folder), cache=cache)) as index:
-            writer = Writer(index, pictures)
-            for batch in rest:
-                writer.write(batch)
-            results = list(search_products(index, Selection(products, held_out), pictures))
-    truth = [product.category.id for result in results for product in result.batch.products if product.category]
-    votes = [{name: weighted_vote(result.hits[name], vote.temperature) for name in vote.weights} for result in results]
-    candidates = [{TEXT: (20 - step) / 20, IMAGE: step / 20} for step in range(21)]
-    accuracy = np.zeros(len(candidates))
-    for row, weights in enumerate(candidates):
-        fused = [fused_vote([(part[name], weight) for name, weight in weights.items()]) for part in votes]
-        accuracy[row] = np.mean(np.concatenate([each.winners for each in fused]) == truth)
-    # Of equally good weights the middle one: as far as possible from trusting one side alone.
-    best = np.flatnonzero(accuracy == accuracy.max())
-    return VoteSettings(candidates[best[len(best) // 2]])
 
 
 REJECT_SCHEMA = pa.schema({"file": "string", "row": "int64", "product_id": "string", "reason": "string"})

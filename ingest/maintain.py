@@ -18,11 +18,12 @@ from rubrika.files import check_room
 from rubrika.index.folder import LEARNED, Choice, Index, changing, lay_out, writing
 from rubrika.index.location import Location, encoder_folder, other_generations, source_of
 from rubrika.index.manifest import IMAGE
-from rubrika.ingest.diff import INGESTED_AT, Hasher, category_payload
+from rubrika.ingest.calibrate import calibrate, part_held_out
+from rubrika.ingest.diff import GROUP, HELD_OUT, INGESTED_AT, Hasher, category_payload, is_held_out
 from rubrika.ingest.ingest import prepare
 from rubrika.ingest.write import Counts, Writer, stored_vectors, timestamp
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Batch, Category, Product
+from rubrika.products.product import Batch, Category, Filtered, Product
 from rubrika.products.reader import Reader
 from rubrika.products.row import MAX_ID
 from rubrika.progress import Progress, Silent
@@ -127,23 +128,26 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
             products = StoredProducts(index, files)
             products.check()
             choice = Choice.of(manifest)
-            encoders = prepare(products, None, choice, at.cache, progress, index.store)
+            part = part_held_out(len(products), choice.learns)
+            learned_from = Filtered(products, lambda product: not is_held_out(product, part))
+            encoders = prepare(learned_from, None, choice, at.cache, progress, index.store)
             generation = manifest.generation + 1
             server = _next_collection(index.server, folder, generation) if index.server else None
             fresh = lay_out(folder, choice, encoders, manifest.vote, server, generation)
-            fresh = replace(fresh, search=manifest.search, calibration=manifest.calibration)
+            fresh = replace(fresh, search=manifest.search, held_out=part)
             store = open_store(source_of(fresh, at, os.environ), fresh.sizes, fresh.search)
             with Index(folder, fresh, store, at.cache, server) as target:
                 _rewrite(index, target, products, learned, progress)
                 target.store.optimise()
                 target.store.flush()
                 contents = replace(manifest.contents, products=target.store.count())
+                fresh = calibrate(target, products, progress)
         replace(fresh, contents=contents).write(folder)
         for leftover in other_generations(folder, generation):
             shutil.rmtree(leftover, ignore_errors=True)
         if index.server:
             delete_store(index.server)
-    return Relearned(len(products), len({category.id for _, category in products.known.values()}))
+    return Relearned(len(products), len({category.id for _, category, _ in products.known.values()}))
 
 
 class StoredProducts:
@@ -151,12 +155,14 @@ class StoredProducts:
 
     def __init__(self, index: Index, files: Sequence[Path]) -> None:
         self.files, self._hasher = _sources(index, files)[::-1], Hasher(index.manifest)
-        # By id, the hash of the text and the category.
-        self.known: dict[int, tuple[str, Category]] = {}
+        # By id, the hash of the text, the category, and the group.
+        self.known: dict[int, tuple[str, Category, str]] = {}
         category = cache(Category)  # so that products of one category share it
-        for point in chain.from_iterable(index.store.scroll(payload=["text_hash", "category_id", "category_path"])):
+        for point in chain.from_iterable(
+            index.store.scroll(payload=["text_hash", "category_id", "category_path", GROUP])
+        ):
             stored = category(point.category_id, point.text("category_path"))
-            self.known[point.id] = point.text("text_hash"), stored
+            self.known[point.id] = point.text("text_hash"), stored, str(point.payload.get(GROUP) or "")
 
     def __len__(self) -> int:
         """How many products there are."""
@@ -178,8 +184,10 @@ class StoredProducts:
 
     def _labelled(self, product: Product) -> Product | None:
         """The product with its category; None when its text is not the one that was stored."""
-        text_hash, category = self.known[product.id]
-        return replace(product, category=category) if self._hasher.text(product.text) == text_hash else None
+        text_hash, category, group = self.known[product.id]
+        return (
+            replace(product, category=category, group=group) if self._hasher.text(product.text) == text_hash else None
+        )
 
 
 def _pick(reader: Reader, missing: set[int], change: Callable[[Product], Product | None]) -> Iterator[Batch]:
@@ -211,6 +219,9 @@ def _rewrite(source: Index, target: Index, products: StoredProducts, learned: se
             stored = source.store.fetch(ids)
             changed = [{"text_hash": hasher.text(product.text), INGESTED_AT: now} for product in batch.products]
             payloads = [stored[id].payload | fresh for id, fresh in zip(ids, changed, strict=True)]
+            for product, payload in zip(batch.products, payloads, strict=True):
+                payload.pop(HELD_OUT, None)
+                payload |= {HELD_OUT: True} if is_held_out(product, target.manifest.held_out or 0) else {}
             target.store.upsert([Point(id, encoded.of(row), payloads[row]) for row, id in enumerate(ids)])
             advance(len(ids))
             if target.server is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rubrika.index.encoders import PictureHashes
 from rubrika.index.folder import Index
-from rubrika.ingest.diff import Change, Hasher, change_of
+from rubrika.ingest.diff import Change, Hasher, change_of, is_held_out
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Batch, Product, Reject
 from rubrika.store.base import FloatArray, Point, Store
@@ -63,6 +63,7 @@ class Writer:
         self, index: Index, pictures: PictureFolder | None, image_url: str | None = None, overwrite: bool = False
     ) -> None:
         self._store, self._encoders, self._hasher = index.store, index.encoders, Hasher(index.manifest)
+        self._manifest = index.manifest
         self._pictures, self._image_url, self._overwrite = pictures, image_url, overwrite
         self._now = timestamp()
         # By id: the content's hash, file and row, to recognise the same id with other content.
@@ -80,7 +81,15 @@ class Writer:
         stored = {} if self._overwrite else self._store.fetch([product.id for product in products])
         known = {id: point.payload for id, point in stored.items()}
         changes = [
-            change_of(product, known.get(product.id), self._hasher, picture, self._url_of(product), self._now)
+            change_of(
+                product,
+                known.get(product.id),
+                self._hasher,
+                picture,
+                self._url_of(product),
+                self._now,
+                self._is_held_out(product),
+            )
             for product, picture in zip(products, pictures.hashes, strict=True)
         ]
         # Where no text and no picture changed, the vectors stay.
@@ -94,6 +103,12 @@ class Writer:
         report.unusable.update(pictures.failures.values())
         if report.pictures is not None:
             report.pictures += sum(row not in pictures.failures for row, key in enumerate(pictures.hashes) if key)
+
+    def _is_held_out(self, product: Product) -> bool:
+        """Whether no learned encoder has seen a new product: while an index is made, those held out, and later all."""
+        part = self._manifest.held_out
+        being_made = self._manifest.calibration.at is None and part is not None
+        return is_held_out(product, part or 0) if being_made else part != 1
 
     def _encode(
         self, file: Path, products: Sequence[Product], changes: list[Change], pictures: PictureHashes

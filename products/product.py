@@ -1,7 +1,7 @@
 """What a product is, and where products come from: anything that yields batches of them."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROOT_CATEGORY, SEPARATOR = "Все категории", "->"
+BATCH_ROWS = 2_048  # of products in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +141,47 @@ class Selection:
     def check(self) -> None:
         """As in Products."""
         self.products.check()
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """The good products of which something is true; its length is the number of all rows."""
+
+    products: Products
+    wanted: Callable[[Product], bool]
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """As in Products."""
+        return self.products.files
+
+    def __len__(self) -> int:
+        return len(self.products)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield them in order."""
+        for batch in self.products:
+            yield Batch(batch.file, [product for product in batch.products if self.wanted(product)], [])
+
+    def check(self) -> None:
+        """As in Products."""
+        self.products.check()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Products in memory, as `Products`."""
+
+    products: Sequence[Product]
+    files: Sequence[Path] = ()
+
+    def __len__(self) -> int:
+        return len(self.products)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield them in order."""
+        for start in range(0, len(self.products), BATCH_ROWS):
+            yield Batch(Path(), list(self.products[start : start + BATCH_ROWS]), [])
+
+    def check(self) -> None:
+        """All was checked before."""

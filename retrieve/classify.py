@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from rubrika.index.folder import Index
-from rubrika.index.manifest import MAX_ERROR
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Products
 from rubrika.retrieve.confidence import Decisions, decide
+from rubrika.retrieve.guarantee import DEFAULT, Policy
 from rubrika.retrieve.search import SearchResult, search_products
 from rubrika.retrieve.tree import Levels, Tree, path_confidence
 from rubrika.vote import Votes, vote_over, with_unseen_bonus
@@ -29,14 +29,13 @@ def classify(
     products: Products,
     pictures: PictureFolder | None = None,
     top_k: int | None = None,
-    max_error: float = MAX_ERROR,
+    policy: Policy = DEFAULT,
     level: int | None = None,
 ) -> Iterator[Classified]:
     """Yield every batch with its predictions; labels are ignored.
 
-    Of each vector `top_k` hits vote, by default as many as the index says; `max_error` is the maximum error rate among
-    automatic decisions. With a `level` of the tree, counted from 1 at the top, the best category there is predicted and
-    decided, under the id of its most voted leaf.
+    Of each vector `top_k` hits vote, by default as many as the index says. With a `level` of the tree, counted from 1
+    at the top, the best category there is predicted and decided, under the id of its most voted leaf.
     """
     settings = index.manifest.vote
     settings = replace(settings, top_k=top_k or settings.top_k)
@@ -45,10 +44,10 @@ def classify(
         hits = found.hits
         votes = vote_over(with_unseen_bonus(hits, settings, index.seen), settings)
         tree.learn(index.store, hits)
-        levels = partial(path_confidence, tree, hits, votes, weights, calibration)
+        levels = partial(path_confidence, tree, hits, votes, weights, calibration, policy)
         judged = hits, votes
         if level is not None:
             votes = tree.at(votes, level)
             judged = tree.map_to_level(hits, votes, level)
-        decided = decide(*judged, weights, calibration, max_error)
+        decided = decide(*judged, weights, calibration, policy, level)
         yield Classified(found.batch, hits, found.failures, votes, decided, tree, levels)

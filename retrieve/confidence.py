@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rubrika.index.manifest import MAX_ERROR, Calibration
+from rubrika.index.manifest import Calibration, Fit
+from rubrika.retrieve.guarantee import Policy, curve_of, lowest_similarity, threshold
 from rubrika.store.base import FloatArray, Hits
 from rubrika.vote import Votes
 
@@ -15,16 +16,16 @@ AUTO, REVIEW, NEW = "auto", "review", "new"
 # A hit counts exp(TEMPERATURE · (similarity - 1)): unlike in the vote, how near the nearest hit is counts too.
 TEMPERATURE = 20.0
 FLOOR = 1e-3
-# The part of known products that may be flagged as a possible new category.
-NEW_RATE = 0.02
-# Error rates among automatic decisions that can be asked for.
-ERROR_RATES = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)
 RIDGE = 1e-2
 MARGIN = 1e-3
-# Fewer held-out products would say little about errors of a few percent.
+# Fewer predictions with known truth would say little about errors of a few percent.
 MIN_ROWS = 50
+# Confidences that are measured come from a model that has not seen the prediction: so many models share the work.
+FOLDS = 5
+SIMILARITIES = 100
 
 Mask = NDArray[np.bool_]
+Groups = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,16 @@ def decide(
     votes: Votes,
     weights: Mapping[str, float],
     calibration: Calibration,
-    max_error: float = MAX_ERROR,
+    policy: Policy,
+    level: int | None = None,
 ) -> Decisions:
-    """Decide which predictions may stand without a review, `max_error` being the maximum error rate among them."""
-    confidences = confidence(evidence(hits, votes, weights), calibration)
+    """Decide which predictions may stand without a review; with a `level`, of categories there."""
+    fit = calibration.leaf if level is None else calibration.level(level)
+    confidences = confidence(evidence(hits, votes, weights), fit)
     confidences = np.where(votes.shares[:, 0] > 0, confidences, np.float32(0))
     # Where nothing was found, the similarity is -inf, below every bound: that product is new, too.
-    unlike = nearest(hits) < calibration.new_below
-    return Decisions(confidences, rethreshold(confidences, unlike, calibration.auto_from(max_error)))
+    unlike = nearest(hits) < lowest_similarity(calibration, policy)
+    return Decisions(confidences, rethreshold(confidences, unlike, threshold(fit, policy)))
 
 
 def rethreshold(confidences: FloatArray, unlike: Mask, auto_from: float) -> NDArray[np.str_]:
@@ -56,7 +59,7 @@ def rethreshold(confidences: FloatArray, unlike: Mask, auto_from: float) -> NDAr
 
 
 def evidence(hits: Mapping[str, Hits], votes: Votes, weights: Mapping[str, float]) -> FloatArray:
-    """The logarithms of the evidence for and against each winner, float32 (n, 2); arguments as of `decide`."""
+    """The logarithms of the evidence for each winner and of that against it, float32 (n, 2)."""
     agreeing, total = np.zeros(len(votes.winners)), np.zeros(len(votes.winners))
     for name, found in hits.items():
         counts = weights[name] * np.exp(TEMPERATURE * (found.scores.astype(np.float64) - 1))
@@ -66,11 +69,11 @@ def evidence(hits: Mapping[str, Hits], votes: Votes, weights: Mapping[str, float
     return np.asarray(np.log(both + FLOOR), np.float32)
 
 
-def confidence(evidence: FloatArray, calibration: Calibration) -> FloatArray:
+def confidence(evidence: FloatArray, fit: Fit) -> FloatArray:
     """How likely each prediction is right, float32 (n,) in 0 … 1."""
-    constant, *weights = calibration.weights
-    score = evidence @ np.array(weights) + constant
-    return np.asarray(np.interp(score, calibration.scores, calibration.confidences), np.float32)
+    constant, *weights = fit.weights
+    score = evidence.astype(np.float64) @ np.array(weights) + constant
+    return np.asarray(np.interp(score, fit.scores, fit.confidences), np.float32)
 
 
 def nearest(hits: Mapping[str, Hits]) -> FloatArray:
@@ -78,21 +81,40 @@ def nearest(hits: Mapping[str, Hits]) -> FloatArray:
     return next(iter(hits.values())).scores[:, 0]
 
 
-def fit(evidence: FloatArray, right: Mask, nearest: FloatArray) -> Calibration:
-    """Fit a calibration to n predictions: their evidence (n, 2), whether each is right, and the nearest similarity."""
+def fit(evidence: FloatArray, right: Mask, groups: Groups) -> Fit:
+    """Fit to n predictions: their evidence (n, 2), whether each is right, and groups of near duplicates, from 0.
+
+    The curve is of confidences that were cross-fitted: each by a model of other groups.
+    """
     if len(right) < MIN_ROWS:
         raise ValueError(f"a calibration needs {MIN_ROWS} predictions with known truth, not {len(right)}")
-    constant, agreeing, other = np.round(logistic(evidence, right), 4).tolist()
-    scores, confidences = _isotonic(evidence @ np.array([agreeing, other]) + constant, right)
-    calibration = Calibration(
-        weights=(constant, agreeing, other),
-        scores=tuple(np.round(scores, 4).tolist()),
-        confidences=tuple(np.round(confidences, 4).tolist()),
-        risk=(),
-        new_below=round(float(np.quantile(nearest, NEW_RATE)), 4),
-        rows=len(right),
-    )
-    return replace(calibration, risk=risk(confidence(evidence, calibration), right))
+    fold = np.random.default_rng(0).permutation(groups.max() + 1)[groups] % FOLDS
+    confidences = np.zeros(len(right), np.float32)
+    for number in np.unique(fold):
+        mine = fold == number
+        rest = ~mine if not mine.all() else mine
+        confidences[mine] = confidence(evidence[mine], _model(evidence[rest], right[rest]))
+    model, surprise = _model(evidence, right), confidences - right
+    together = np.bincount(groups, surprise)
+    # How many times more the number of errors varies than if near duplicates were not wrong together.
+    design = float(np.square(together).sum() / max(np.square(surprise).sum(), 1e-9))
+    return replace(model, curve=curve_of(confidences, ~right), design=round(max(design, 1.0), 3))
+
+
+def similarities(nearest: FloatArray) -> tuple[tuple[float, int], ...]:
+    """Some of n similarities, ascending, each with how many are less."""
+    ranked = np.sort(nearest[np.isfinite(nearest)])
+    places = np.unique(np.geomspace(1, max(len(ranked), 1), SIMILARITIES).astype(np.int64) - 1)[: len(ranked)]
+    values = np.floor(ranked[places].astype(np.float64) * 1e5) / 1e5
+    return tuple(zip(values.tolist(), np.searchsorted(ranked, values).tolist(), strict=True))
+
+
+def _model(evidence: FloatArray, right: Mask) -> Fit:
+    weights = np.round(logistic(evidence, right), 4)
+    scores, confidences = _isotonic(evidence.astype(np.float64) @ weights[1:] + weights[0], right)
+    constant, supporting, opposing = weights.tolist()
+    steps = [tuple(np.round(each, 4).tolist()) for each in (scores, confidences)]
+    return Fit((constant, supporting, opposing), steps[0], steps[1])
 
 
 def logistic(features: FloatArray, right: Mask) -> NDArray[np.float64]:
@@ -118,30 +140,3 @@ def _isotonic(scores: NDArray[np.float64], right: Mask) -> tuple[NDArray[np.floa
     starts, ends = fitted.blocks[:-1], fitted.blocks[1:]
     middles = np.add.reduceat(scores[order], starts) / (ends - starts)
     return middles, np.clip(fitted.x[starts], MARGIN, 1 - MARGIN)
-
-
-@dataclass(frozen=True, slots=True)
-class RiskCoverage:
-    """The risk–coverage curve, each (m,): equal confidences stand or fall together."""
-
-    coverage: NDArray[np.float64]  # the part of the predictions that stand, ascending
-    error: NDArray[np.float64]  # the part of these that is wrong
-    confidence: FloatArray  # the lowest of these
-
-
-def risk_coverage(confidences: FloatArray, right: Mask) -> RiskCoverage:
-    """The curve of n predictions."""
-    order = np.argsort(-confidences, kind="stable")
-    count, ranked = np.arange(1, len(order) + 1), confidences[order]
-    ends = np.flatnonzero(np.diff(ranked, append=-np.inf))
-    return RiskCoverage(count[ends] / max(len(order), 1), np.cumsum(~right[order])[ends] / count[ends], ranked[ends])
-
-
-def risk(confidences: FloatArray, right: Mask) -> tuple[tuple[float, float], ...]:
-    """The lowest confidence that keeps each of ERROR_RATES that can be kept, and the error rate from there up."""
-    curve = risk_coverage(confidences, right)
-    kept = [np.flatnonzero(curve.error <= rate) for rate in ERROR_RATES]
-    places = sorted({int(found[-1]) for found in kept if len(found)})
-    # Rounded down, so that the prediction itself stays above.
-    bounds = np.floor(curve.confidence[places].astype(np.float64) * 1e5) / 1e5
-    return tuple(zip(bounds.tolist(), np.round(curve.error[places], 5).tolist(), strict=True))

@@ -12,6 +12,7 @@ from rubrika.index.folder import Index
 from rubrika.index.manifest import VoteSettings
 from rubrika.products.product import Category
 from rubrika.retrieve.confidence import decide
+from rubrika.retrieve.guarantee import DEFAULT, Policy
 from rubrika.retrieve.search import Query
 from rubrika.retrieve.tree import Tree, path_confidence
 from rubrika.store.base import Hits, Point
@@ -71,7 +72,7 @@ class Explanation:
     decision: str
     alternatives: list[Share]  # every category that was voted for, the predicted one first
     levels: list[Level]  # of the predicted category's path, from the top
-    sure: str | None  # the deepest of them that is almost certain, None when none is
+    sure: str | None  # the deepest of them that is sure enough to stand without a review, None when none is
     neighbours: list[SupportingNeighbour]  # those that voted, the heaviest first
     words: list[Word]  # those that mattered most
 
@@ -87,7 +88,7 @@ class Explanation:
         return named | asdict(self)
 
 
-def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation:
+def explain(index: Index, query: Query, top_k: int | None = None, policy: Policy = DEFAULT) -> Explanation:
     """Classify one product, by default with the index's `top_k`, and keep what the prediction rests on."""
     vote = replace(index.manifest.vote, top_k=top_k or index.manifest.vote.top_k)
     hits = query.hits(index.store, query.vectors, vote)
@@ -98,9 +99,9 @@ def explain(index: Index, query: Query, top_k: int | None = None) -> Explanation
     ids = np.concatenate([found.ids[np.isfinite(found.scores)] for found in hits.values()])
     points = index.store.fetch(np.unique(ids).tolist())
     tree = Tree(Category(point.category_id, point.shown("category_path")) for point in points.values())
-    found = (hits, votes, vote.weights, index.manifest.calibration)
+    found = (hits, votes, vote.weights, index.manifest.calibration, policy)
     decided, levels = decide(*found), path_confidence(tree, *found)
-    paths, sure = tree.names(levels.nodes)[0], int(levels.sure()[0])
+    paths, sure = tree.names(levels.nodes)[0], int(levels.sure[0])
     shares = zip(votes.categories[0].tolist(), votes.shares[0].tolist(), strict=True)
     judged = zip(paths, levels.shares[0].tolist(), levels.confidences[0].tolist(), strict=True)
     return Explanation(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rubrika.errors import InputError, RubrikaError
 from rubrika.files import parquet
 from rubrika.index.folder import Index
-from rubrika.index.manifest import MAX_ERROR, Calibration, VoteSettings, min_confidence
+from rubrika.index.manifest import BUILT_IN, Calibration, VoteSettings
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Reject
 from rubrika.products.reader import Reader
@@ -26,6 +26,7 @@ from rubrika.products.row import MAX_SIGNED
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import Classified, classify
 from rubrika.retrieve.confidence import NEW, REVIEW, rethreshold
+from rubrika.retrieve.guarantee import DEFAULT, Policy, threshold
 from rubrika.retrieve.tree import NO_NODE
 from rubrika.store.base import FloatArray, Hits
 from rubrika.vote import NO_CATEGORY, Votes, vote_over
@@ -92,7 +93,7 @@ def classify_to_files(
     details: Path | None = None,
     pictures: PictureFolder | None = None,
     top_k: int | None = None,
-    max_error: float = MAX_ERROR,
+    policy: Policy = DEFAULT,
     level: int | None = None,
     progress: Progress | None = None,
 ) -> ClassifyReport:
@@ -101,8 +102,9 @@ def classify_to_files(
     A row that could not be read has no category and is for `review`; other arguments are those of `classify`.
     """
     started, rows, rejects, unusable = time.monotonic(), 0, list[Reject](), Counter[str]()
-    # The risk is kept for `redecide`.
-    risk = {RISK: json.dumps(index.manifest.calibration.risk)}
+    # The curve is kept for `redecide`.
+    fit = index.manifest.calibration.leaf if level is None else index.manifest.calibration.level(level)
+    risk = {RISK: json.dumps([fit.design, fit.curve])}
     schema = pa.schema({"product_id": products.id_type()} | DETAILS, risk)
     short = pa.schema([schema.field(name) for name in RESULT])
     with ExitStack() as stack:
@@ -110,7 +112,7 @@ def classify_to_files(
         if details:
             targets.append(stack.enter_context(parquet(details, schema)))
         advance = stack.enter_context((progress or Silent()).stage("classifying", len(products)))
-        for one in classify(index, products, pictures, top_k, max_error, level):
+        for one in classify(index, products, pictures, top_k, policy, level):
             table = _table(one, targets[-1].schema)
             for target in targets:
                 target.write_table(table.select(target.schema.names))
@@ -171,9 +173,9 @@ class Predictions:
     unusable: Mapping[str, int]  # how many pictures could not be used, by reason
     calibration: Calibration = field(repr=False)  # of the index
 
-    def decide(self, max_error: float) -> "Predictions":
-        """The same predictions, decided again without a search; `max_error` is as for `classify`."""
-        auto_from = self.calibration.auto_from(checked(max_error))
+    def decide(self, max_error: float, confidence: float = Policy.certainty) -> "Predictions":
+        """The same predictions, decided again without a search; arguments are as for `classify`."""
+        auto_from = threshold(self.calibration.leaf, policy_of(max_error, confidence))
         return replace(self, decisions=rethreshold(self.confidences, self.decisions == NEW, auto_from))
 
     def to_frame(self) -> "pd.DataFrame":
@@ -201,11 +203,15 @@ class Predictions:
         return {"predictions": rows, "rejected": len(self.rejects), "unusable_pictures": dict(self.unusable)}
 
 
-def checked(max_error: float) -> float:
-    """An error rate; a RubrikaError refuses what is none."""
-    if not isinstance(max_error, Real) or not 0 <= max_error <= 1:
-        raise RubrikaError(f"max_error is an error rate from 0 to 1, not {max_error}")
-    return max_error
+def policy_of(
+    max_error: float = Policy.max_error, confidence: float = Policy.certainty, new_rate: float = Policy.new_rate
+) -> Policy:
+    """What decisions promise; a RubrikaError refuses a rate that is none."""
+    rates = {"max_error": max_error, "confidence": confidence, "new_rate": new_rate}
+    for name, rate in rates.items():
+        if not isinstance(rate, Real) or not 0 <= rate <= 1 or (name == "confidence" and rate == 1):
+            raise RubrikaError(f"{name} is a rate from 0 to 1, not {rate}")
+    return Policy(max_error, confidence, new_rate)
 
 
 def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteSettings) -> Predictions:
@@ -246,8 +252,8 @@ def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteS
     )
 
 
-def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:
-    """Write the same table with other decisions; return how many there are of each.
+def redecide(details: Path, output: Path, policy: Policy) -> Counter[str]:
+    """Write the same table decided by another policy; return how many decisions there are of each.
 
     What is flagged as a possible new category stays `new`, and a row without a prediction stays for `review`. The
     output may take the place of the details.
@@ -258,7 +264,8 @@ def redecide(details: Path, output: Path, max_error: float) -> Counter[str]:
         raise InputError(f"{details}: not a file; name one that `rubrika classify --details` wrote")
     try:
         schema = pq.read_schema(details)
-        auto_from = min_confidence(json.loads((schema.metadata or {})[RISK.encode()]), max_error)
+        design, curve = json.loads((schema.metadata or {})[RISK.encode()])
+        auto_from = threshold(replace(BUILT_IN, curve=curve, design=design), policy)
         place = schema.get_field_index("decision")
         # The source is closed before the output, which may take its place.
         with parquet(output, schema) as target, pq.ParquetFile(details) as source:

@@ -21,9 +21,6 @@ from rubrika.store.base import FloatArray, Hits, Store
 if TYPE_CHECKING:
     import pandas as pd
 
-# How many similarities an exact search has in memory at once.
-BLOCK = 2**22
-
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
@@ -59,17 +56,6 @@ def search(store: Store, name: str, vectors: FloatArray, top_k: int, without: ND
     found, hits = store.search(name, vectors[there], top_k), Hits.none(len(vectors), top_k)
     hits.ids[there], hits.scores[there], hits.categories[there] = found.ids, found.scores, found.categories
     return hits
-
-
-def exact_hits(vectors: FloatArray, categories: NDArray[np.int64], queries: FloatArray, top_k: int) -> Hits:
-    """The `best_hits` of queries, (m, size), by cosine; those of one do not depend on the others."""
-    # In float32 the last digits, and so the ties, depend on how many queries are multiplied together.
-    points = vectors.astype(np.float64).T
-    rows, parts = max(1, BLOCK // max(len(vectors), 1)), [Hits.none(0, top_k)]
-    for start in range(0, len(queries), rows):
-        scores = (queries[start : start + rows].astype(np.float64) @ points).astype(np.float32)
-        parts.append(best_hits(scores, categories, top_k))
-    return Hits.joined(parts)
 
 
 def best_hits(scores: FloatArray, categories: NDArray[np.int64], top_k: int) -> Hits:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from rubrika.index.manifest import Calibration
 from rubrika.products.product import SEPARATOR, Category
-from rubrika.retrieve.confidence import decide
+from rubrika.retrieve.confidence import AUTO, decide
+from rubrika.retrieve.guarantee import Policy
 from rubrika.store.base import FloatArray, Hits, Store
 from rubrika.vote import Votes, fused_vote
 
@@ -61,17 +62,6 @@ class Tree:
         rows = self._rows(categories)
         return np.where(np.arange(self.depth) < self._depths[rows][:, None], self._table[rows], NO_NODE)
 
-    def shares(self, votes: Votes) -> FloatArray:
-        """What part of each vote is under the winner's node at every level, float32 (n, depth), 0 below its last."""
-        rows = self._rows(votes.categories)
-        shares = np.zeros((len(rows), self.depth), np.float32)
-        for level in range(self.depth):
-            nodes = self._table[rows, level]
-            under = (nodes == nodes[:, :1]) & (self._depths[rows[:, :1]] > level)
-            shares[:, level] = np.where(under, votes.shares, 0).sum(axis=1)
-        # By rounding, many parts of a whole may add up to slightly more than it.
-        return np.minimum(shares, 1)
-
     def at(self, votes: Votes, level: int) -> Votes:
         """The votes at a level from 1: a node gets the shares of all categories under it, and the id of the largest."""
         nodes = self.nodes(votes.categories, level)
@@ -83,9 +73,15 @@ class Tree:
         return fused_vote([(Votes(leading, votes.shares), 1.0)])
 
     def map_to_level(self, hits: Mapping[str, Hits], votes: Votes, level: int) -> tuple[dict[str, Hits], Votes]:
-        """Hits and votes with nodes at a level in place of categories, so that a node is judged as a category is."""
+        """Hits with nodes at a level in place of categories, and the winner's node with all the votes under it.
+
+        So a node is judged as a category is.
+        """
         mapped = {name: replace(found, categories=self.nodes(found.categories, level)) for name, found in hits.items()}
-        return mapped, replace(votes, categories=self.nodes(votes.categories, level))
+        nodes = self.nodes(votes.categories, level)
+        share = np.where(nodes == nodes[:, :1], votes.shares, 0).sum(axis=1, keepdims=True)
+        # By rounding, many parts of a whole may add up to slightly more than it.
+        return mapped, Votes(nodes[:, :1], np.minimum(share, np.float32(1)).astype(np.float32))
 
     def _add(self, categories: Iterable[Category]) -> None:
         """Lay out the nodes of all categories as a table: a row a category, in the order of ids, a column a level."""
@@ -107,9 +103,6 @@ class Tree:
         return np.where(self._ids[place] == categories, place, len(self._ids) - 1)
 
 
-SURE_FROM = 0.9
-
-
 @dataclass(frozen=True, slots=True)
 class Levels:
     """The paths of n winners from the top down, each (n, depth); below a winner's last level are NO_NODE and zeros."""
@@ -117,20 +110,27 @@ class Levels:
     nodes: Ids
     shares: FloatArray  # the part of the vote that all categories under a node have together
     confidences: FloatArray  # how likely the product is somewhere under a node
-
-    def sure(self) -> Ids:
-        """How many levels of each path, from the top, are almost certain, (n,)."""
-        return np.asarray(np.logical_and.accumulate(self.confidences >= SURE_FROM, axis=1).sum(axis=1))
+    sure: Ids  # how many levels of each path, from the top, keep the policy's maximum error rate, (n,)
 
 
 def path_confidence(
-    tree: Tree, hits: Mapping[str, Hits], votes: Votes, weights: Mapping[str, float], calibration: Calibration
+    tree: Tree,
+    hits: Mapping[str, Hits],
+    votes: Votes,
+    weights: Mapping[str, float],
+    calibration: Calibration,
+    policy: Policy,
 ) -> Levels:
-    """Judge winners at every level as `decide` judges them as leaves: all hits under a node count for it.
-
-    The calibration is fitted on leaves: for a parent its confidence is rather too low than too high.
-    """
-    nodes = tree.paths(votes.winners)
-    mapped = [tree.map_to_level(hits, votes, level) for level in range(1, tree.depth + 1)]
-    confidences = np.stack([decide(*one, weights, calibration).confidences for one in mapped], axis=1)
-    return Levels(nodes, tree.shares(votes), np.where(nodes == NO_NODE, np.float32(0), confidences))
+    """Judge winners at every level as `decide` judges them as leaves: all hits under a node count for it."""
+    nodes, leaf = tree.paths(votes.winners), decide(hits, votes, weights, calibration, policy)
+    shares, confidences = np.zeros((2, *nodes.shape), np.float32)
+    stands, is_leaf = np.zeros(nodes.shape, bool), tree.depths(votes.winners)[:, None] == np.arange(tree.depth) + 1
+    for column in range(tree.depth):
+        mapped, at = tree.map_to_level(hits, votes, column + 1)
+        decided = decide(mapped, at, weights, calibration, policy, column + 1)
+        shares[:, column] = at.shares[:, 0]
+        confidences[:, column] = np.where(is_leaf[:, column], leaf.confidences, decided.confidences)
+        stands[:, column] = np.where(is_leaf[:, column], leaf.decisions, decided.decisions) == AUTO
+    there = nodes != NO_NODE
+    sure = np.logical_and.accumulate(stands & there, axis=1).sum(axis=1)
+    return Levels(nodes, np.where(there, shares, 0), np.where(there, confidences, 0), sure)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rubrika.encode.duplicates import Groups, near_duplicates, sketches_of
 from rubrika.encode.hashing import MAX_CHARACTERS, features_of
 from rubrika.errors import InputError
 from rubrika.files import report_folder
@@ -23,7 +24,6 @@ from rubrika.products.row import OPTIONAL, Row
 from rubrika.products.text import RowError, parse_fields, plain_text
 from rubrika.progress import Progress, Silent
 from rubrika.report.charts import Chart, plot_bars, plot_histogram, render
-from rubrika.stats.duplicates import Groups, near_duplicates, sketches_of
 from rubrika.stats.lengths import Numbers, Padding, Summary, Tokens, padding_of, tokens_of
 
 FIELDS = ("title", "description", "attributes", "custom_characteristics", "defined_characteristics", "filters")

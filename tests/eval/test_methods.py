@@ -23,10 +23,10 @@ from rubrika.eval.methods import (
     gather,
     validation_rows,
 )
-from rubrika.eval.split import families, plain_split
 from rubrika.index.folder import Index
 from rubrika.index.location import Location
 from rubrika.products.reader import Reader
+from rubrika.products.split import families, plain_split
 from rubrika.progress import Silent
 
 Rubrika = Callable[..., Run]

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rubrika.errors import RubrikaError
-from rubrika.eval.split import families, group_split, plain_split, stratified_split
 from rubrika.products.row import product_of
+from rubrika.products.split import families, group_split, plain_split, stratified_split
 
 IDS = np.arange(1_000, dtype=np.uint64)
 

@@ -31,9 +31,9 @@ from rubrika.eval.metrics import (
     risk,
     scores_of,
 )
-from rubrika.eval.split import Split
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Category
+from rubrika.products.split import Split
 from rubrika.report.charts import Chart, palette
 from rubrika.report.report import charts_of, write_report
 from rubrika.report.study import ReportData, lay_out, study

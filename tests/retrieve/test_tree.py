@@ -14,8 +14,9 @@ from rows import row
 from rubrika.eval.metrics import Hierarchy, hierarchy_of, metrics_of
 from rubrika.index.folder import Index
 from rubrika.index.location import Location
-from rubrika.index.manifest import BUILT_IN
+from rubrika.index.manifest import BUILT_IN, Calibration
 from rubrika.products.product import Category
+from rubrika.retrieve.guarantee import Policy
 from rubrika.retrieve.search import Query
 from rubrika.retrieve.tree import NO_NODE, Tree, path_confidence
 from rubrika.store.base import Hits
@@ -44,6 +45,12 @@ def votes(*rows: dict[int, float]) -> Votes:
     return Votes(categories, shares)
 
 
+def shares(tree: Tree, asked: Votes) -> np.ndarray:
+    """What part of each vote is under the winner's node at every level, 0 below its last."""
+    nothing = {"text": Hits.none(len(asked.winners), 1)}
+    return path_confidence(tree, nothing, asked, {"text": 1.0}, Calibration(), Policy()).shares
+
+
 def ids(*categories: int) -> np.ndarray:
     return np.array(categories, np.int64)
 
@@ -52,7 +59,7 @@ def test_a_parent_is_sure_when_the_leaf_is_not(tree: Tree) -> None:
     asked = votes({BOOTS: 0.5, SHOES: 0.47, TRAINERS: 0.03})
     path = tree.names(tree.paths(asked.winners))
     assert path.tolist() == [["Обувь", "Обувь->Женская обувь", "Обувь->Женская обувь->Сапоги"]]
-    assert tree.shares(asked)[0].tolist() == pytest.approx([1.0, 0.97, 0.5])
+    assert shares(tree, asked)[0].tolist() == pytest.approx([1.0, 0.97, 0.5])
 
 
 def test_confidence_falls_from_the_top_to_the_leaf(tree: Tree) -> None:
@@ -61,19 +68,22 @@ def test_confidence_falls_from_the_top_to_the_leaf(tree: Tree) -> None:
         [(1, 0.95, CASES)],
     ]
     hits = {"text": Hits.of(found, 4)}
-    levels = path_confidence(tree, hits, weighted_vote(hits["text"], 20), {"text": 1.0}, BUILT_IN)
+    curve = ((0.9, 10_000, 0), (0.1, 20_000, 9_000))
+    calibration = Calibration(replace(BUILT_IN, curve=curve), levels=(replace(BUILT_IN, curve=curve),) * 3)
+    levels = path_confidence(tree, hits, weighted_vote(hits["text"], 20), {"text": 1.0}, calibration, Policy())
     boots, cases = levels.confidences.tolist()
     assert boots[0] == boots[1] > 0.9 > boots[2]
     assert (cases[0], cases[2]) == (cases[1], 0)
-    assert levels.sure().tolist() == [2, 2]
-    assert replace(levels, confidences=levels.confidences - 0.2).sure().tolist() == [0, 0]
+    assert levels.sure.tolist() == [2, 2]
+    promise = path_confidence(tree, hits, weighted_vote(hits["text"], 20), {"text": 1.0}, Calibration(), Policy())
+    assert promise.sure.tolist() == [0, 0]  # without a measurement nothing is promised
 
 
 def test_short_paths_end_where_they_end(tree: Tree) -> None:
     asked = votes({CASES: 0.6, WATER: 0.4}, {WATER: 1.0}, {})
     paths = tree.names(tree.paths(asked.winners)).tolist()
     assert paths == [["Электроника", "Электроника->Чехлы", None], ["Вода", None, None], [None, None, None]]
-    assert tree.shares(asked).tolist() == pytest.approx(np.array([[0.6, 0.6, 0], [1, 0, 0], [0, 0, 0]]))
+    assert shares(tree, asked).tolist() == pytest.approx(np.array([[0.6, 0.6, 0], [1, 0, 0], [0, 0, 0]]))
 
 
 def test_a_branch_can_win_against_the_first_leaf(tree: Tree) -> None:
@@ -95,7 +105,7 @@ def test_what_is_not_known_has_no_node(tree: Tree) -> None:
     assert tree.nodes(ids(BOOTS, 77, NO_CATEGORY), 1).tolist() == [0, NO_NODE, NO_NODE]
     assert tree.depths(ids(BOOTS, 77, WATER)).tolist() == [3, 0, 1]
     assert (tree.path(WATER), tree.path(77)) == ("Все категории->Вода", None)
-    assert Tree().shares(votes({BOOTS: 1.0})).tolist() == [[0]]
+    assert shares(Tree(), votes({BOOTS: 1.0})).tolist() == [[0]]
 
 
 @given(
@@ -103,9 +113,9 @@ def test_what_is_not_known_has_no_node(tree: Tree) -> None:
 )
 def test_arrays_agree_with_the_definition(drawn: list[dict[int, float]]) -> None:
     rows = [dict(sorted(one.items(), key=lambda pair: -pair[1])) for one in drawn]
-    shares = [{category: share / sum(one.values()) for category, share in one.items()} for one in rows]
+    parts = [{category: share / sum(one.values()) for category, share in one.items()} for one in rows]
     tree, paths = Tree(CATEGORIES), {category.id: category.levels for category in CATEGORIES}
-    for found, one in zip(tree.shares(votes(*shares)), shares, strict=True):
+    for found, one in zip(shares(tree, votes(*parts)), parts, strict=True):
         own = paths[next(iter(one))]
         under = [
             sum(s for c, s in one.items() if paths[c][: level + 1] == own[: level + 1]) for level in range(len(own))

@@ -13,10 +13,10 @@ from rows import CASES, SHOES, row
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from rubrika.encode.duplicates import alike, near_duplicates, near_pairs, sketches_of
 from rubrika.encode.hashing import features_of
 from rubrika.errors import EncoderError
 from rubrika.products.reader import Reader
-from rubrika.stats.duplicates import alike, near_duplicates, near_pairs, sketches_of
 from rubrika.stats.lengths import Summary, padding_of, tokens_of
 from rubrika.stats.stats import SCRIPTS, Stats, measure, scripts_of
 

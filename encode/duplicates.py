@@ -1,13 +1,16 @@
-"""Finds rows that are alike: by id, by text, by nearly the same text (MinHash), or by a column."""
+"""Finds rows that are alike: by id, by text, by nearly the same text (MinHash), by words of titles, or by a column."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rubrika.encode.hashing import Features
+from rubrika.encode.hashing import Features, features_of
 
 # Of 64 places the share that two sketches have in common estimates a Jaccard index with a standard error of 0.04.
 PLACES = 64
@@ -15,6 +18,10 @@ MIN_ALIKE = 0.9
 SEED = 0
 # Splitting takes time that grows with the square of a chain's length: what is left after these rounds stays together.
 MAX_ROUNDS = 1_000
+CHUNK = 2_048  # texts whose features are in memory at once
+
+# Shorter words are sizes, units and model codes, in which near duplicates differ.
+_WORD = re.compile(r"[^\W\d_]{3,}")
 
 Labels = NDArray[np.int64]
 Sketches = NDArray[np.uint16]
@@ -106,3 +113,34 @@ def _split(chains: Labels, sketches: Sketches) -> Labels:
         rest = rest[~taken]
     labels[rest] = len(chains) + chains[rest]
     return labels
+
+
+def group_number(title: str, group: str, id: int) -> int:
+    """A number that is equal for near duplicates: products of one `group`, or with the same words in their titles.
+
+    A product without either is alone. It depends on this product only, so it is the same in any file and any order.
+    """
+    words = " ".join(sorted(set(_WORD.findall(title.lower()))))
+    key = f"group {group}" if group else f"words {words}" if words else f"product {id}"
+    return int.from_bytes(blake2b(key.encode("utf-8", "replace"), digest_size=8).digest(), "big") >> 1
+
+
+def merged_groups(*labels: Labels) -> Labels:
+    """Labels (n,) from 0 by which rows are alike that are alike by any of several labels, each (n,)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    codes = [np.unique(each, return_inverse=True)[1] for each in labels]
+    count, first = len(codes[0]), np.cumsum([0, *(int(code.max(initial=-1)) + 1 for code in codes)])
+    nodes = np.concatenate([code + count + start for code, start in zip(codes, first[:-1], strict=True)])
+    edges = np.tile(np.arange(count), len(codes)), nodes
+    size = count + int(first[-1])
+    graph = coo_array((np.ones(len(nodes), np.int8), edges), (size, size))
+    return np.unique(connected_components(graph, directed=False)[1][:count], return_inverse=True)[1]
+
+
+def text_groups(texts: Sequence[str]) -> Labels:
+    """Labels (n,) by which texts are alike that are nearly the same."""
+    parts = [sketches_of(features_of(texts[start : start + CHUNK])) for start in range(0, len(texts), CHUNK)]
+    hashes = [int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big") for text in texts]
+    return near_duplicates(np.array(hashes, np.uint64), np.concatenate(parts))
