@@ -144,8 +144,9 @@ def _cross_fitted(index: Index, products: Products, progress: Progress) -> tuple
                 vectors, seen = stored.get(name), None
                 if vectors is None:
                     vectors, seen = _learned(chosen, ~mine, stored if name == JOINT else {})
-                search = ExactSearch(vectors[mine], KEPT, groups[mine])
-                _add(search, ids, vectors, truth, groups)
+                # Products of its own fold are as new to the encoder as the one asked: an index has learned the others.
+                search = ExactSearch(vectors[mine], KEPT)
+                _add(search, ids[~mine], vectors[~mine], truth[~mine], groups[~mine])
                 hits[name] = _found(search.hits(), vectors[mine])
                 unseen |= unseen_of({name: hits[name]}, {} if seen is None else {name: seen})
             parts.append(CalibrationSet(ids[mine], truth[mine], groups[mine], hits, unseen))
