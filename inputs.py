@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from getpass import getuser
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -13,7 +14,8 @@ from rubrika.index.location import Location
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Products
 from rubrika.products.reader import Frame, Reader, read_ids
-from rubrika.products.row import MAX_ID, shown_id
+from rubrika.products.row import MAX_ID, MAX_PERSON, shown_id
+from rubrika.products.text import one_line, shortened
 from rubrika.store.connection import Connection
 
 if TYPE_CHECKING:
@@ -75,6 +77,19 @@ def choice_of(
         option = "`image_encoder`" if image else f"`vote` {vote}"
         raise ParameterError(f"{option} needs `images`, the folder of the pictures")
     return completed(Choice(text, image, backend, pooling, vote), folder, pictures, note)
+
+
+def person_of(by: object) -> str:
+    """Who sets labels: the name given, or else that of the user as the system knows it."""
+    if by is None:
+        try:
+            by = getuser()
+        except (OSError, KeyError, ImportError):  # As in a container whose user has no name.
+            by = "unknown"
+    name = shortened(one_line(by), MAX_PERSON) if isinstance(by, str) else ""
+    if not name:
+        raise ParameterError("`by` is the name of a person, and not empty")
+    return name
 
 
 def query_of(product_id: object, title: object, image: object) -> int | str | Path:

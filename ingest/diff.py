@@ -6,14 +6,20 @@ from typing import Literal
 
 from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest
 from rubrika.products.product import Category, Product, text_hash
+from rubrika.products.row import LABEL_SOURCE, PERSON
 from rubrika.store.base import Payload
 
 # The time of the run that wrote a point: every write changes it, so it is left out of comparisons.
 INGESTED_AT = "ingested_at"
 # What a payload says of the picture; it stays as long as no other picture comes.
 _PICTURE = ("image_hash", "image_url", "image_error")
+# What a payload says of the person who set the category, and when.
+BY_PERSON = (LABEL_SOURCE, "labelled_by", "labelled_at")
+# What stays once it is stored, unless an ingest says it anew.
+LASTING = BY_PERSON
+_CATEGORY = ("category_id", "category", "category_path", "category_levels")
 
-Kind = Literal["added", "updated", "relabelled", "unchanged", "rejected"]
+Kind = Literal["added", "updated", "relabelled", "unchanged", "kept", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,7 @@ class Change:
     kind: Kind
     stale: frozenset[str]
     payload: Payload
+    differs: bool = True  # whether that is another payload than the stored one
 
 
 class Hasher:
@@ -43,15 +50,29 @@ class Hasher:
 
 
 def change_of(
-    product: Product, known: Payload | None, hasher: Hasher, picture: str | None, image_url: str | None, now: str
+    product: Product,
+    known: Payload | None,
+    hasher: Hasher,
+    picture: str | None,
+    image_url: str | None,
+    now: str,
+    by: str = "",
 ) -> Change:
     """Compare a product with its stored payload, None when it is new.
 
-    `picture` is the hash of its picture's bytes; None: no usable picture came, and a stored one stays.
+    `picture` is the hash of its picture's bytes; None: no usable picture came, and a stored one stays. `by` is who set
+    the category, when a person did. A person's category stays, until a person sets another.
     """
     payload = _payload(product, hasher, picture, image_url, now)
     if known is None:
-        return Change("added", frozenset(hasher.salts), payload)
+        return Change("added", frozenset(hasher.salts), payload | (by_person(by, now) if product.by_person else {}))
+    same, settled = known.get("category_id") == payload["category_id"], is_by_person(known)
+    if product.by_person and not (same and settled):
+        payload |= by_person(by, now)
+    is_kept = settled and not same and not product.by_person
+    if is_kept:
+        payload |= {key: known[key] for key in _CATEGORY if key in known}
+    payload = {key: known[key] for key in LASTING if key in known} | payload
     stored_picture = {key: known[key] for key in _PICTURE if key in known}
     if picture is None:
         payload |= stored_picture
@@ -63,10 +84,21 @@ def change_of(
         stale |= {TEXT, JOINT}
     if known.get("image_hash") != payload.get("image_hash"):
         stale |= {IMAGE, JOINT}
-    kind: Kind = "unchanged" if known | {INGESTED_AT: now} == payload else "updated"
-    if not stale and known.get("category_id") != payload["category_id"]:
+    differs = known | {INGESTED_AT: now} != payload
+    kind: Kind = "kept" if is_kept else "updated" if differs else "unchanged"
+    if not stale and not same and not is_kept:
         kind = "relabelled"
-    return Change(kind, frozenset(stale & hasher.salts.keys()), payload)
+    return Change(kind, frozenset(stale & hasher.salts.keys()), payload, differs)
+
+
+def by_person(by: str, now: str) -> Payload:
+    """The part of a payload that says who set the category, and when."""
+    return dict(zip(BY_PERSON, (PERSON, by, now), strict=True))
+
+
+def is_by_person(payload: Payload) -> bool:
+    """Whether a person set the category."""
+    return payload.get(LABEL_SOURCE) == PERSON
 
 
 def _payload(product: Product, hasher: Hasher, picture: str | None, image_url: str | None, now: str) -> Payload:
@@ -91,5 +123,5 @@ def _payload(product: Product, hasher: Hasher, picture: str | None, image_url: s
 
 def category_payload(category: Category) -> Payload:
     """The part of a payload that says which category."""
-    path, levels = category.path, category.levels
-    return {"category_id": category.id, "category": levels[-1], "category_path": path, "category_levels": levels}
+    levels = category.levels
+    return dict(zip(_CATEGORY, (category.id, levels[-1], category.path, levels), strict=True))

@@ -94,6 +94,7 @@ def classify_to_files(
     top_k: int | None = None,
     max_error: float = MAX_ERROR,
     level: int | None = None,
+    include_self: bool = False,
     progress: Progress | None = None,
 ) -> ClassifyReport:
     """Write result.parquet and, if wanted, details.parquet, a row an input row; they appear only when complete.
@@ -110,7 +111,7 @@ def classify_to_files(
         if details:
             targets.append(stack.enter_context(parquet(details, schema)))
         advance = stack.enter_context((progress or Silent()).stage("classifying", len(products)))
-        for one in classify(index, products, pictures, top_k, max_error, level):
+        for one in classify(index, products, pictures, top_k, max_error, level, include_self):
             table = _table(one, targets[-1].schema)
             for target in targets:
                 target.write_table(table.select(target.schema.names))
