@@ -94,7 +94,7 @@ def format_categories(result: "naming.Categories", index: Path) -> str:
     empty = sum(not each.products for each in result.categories or ())
     counts = [f"{result.known:,} categories are known"]
     counts += [f"{count:,} {name}" for name in ("added", "renamed") if (count := getattr(result, name))]
-    summary = f"{index}: {', '.join(counts)}{f', {empty:,} have no products yet' if empty else ''}"
+    summary = f"{index}: {', '.join(counts)}{f', {empty:,} without a product' if empty else ''}"
     if result.categories is None:
         return summary
     rows = [(f"{one.products:,}", display_path(one.category_name), str(one.category_id)) for one in result.categories]

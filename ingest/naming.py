@@ -35,7 +35,8 @@ class NameConflict:
     before: str | None  # what the index called it, where that is another name
 
     def __str__(self) -> str:
-        called = ", ".join(f"«{name}» in {count:,} rows" for name, count in self.rows.items())
+        counts = [(name, f"{count:,} row{'s' * (count > 1)}") for name, count in self.rows.items()]
+        called = ", ".join(f"«{name}» in {rows}" for name, rows in counts)
         return f"{self.category_id} is {called}" + (f", «{self.before}» before" if self.before else "")
 
 
