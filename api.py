@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -395,10 +396,10 @@ class Index:
         """
         person = person_of(by)
         self.close()
-        if isinstance(source, int) and target is not None:
-            return relabel(self._at, source, target, path)
-        if isinstance(source, int) or target is not None or path is not None:
-            raise ParameterError("give `source` and `target`, two categories, or a file alone")
+        if not isinstance(source, str | PathLike):
+            return relabel(self._at, inputs.id_of("source", source), inputs.id_of("target", target), path)
+        if target is not None or path is not None:
+            raise ParameterError("a file is given alone, without `target` and `path`")
         return relabel_from(self._at, Path(source), person)
 
     def correct(
@@ -409,7 +410,10 @@ class Index:
         None is the category that a product has: it is right, and `audit` does not ask about it again. `path` names the
         category, all labels being of one, when it has no name yet; `by` is the person, by default the user.
         """
-        person, given = person_of(by), {inputs.product_id_of(id): category for id, category in labels.items()}
+        person, given = person_of(by), dict[int, int | None]()
+        for id, category in labels.items():
+            wanted = None if category is None else inputs.id_of("category_id", category)
+            given[inputs.product_id_of(id)] = wanted
         self.close()
         return correct(self._at, given, path, person)
 

@@ -14,7 +14,7 @@ from rubrika.index.location import Location
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Products
 from rubrika.products.reader import Frame, Reader, read_ids
-from rubrika.products.row import MAX_ID, MAX_PERSON, shown_id
+from rubrika.products.row import MAX_ID, MAX_PERSON, MAX_SIGNED, shown_id
 from rubrika.products.text import one_line, shortened
 from rubrika.store.connection import Connection
 
@@ -109,8 +109,13 @@ def query_of(product_id: object, title: object, image: object) -> int | str | Pa
 
 def product_id_of(value: object) -> int:
     """A product id."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= int(value) <= MAX_ID:
-        raise ParameterError(f"`product_id` is a whole number from 0 to {MAX_ID}, not {shown_id(value)}")
+    return id_of("product_id", value, MAX_ID)
+
+
+def id_of(name: str, value: object, largest: int = MAX_SIGNED) -> int:
+    """An id, by default of a category."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= int(value) <= largest:
+        raise ParameterError(f"`{name}` is a whole number from 0 to {largest}, not {shown_id(value)}")
     return int(value)
 
 

@@ -22,7 +22,7 @@ from rubrika.index.encoders import Encoders
 from rubrika.index.folder import LATE, LEARNED, Choice, Index, changing, check_free, has_index, lay_out, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import IMAGE, TEXT, Manifest, VoteSettings
-from rubrika.ingest.naming import apply, labels_of, settle
+from rubrika.ingest.naming import apply, files_in, labels_of, settle
 from rubrika.ingest.write import IngestReport, KeptLabel, Writer, deletion_blocker, prune, stored_vectors
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Products, Reject, Selection
@@ -70,8 +70,7 @@ def ingest(
             rows, seconds = len(products), round(time.monotonic() - started, 3)
             return IngestReport(read=rows, unchanged=rows, deleted=0 if delete_missing else None, seconds=seconds)
         # Settled before anything is written, since it may be refused.
-        source = next(iter(products.files), "the products")
-        naming = settle(_known_names(at, found), labels_of(products), source, strict, rename)
+        naming = settle(_known_names(at, found), labels_of(products), files_in(products), strict, rename)
         manifest = found or _create(at, products, pictures, choice or Choice(), progress)
         blocker, report = None, IngestReport()
 
@@ -81,15 +80,19 @@ def ingest(
             return replace(manifest, contents=replace(manifest.contents, fingerprint=known))
 
         with changing(at, products.files, manifest=manifest, finish=finish) as index:
-            naming.note(source, progress)
+            naming.note(files_in(products), progress)
             apply(index, naming)
             writer = Writer(index, pictures, image_url, names=dict(naming.names), by=by, verified=verified)
             report = writer.report
             report.renamed, report.name_conflicts = len(naming.renamed), naming.conflicts
-            _write(index, writer, products, strict, progress)
-            write_names(index.folder, writer.names)
+            try:
+                _write(index, writer, products, strict, progress)
+            finally:
+                # Of a damaged file, rows may have been read that none of its labels were counted of.
+                write_names(index.folder, writer.names)
             if delete_missing:
-                blocker = deletion_blocker(writer.seen, report.rejects, str(source))
+                source = str(next(iter(products.files), "the products"))
+                blocker = deletion_blocker(writer.seen, report.rejects, source)
                 report.deleted = 0 if blocker else prune(index.store, writer.seen, report.rejects)
             with progress.stage("optimising the store", 1) as advance:
                 index.store.optimise()

@@ -62,6 +62,12 @@ def labels_of(products: Products) -> Counter[Category]:
     return products.labels() if isinstance(products, Reader | Frame) else Counter()
 
 
+def files_in(products: Products) -> str:
+    """The files of products, for a message."""
+    first, *others = products.files or ("the products",)
+    return f"{first} and {len(others):,} other files" if others else str(first)
+
+
 def settle(
     known: Names, labels: Mapping[Category, int], source: object, strict: bool = False, rename: bool = False
 ) -> Naming:

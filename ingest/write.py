@@ -15,6 +15,7 @@ from rubrika.ingest.diff import BY_PERSON, Change, Hasher, change_of
 from rubrika.ingest.naming import NameConflict
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Batch, Category, Product, Reject
+from rubrika.products.text import one_line
 from rubrika.store.base import FloatArray, Payload, Point, Store
 
 
@@ -44,9 +45,10 @@ class KeptLabel:
     @classmethod
     def of(cls, product: Product, file: Path, payload: Payload) -> "KeptLabel":
         """A product whose row has another category than the payload that stays."""
-        by, at = (str(payload.get(key)) for key in BY_PERSON[1:])
-        given, stored = product.category or Category(0, ""), (payload["category_id"], payload["category_path"])
-        return cls(file, product.row, product.id, *stored, by, at, given.id, given.path)
+        # Whoever else wrote into the store may have written anything.
+        path, by, at = (one_line(str(payload.get(key))) for key in ("category_path", *BY_PERSON[1:]))
+        given = product.category or Category(0, "")
+        return cls(file, product.row, product.id, payload["category_id"], path, by, at, given.id, given.path)
 
 
 @dataclass
