@@ -399,7 +399,7 @@ class Index:
         if not isinstance(source, str | PathLike):
             return relabel(self._at, inputs.id_of("source", source), inputs.id_of("target", target), path)
         if target is not None or path is not None:
-            raise ParameterError("a file is given alone, without `target` and `path`")
+            raise ParameterError("a file says all itself; leave the category and `path` out")
         return relabel_from(self._at, Path(source), person)
 
     def correct(

@@ -459,13 +459,8 @@ def _print(result: dict[str, Any], as_json: bool, text: Callable[[], str]) -> No
 
 def _spelled(message: str) -> str:
     """A message in which parameters, named as Python knows them, are the options of this command line."""
-    names = {
-        "source": "--from",
-        "target": "--to",
-        "product_id": "PRODUCT_ID",
-        "category_id": "CATEGORY_ID",
-        "page": "--open",
-    }
+    names = {"source": "--from", "target": "--to", "page": "--open"}
+    names |= {"product_id": "PRODUCT_ID", "category_id": "CATEGORY_ID"}
     names |= {"hnsw_m": "--graph-links", "ef_construct": "--graph-effort", "hnsw_ef": "--search-effort"}
     name = re.compile(r"`([a-z]+(?:_[a-z]+)*)`")
     return name.sub(lambda found: names.get(found[1], f"--{found[1].replace('_', '-')}"), message)
