@@ -1,7 +1,8 @@
 """Rubrika from Python: an index of labelled products, with every operation of the command line as a method."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,12 @@ from rubrika.index.location import CACHE, Location
 from rubrika.index.manifest import IMAGE, Manifest
 from rubrika.ingest.calibrate import refitted
 from rubrika.ingest.ingest import default_reject_path, ingest, write_rejects
-from rubrika.ingest.maintain import Checked, Deleted, Relabelled, Relearned, check, delete, relabel, relearn
+from rubrika.ingest.maintain import Checked, Deleted, Relearned, check, delete, relearn
 from rubrika.ingest.move import Moved, move_index
+from rubrika.ingest.naming import Categories, list_categories, name_categories
+from rubrika.ingest.relabel import Relabelled, correct, relabel, relabel_from
 from rubrika.ingest.write import IngestReport
-from rubrika.inputs import Place, Vote, choice_of, count_of, location_of, paths_of, pictures_of, products_of
+from rubrika.inputs import Place, Vote, choice_of, count_of, location_of, paths_of, person_of, pictures_of, products_of
 from rubrika.products.reader import Reader
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.audit import AuditReport, write_audit
@@ -120,6 +123,9 @@ class Index:
         rejects: Place | None = None,
         strict: bool = False,
         delete_missing: bool = False,
+        rename: bool = False,
+        verified: bool = False,
+        by: str | None = None,
     ) -> IngestReport:
         """Put labelled products into the index, learning its encoder first when it is new.
 
@@ -134,8 +140,11 @@ class Index:
             vote: of a new index: whose neighbours vote.
             image_url: where the folder of pictures is served, for Qdrant's web UI.
             rejects: a parquet file for rejected rows, which are also in the report.
-            strict: fail at the first row that would be rejected.
+            strict: fail at the first row that would be rejected, and where a category has several names.
             delete_missing: delete products of which `products` has no row, good or bad.
+            rename: allow that most categories get other names, which looks like another numbering of them.
+            verified: a person set all categories of `products`: later ingests do not change them.
+            by: the person who set those, and those of rows whose `label_source` is `person`; default: the user.
         """
         source, pictures, note = products_of(products, labelled=True), pictures_of(images), self._progress.note
         choice = choice_of(
@@ -154,6 +163,9 @@ class Index:
             image_url=image_url,
             strict=strict,
             delete_missing=delete_missing,
+            rename=rename,
+            verified=verified,
+            by=person_of(by),
             progress=self._progress,
         )
         if rejects and report.rejects:
@@ -169,17 +181,19 @@ class Index:
         max_error: float = MAX_ERROR,
         confidence: float = CONFIDENCE,
         new_rate: float = NEW_RATE,
+        include_self: bool = False,
     ) -> Predictions:
         """Predict the category of every product, in memory: some 400 bytes a product.
 
-        `products` are as for `ingest`; labels are not needed.
+        `products` are as for `ingest`; labels are not needed. One that is stored, by its id, has no vote on itself,
+        unless `include_self`.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
         source = products_of(products, labelled=False)
         source.check()
         index = self._index()
         vote = replace(index.manifest.vote, top_k=count or index.manifest.vote.top_k)
-        batches = classify(index, source, pictures_of(images), count, policy)
+        batches = classify(index, source, pictures_of(images), count, policy, include_self=include_self)
         return collect(batches, index.manifest.calibration, vote)
 
     def classify_file(
@@ -195,12 +209,13 @@ class Index:
         confidence: float = CONFIDENCE,
         new_rate: float = NEW_RATE,
         level: int | None = None,
+        include_self: bool = False,
     ) -> ClassifyReport:
         """Predict the category of every product of a parquet file, batch by batch.
 
         Predictions go to `output`, one row an input row in its order; confidence, alternatives and neighbours to
         `details`; unreadable rows to `rejects`, by default beside `output`. `level` predicts at that level of the
-        tree, 1 being the top, not the leaf.
+        tree, 1 being the top, not the leaf. `include_self` is as for `classify`.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
         reader, output = Reader([Path(file)], labelled=False), Path(output)
@@ -213,7 +228,9 @@ class Index:
                 check_place(path)
         self._note_unused(images)
         index, pictures = self._index(), pictures_of(images)
-        report = classify_to_files(index, reader, output, tables[0], pictures, count, policy, level, self._progress)
+        report = classify_to_files(
+            index, reader, output, tables[0], pictures, count, policy, level, include_self, self._progress
+        )
         if not report.rejects:
             return report
         write_rejects(report.rejects, rejects_output)
@@ -386,13 +403,48 @@ class Index:
         self.close()
         return delete(self._at, list(dict.fromkeys(ids)))
 
-    def relabel(self, source: int, target: int, path: str | None = None) -> Relabelled:
+    def relabel(
+        self, source: int | Place, target: int | None = None, path: str | None = None, *, by: str | None = None
+    ) -> Relabelled:
         """Move all products of a category to another one, both named by id; with the same id twice, rename it.
 
-        `path` is the full path of the target, when it is new or gets another name.
+        `path` is the full path of the target, when it is new or gets another name. Or `source` is a file, parquet or
+        CSV: with the columns product_id and category_id it has labels as for `correct`, with from and to categories to
+        move. It is checked whole before anything is changed.
         """
+        person = person_of(by)
         self.close()
-        return relabel(self._at, source, target, path)
+        if not isinstance(source, str | PathLike):
+            return relabel(self._at, inputs.id_of("source", source), inputs.id_of("target", target), path)
+        if target is not None or path is not None:
+            raise ParameterError("a file says all itself; leave the category and `path` out")
+        return relabel_from(self._at, Path(source), person)
+
+    def correct(
+        self, labels: Mapping[int, int | None], path: str | None = None, *, by: str | None = None
+    ) -> Relabelled:
+        """Set the categories of products, both by id, as a person does, so that no later ingest undoes it.
+
+        None is the category that a product has: it is right, and `audit` does not ask about it again. `path` names the
+        category, all labels being of one, when it has no name yet; `by` is the person, by default the user.
+        """
+        person, given = person_of(by), dict[int, int | None]()
+        for id, category in labels.items():
+            wanted = None if category is None else inputs.id_of("category_id", category)
+            given[inputs.product_id_of(id)] = wanted
+        self.close()
+        return correct(self._at, given, path, person)
+
+    def categories(self, file: Place | None = None, *, rename: bool = False) -> Categories:
+        """All categories with their numbers of products, also those that have none.
+
+        Or add those of a file, parquet or CSV, of category_id and category_name, the full path, before there are
+        products of them; those known get these names. `rename` is as for `ingest`.
+        """
+        if file is None:
+            return list_categories(self._index())
+        self.close()
+        return name_categories(self._at, Path(file), rename, self._progress)
 
     def check(self, files: "Files" = (), images: Place | None = None, *, repair: bool = False) -> Checked:
         """Read the whole index, compare it with the files that were ingested or with others, and list its problems.

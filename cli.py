@@ -27,6 +27,8 @@ app = typer.Typer(
 training = typer.Typer(name="train", no_args_is_help=True, help="Fine-tune transformers for your categories.")
 app.add_typer(training)
 
+# What tells where the points of an index are.
+PLACE = ("url", "collection", "cache")
 # What a protocol fixes by itself.
 FIXED = ("holdout", "group_by", "stratify", "top_k", "seed")
 
@@ -50,6 +52,7 @@ def sample(
 
 @app.command()
 def ingest(
+    context: typer.Context,
     files: opt.Files,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
@@ -63,37 +66,29 @@ def ingest(
     vote: opt.Vote = None,
     cache: opt.Cache = opt.CACHE,
     rejects: opt.Rejects = None,
-    strict: Annotated[bool, Option("--strict", help="Fail at the first row that would be rejected.")] = False,
-    delete_missing: Annotated[
-        bool, Option("--delete-missing", help="Delete products of which these files have no row.")
-    ] = False,
+    strict: opt.Strict = False,
+    delete_missing: opt.DeleteMissing = False,
+    rename: opt.Rename = False,
+    verified: opt.Verified = False,
+    by: opt.By = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
-    from rubrika.ingest.ingest import default_reject_path, write_rejects
+    from rubrika.ingest.ingest import default_reject_path, write_kept, write_rejects
 
-    report = _index(index, url, collection, cache).ingest(
-        files,
-        images,
-        text_encoder=text_encoder,
-        image_encoder=image_encoder,
-        backend=backend,
-        pooling=pooling,
-        vote=vote,
-        image_url=image_url,
-        rejects=rejects,
-        strict=strict,
-        delete_missing=delete_missing,
-    )
-    path = rejects or default_reject_path(index)
+    report = _index(index, url, collection, cache).ingest(files, **_arguments(context, "files", "index", *PLACE))
+    path, kept = rejects or default_reject_path(index), default_reject_path(index, "kept")
     if report.rejects and rejects is None:
         write_rejects(report.rejects, path)
-    result = report.to_dict() | {"rejects": str(path) if report.rejects else None}
-    _print(result, as_json, lambda: display.format_ingest(index, report, path))
+    if report.kept_labels:
+        write_kept(report.kept_labels, kept)
+    written = {"rejects": str(path) if report.rejects else None, "kept_labels": str(kept) if report.kept else None}
+    _print(report.to_dict() | written, as_json, lambda: display.format_ingest(index, report, path, kept))
 
 
 @app.command()
 def classify(
+    context: typer.Context,
     file: Annotated[Path, Argument(help="A parquet file of products.", metavar="FILE")],
     output: Annotated[Path, Option("-o", "--output", help="Where the predictions go.")] = Path("result.parquet"),
     details: Annotated[Path | None, Option(help="Where confidence, alternatives and neighbours go.")] = None,
@@ -106,25 +101,13 @@ def classify(
     max_error: opt.MaxError = opt.MAX_ERROR,
     confidence: opt.Confidence = opt.CONFIDENCE,
     new_rate: opt.NewRate = opt.NEW_RATE,
-    level: Annotated[
-        int | None, Option(min=1, help="Predict at this level of the tree, 1 being the top. [default: the leaf]")
-    ] = None,
+    level: opt.Level = None,
+    include_self: opt.IncludeSelf = False,
     rejects: opt.Rejects = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Predict the category of every product of a parquet file."""
-    report = _index(index, url, collection, cache).classify_file(
-        file,
-        output,
-        images,
-        details=details,
-        rejects=rejects,
-        top_k=top_k,
-        max_error=max_error,
-        confidence=confidence,
-        new_rate=new_rate,
-        level=level,
-    )
+    report = _index(index, url, collection, cache).classify_file(**_arguments(context, "index", *PLACE))
     _print(report.to_dict(), as_json, lambda: display.format_classify(report))
 
 
@@ -163,9 +146,7 @@ def evaluate(
     confidence: opt.Confidence = opt.CONFIDENCE,
     new_rate: opt.NewRate = opt.NEW_RATE,
     url: opt.Url = None,
-    collection: Annotated[
-        str | None, Option(help="What the name of the server's temporary collection begins with.")
-    ] = None,
+    collection: opt.Prefix = None,
     seed: opt.Seed = 0,
     report: opt.Report = None,
     methods: opt.Methods = None,
@@ -179,9 +160,7 @@ def evaluate(
     chosen = ", ".join(f"`{name}`" for name, source in sources.items() if source and source.name != "DEFAULT")
     if protocol and chosen:
         raise ParameterError(f"`protocol` {protocol} fixes the split and the vote itself; leave out {chosen}")
-    # All other options are its arguments, under the same names.
-    arguments = {name: value for name, value in context.params.items() if name not in ("file", "as_json")}
-    result = Index.evaluate(file, **arguments, progress=display.Terminal())
+    result = Index.evaluate(file, **_arguments(context, "file"), progress=display.Terminal())
     _print(result.to_dict(), as_json, lambda: display.format_evaluation(result))
 
 
@@ -218,9 +197,7 @@ def neighbours(
     product_id: opt.ProductId = None,
     title: opt.Title = None,
     image: opt.Picture = None,
-    vector: Annotated[
-        str | None, Option(metavar="NAME", help="text, image or joint. [default: image for a picture, else text]")
-    ] = None,
+    vector: opt.Vector = None,
     k: Annotated[int, Option("-k", min=1, max=1000, help="How many to show.")] = 10,
     show: Annotated[bool, Option("--open", help="Print where the server's web UI shows this product.")] = False,
     index: opt.IndexFolder = opt.INDEX,
@@ -256,9 +233,7 @@ def explain(
 @app.command()
 def audit(
     output: Annotated[Path, Option("-o", "--output", help="Where label issues go.")] = Path("audit.parquet"),
-    duplicates: Annotated[
-        Path | None, Option(metavar="FILE", help="Where near duplicates with different categories go.")
-    ] = None,
+    duplicates: opt.Duplicates = None,
     limit: Annotated[int, Option(min=0, max=10_000, help="How many rows of each table to show.")] = 20,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
@@ -276,12 +251,8 @@ def audit(
 def stats(
     files: Annotated[list[Path], Argument(help="Parquet files of products, labelled or not.", metavar="FILE...")],
     images: opt.Images = None,
-    text_encoder: Annotated[
-        str | None, Option(metavar="SPEC", help="Whose tokens to count: learned, rubert, a model's name or folder.")
-    ] = None,
-    group_by: Annotated[
-        str | None, Option(metavar="COLUMN", help="Also count rows that are alike in this column.")
-    ] = None,
+    text_encoder: opt.Tokens = None,
+    group_by: opt.AlikeBy = None,
     report: opt.Report = None,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -307,10 +278,24 @@ def info(
 
 
 @app.command()
+def categories(
+    file: opt.Categories = None,
+    rename: opt.Rename = False,
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    cache: opt.Cache = opt.CACHE,
+    as_json: opt.AsJson = False,
+) -> None:
+    """List the categories that the index knows by name, or add those of a table before they have products."""
+    with _index(index, url, collection, cache) as opened:
+        result = opened.categories(file, rename=rename)
+    _print(result.to_dict(), as_json, lambda: display.format_categories(result, index))
+
+
+@app.command()
 def delete(
-    products: Annotated[
-        list[str], Argument(metavar="ID...|FILE", help="Product ids, or a parquet file with product_id.")
-    ],
+    products: opt.ToDelete,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
@@ -325,21 +310,29 @@ def delete(
 
 @app.command()
 def relabel(
-    source: Annotated[int, Option("--from", metavar="ID", help="The category that products leave.")],
-    target: Annotated[int, Option("--to", metavar="ID", min=0, max=2**63 - 1, help="The category they get.")],
-    path: Annotated[
-        str | None, Option(metavar="PATH", help="The full path of --to, when it is new or gets another name.")
-    ] = None,
+    what: opt.What = None,
+    category: opt.Category = None,
+    source: opt.Source = None,
+    target: opt.Target = None,
+    path: opt.CategoryPath = None,
+    by: opt.By = None,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
     cache: opt.Cache = opt.CACHE,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Move all products of a category to another one, or rename a category (--from and --to the same)."""
-    result = _index(index, url, collection, cache).relabel(source, target, path)
-    moved = f"{result.relabelled:,} products moved from category {source} to {target}"
-    _print(result.to_dict(), as_json, lambda: f"{index}: {moved}")
+    """Correct the category of a product, or move all products of a category, or do what a table says."""
+    opened = _index(index, url, collection, cache)
+    if what is None and source is not None and target is not None:
+        result = opened.relabel(source, target, path)
+    elif what is None or source is not None or target is not None:
+        raise ParameterError("give a product, a file, or `source` and `target`")
+    elif what.isdecimal():
+        result = opened.correct({int(what): category}, path, by=by)
+    else:
+        result = opened.relabel(what, category, path, by=by)
+    _print(result.to_dict(), as_json, lambda: display.format_relabelled(index, result))
 
 
 @app.command()
@@ -375,6 +368,7 @@ def check(
 
 @app.command()
 def push(
+    context: typer.Context,
     url: Annotated[str, Option("--url", envvar="QDRANT_URL", help="The Qdrant server.")],
     collection: opt.Collection = None,
     index: opt.IndexFolder = opt.INDEX,
@@ -387,24 +381,14 @@ def push(
     ef_construct: opt.EfConstruct = 100,
     hnsw_ef: opt.HnswEf = None,
     oversampling: opt.Oversampling = 2.0,
-    alias: Annotated[
-        str | None, Option(help="A second name, switched to the collection once all products are there.")
-    ] = None,
+    alias: opt.Alias = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Move the points of an index to a Qdrant server; run it again if it was interrupted, or to search otherwise."""
     from rubrika.store.connection import SearchOptions, ServerOptions
 
-    options = ServerOptions(
-        shards=shards,
-        replicas=replicas,
-        write_consistency=write_consistency,
-        on_disk=on_disk,
-        quantisation=quantisation,
-        hnsw_m=hnsw_m,
-        ef_construct=ef_construct,
-        search=SearchOptions(hnsw_ef, oversampling),
-    )
+    layout = _arguments(context, "url", "collection", "index", "alias", "hnsw_ef", "oversampling")
+    options = ServerOptions(**layout, search=SearchOptions(hnsw_ef, oversampling))
     result = _index(index, None, None, opt.CACHE).push(url, collection, options=options, alias=alias)
     target = f"{url}, collection {collection or 'products'}"
     _print(result.to_dict(), as_json, lambda: display.format_moved(result, target, alias))
@@ -419,6 +403,7 @@ def pull(index: opt.IndexFolder = opt.INDEX, as_json: opt.AsJson = False) -> Non
 
 @training.command()
 def text(
+    context: typer.Context,
     files: opt.Files,
     base: opt.BaseText = "rubert",
     output: Annotated[Path, Option("-o", "--output", help="A new folder for the model.")] = Path("text-encoder"),
@@ -435,9 +420,7 @@ def text(
     from rubrika.products.reader import Reader
     from rubrika.train.finetune import FinetuneSettings, finetune_text
 
-    settings = FinetuneSettings(
-        epochs=epochs, minutes=minutes, max_tokens=max_tokens, freeze_layers=freeze_layers, contrast=contrast, seed=seed
-    )
+    settings = FinetuneSettings(**_arguments(context, "files", "base", "output", "group_by"))
     reader = Reader(files, labelled=True, group_by=group_by)
     result = finetune_text(reader, base, output, settings, display.Terminal())
     _print(result.to_dict(), as_json, lambda: display.format_training(result))
@@ -445,6 +428,7 @@ def text(
 
 @training.command()
 def joint(
+    context: typer.Context,
     files: opt.Files,
     images: Annotated[Path, Option(metavar="DIR", help="Pictures, named by product_id.")],
     text_base: opt.BaseText = "rubert",
@@ -463,9 +447,7 @@ def joint(
     from rubrika.products.reader import Reader
     from rubrika.train.joint import JointSettings, finetune_joint
 
-    settings = JointSettings(
-        epochs=epochs, minutes=minutes, max_tokens=max_tokens, freeze_layers=freeze_layers, seed=seed
-    )
+    settings = JointSettings(**_arguments(context, "files", "images", "text_base", "image_base", "output", "group_by"))
     reader, pictures = Reader(files, labelled=True, group_by=group_by), PictureFolder.scan(images)
     result = finetune_joint(reader, pictures, text_base, image_base, output, settings, display.Terminal())
     _print(result.to_dict(), as_json, lambda: display.format_training(result))
@@ -479,6 +461,11 @@ def _index(folder: Path, url: str | None, collection: str | None, cache: Path) -
     return Index(location_of(folder, url, collection, None, cache), display.Terminal())
 
 
+def _arguments(context: typer.Context, *without: str) -> dict[str, Any]:
+    """The options of a command, which are the arguments of its operation, under the same names."""
+    return {name: value for name, value in context.params.items() if name not in (*without, "as_json")}
+
+
 def _print(result: dict[str, Any], as_json: bool, text: Callable[[], str]) -> None:
     """The result on stdout: one JSON object, or what a person reads."""
     typer.echo(json.dumps(result, ensure_ascii=False) if as_json else text())
@@ -486,7 +473,8 @@ def _print(result: dict[str, Any], as_json: bool, text: Callable[[], str]) -> No
 
 def _spelled(message: str) -> str:
     """A message in which parameters, named as Python knows them, are the options of this command line."""
-    names = {"source": "--from", "target": "--to", "product_id": "PRODUCT_ID", "page": "--open"}
+    names = {"source": "--from", "target": "--to", "page": "--open"}
+    names |= {"product_id": "PRODUCT_ID", "category_id": "CATEGORY_ID"}
     names |= {"hnsw_m": "--graph-links", "ef_construct": "--graph-effort", "hnsw_ef": "--search-effort"}
     name = re.compile(r"`([a-z]+(?:_[a-z]+)*)`")
     return name.sub(lambda found: names.get(found[1], f"--{found[1].replace('_', '-')}"), message)

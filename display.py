@@ -17,8 +17,10 @@ from rubrika.products.product import display_path
 if TYPE_CHECKING:
     from rubrika.api import Info
     from rubrika.eval import evaluate, metrics, tune
+    from rubrika.ingest import naming
     from rubrika.ingest.maintain import Checked
     from rubrika.ingest.move import Moved
+    from rubrika.ingest.relabel import Relabelled
     from rubrika.ingest.write import IngestReport
     from rubrika.progress import Advance
     from rubrika.retrieve import audit, explain, predictions, search
@@ -31,6 +33,8 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 QUANTILES = ("min", "median", "90 %", "95 %", "max")
 # What the table of compared methods needs, where output is no terminal.
 METHODS_WIDTH = 140
+# How many labels are shown that a person set, and rows have otherwise.
+KEPT_SHOWN = 3
 
 
 class Terminal:
@@ -68,15 +72,42 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
-def format_ingest(index: Path, report: "IngestReport", rejects: Path) -> str:
-    """What became of the rows."""
-    names = ("added", "updated", "relabelled", "unchanged", "rejected", "deleted")
+def format_ingest(index: Path, report: "IngestReport", rejects: Path, kept: Path) -> str:
+    """What became of the rows, with the first labels of a person that stay though their rows have others."""
+    names = ("added", "updated", "relabelled", "unchanged", "kept", "rejected", "deleted")
     counts = [f"{report.read:,} read", *(f"{n:,} {name}" for name in names if (n := getattr(report, name)))]
     with_picture = "" if report.pictures is None else f"; {report.pictures:,} with a picture"
-    return (
+    renamed = f"; {report.renamed:,} categories were renamed" if report.renamed else ""
+    lines = [
         f"{index}: {', '.join(counts)} in {report.seconds:.1f} s{with_picture}"
-        f"{_unusable(report.unusable)}{_rejected(len(report.rejects), rejects)}"
-    )
+        f"{_unusable(report.unusable)}{renamed}{_rejected(len(report.rejects), rejects)}"
+    ]
+    for one in report.kept_labels[:KEPT_SHOWN]:
+        stays = f"stays in {display_path(one.category_name)}, set by {one.labelled_by} on {one.labelled_at[:10]}"
+        lines.append(f"product {one.product_id} {stays}; its row has {display_path(one.row_category_name)}")
+    lines += [f"all rows with another category than a person set: {kept}"] if report.kept else []
+    return "\n".join(lines)
+
+
+def format_categories(result: "naming.Categories", index: Path) -> str:
+    """All categories of an index, or what a table of them has changed."""
+    empty = sum(not each.products for each in result.categories or ())
+    counts = [f"{result.known:,} categories are known"]
+    counts += [f"{count:,} {name}" for name in ("added", "renamed") if (count := getattr(result, name))]
+    summary = f"{index}: {', '.join(counts)}{f', {empty:,} without a product' if empty else ''}"
+    if result.categories is None:
+        return summary
+    rows = [(f"{one.products:,}", display_path(one.category_name), str(one.category_id)) for one in result.categories]
+    return f"{_rendered(_table('', rows, ['products'], ['category'], ['id']))}\n{summary}"
+
+
+def format_relabelled(index: Path, result: "Relabelled") -> str:
+    """What became of corrected labels."""
+    parts = [f"{result.relabelled:,} products got another category or name"]
+    parts += [f"{result.verified:,} have the right one"] if result.verified else []
+    parts += [f"{result.unchanged:,} had it from a person before"] if result.unchanged else []
+    parts += [f"{result.unknown:,} categories to be moved have no products"] if result.unknown else []
+    return f"{index}: {', '.join(parts)}"
 
 
 def format_classify(report: "predictions.ClassifyReport") -> str:

@@ -26,8 +26,8 @@ MAX_TEMPERATURE = 1e6
 class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Learns an encoder from labelled texts, and predicts the label of a text from the most similar ones.
 
-    It decides as an index of the same texts does, but keeps their vectors as arrays and searches them exactly. Every
-    wrong argument is a ValueError.
+    It decides as an index of the same texts does, but keeps their vectors as arrays and searches them exactly. It knows
+    no ids: a text that it was fitted on votes for itself. Every wrong argument is a ValueError.
 
     Args:
         top_k: how many neighbours vote.

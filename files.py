@@ -66,6 +66,20 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_in_one_step(path: Path, text: str) -> None:
+    """Replace a file of an index, so that a reader sees the old or the new one, whole, and it is on the disk."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    # Never through a link that somebody put there.
+    with fresh.open("x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    # What it supersedes may be deleted next.
+    sync(path.parent)
+
+
 # What this process is writing now: a second file of the same path would end the first.
 _taken: set[Path] = set()
 

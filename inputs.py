@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from getpass import getuser
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -13,7 +14,8 @@ from rubrika.index.location import Location
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Products
 from rubrika.products.reader import Frame, Reader, read_ids
-from rubrika.products.row import MAX_ID, shown_id
+from rubrika.products.row import MAX_ID, MAX_PERSON, MAX_SIGNED, shown_id
+from rubrika.products.text import one_line, shortened
 from rubrika.store.connection import Connection
 
 if TYPE_CHECKING:
@@ -77,6 +79,19 @@ def choice_of(
     return completed(Choice(text, image, backend, pooling, vote), folder, pictures, note)
 
 
+def person_of(by: object) -> str:
+    """Who sets labels: the name given, or else that of the user as the system knows it."""
+    if by is None:
+        try:
+            by = getuser()
+        except (OSError, KeyError, ImportError):  # As in a container whose user has no name.
+            by = "unknown"
+    name = shortened(one_line(by), MAX_PERSON) if isinstance(by, str) else ""
+    if not name:
+        raise ParameterError("`by` is the name of a person, and not empty")
+    return name
+
+
 def query_of(product_id: object, title: object, image: object) -> int | str | Path:
     """The one thing whose neighbours are wanted."""
     if sum(each is not None for each in (product_id, title, image)) != 1:
@@ -94,8 +109,13 @@ def query_of(product_id: object, title: object, image: object) -> int | str | Pa
 
 def product_id_of(value: object) -> int:
     """A product id."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= int(value) <= MAX_ID:
-        raise ParameterError(f"`product_id` is a whole number from 0 to {MAX_ID}, not {shown_id(value)}")
+    return id_of("product_id", value, MAX_ID)
+
+
+def id_of(name: str, value: object, largest: int = MAX_SIGNED) -> int:
+    """An id, by default of a category."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= int(value) <= largest:
+        raise ParameterError(f"`{name}` is a whole number from 0 to {largest}, not {shown_id(value)}")
     return int(value)
 
 

@@ -1,4 +1,4 @@
-"""The options that commands share: their names, their limits and what they are for."""
+"""The options of commands: their names, their limits and what they are for."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -42,6 +42,8 @@ Seed = Annotated[int, Option(min=0, help="Chooses what is drawn at random.")]
 Rejects = Annotated[
     Path | None, Option(help="Where rejected rows go, with their reasons. [default: beside the output]")
 ]
+Rename = Annotated[bool, Option("--rename", help="Most categories have other names now, and that is meant.")]
+By = Annotated[str | None, Option(metavar="NAME", help="The person who set the labels. [default: the user]")]
 ProductId = Annotated[int | None, Argument(metavar="[PRODUCT_ID]", min=0, max=2**64 - 1, help="A stored product.")]
 Title = Annotated[str | None, Option(help="The title of a product that need not be stored.")]
 Picture = Annotated[Path | None, Option("--image", metavar="FILE", help="The picture of a product.")]
@@ -73,3 +75,37 @@ HnswEf = Annotated[
 Oversampling = Annotated[
     float, Option(min=1, help="How many times more are found by quantised vectors, to be rescored.")
 ]
+Strict = Annotated[
+    bool, Option("--strict", help="Fail at the first row that would be rejected, or name that is not clear.")
+]
+DeleteMissing = Annotated[bool, Option("--delete-missing", help="Delete products of which these files have no row.")]
+Verified = Annotated[
+    bool, Option("--verified", help="A person set all these categories; later catalogues do not change them.")
+]
+Level = Annotated[
+    int | None, Option(min=1, help="Predict at this level of the tree, 1 being the top. [default: the leaf]")
+]
+IncludeSelf = Annotated[bool, Option("--include-self", help="Let a product that is stored vote on itself.")]
+Prefix = Annotated[str | None, Option(help="What the name of the server's temporary collection begins with.")]
+Vector = Annotated[
+    str | None, Option(metavar="NAME", help="text, image or joint. [default: image for a picture, else text]")
+]
+Duplicates = Annotated[Path | None, Option(metavar="FILE", help="Where near duplicates with different categories go.")]
+Tokens = Annotated[
+    str | None, Option(metavar="SPEC", help="Whose tokens to count: learned, rubert, a model's name or folder.")
+]
+AlikeBy = Annotated[str | None, Option(metavar="COLUMN", help="Also count rows that are alike in this column.")]
+Categories = Annotated[
+    Path | None, Argument(metavar="[FILE]", help="Parquet or CSV of category_id and category_name, to add.")
+]
+ToDelete = Annotated[list[str], Argument(metavar="ID...|FILE", help="Product ids, or a parquet file with product_id.")]
+What = Annotated[
+    str | None, Argument(metavar="[PRODUCT_ID|FILE]", help="A product; or a table of labels, or of categories.")
+]
+Category = Annotated[int | None, Argument(metavar="[CATEGORY_ID]", help="What it is. [default: what it has is right]")]
+Source = Annotated[int | None, Option("--from", metavar="ID", help="The category that products leave.")]
+Target = Annotated[int | None, Option("--to", metavar="ID", min=0, max=2**63 - 1, help="The category they get.")]
+CategoryPath = Annotated[
+    str | None, Option(metavar="PATH", help="The full path of the category, when it is new or gets another name.")
+]
+Alias = Annotated[str | None, Option(help="A second name, switched to the collection once all products are there.")]

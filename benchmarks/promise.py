@@ -2,11 +2,11 @@
 
     python benchmarks/promise.py FILE [--group-by COLUMN] [--products N] [--splits 20] [--known-groups]
 
-Each split draws whole groups of products until there are N, ingests three quarters of them (by groups that Rubrika finds
-itself; with `--known-groups` by the column), and classifies the other quarter and, up to MAX_TEST products, what was not
-drawn. It prints, for each bound: in how many splits the error among the automatic decisions was above it, the part of
-products decided, and the part that an oracle could have decided that knew the errors of this test. Then the false alarms
-among products of known categories, the calibration error, and the seconds of an ingest.
+Each split draws whole groups of products until there are N, ingests three quarters of them (by groups that Rubrika
+finds itself; with `--known-groups` by the column), and classifies the other quarter and, up to MAX_TEST products, what
+was not drawn. It prints, for each bound: in how many splits the error among the automatic decisions was above it, the
+part of products decided, and the part that an oracle could have decided that knew the errors of this test. Then the
+false alarms among products of known categories, the calibration error, and the seconds of an ingest.
 """
 
 import argparse

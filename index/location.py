@@ -51,10 +51,11 @@ def source_of(manifest: Manifest, at: Location, environment: Mapping[str, str]) 
     return recorded
 
 
-LOCK = "lock"
+LOCK, CATEGORIES = "lock", "categories.json"
 _EDGE, _ENCODERS = "edge", "encoders"
 # What Rubrika itself puts into an index folder; an interrupted run may leave some of it.
-_OURS = re.compile(rf"(?:{_EDGE}|{_ENCODERS})(?:-\d+)?|{re.escape(MANIFEST)}(?:\.new)?|{LOCK}")
+_FILES = "|".join(map(re.escape, (MANIFEST, CATEGORIES)))
+_OURS = re.compile(rf"(?:{_EDGE}|{_ENCODERS})(?:-\d+)?|(?:{_FILES})(?:\.new)?|{LOCK}")
 
 
 def edge_folder(folder: Path, generation: int = 1) -> Path:

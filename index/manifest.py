@@ -1,7 +1,6 @@
 """index.json: what an index is made of, how it votes, how it is calibrated, and what has been ingested."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, ClassVar, Final, Literal
 from rubrika.encode.base import schema, validated
 from rubrika.encode.text import Backend
 from rubrika.errors import IndexFolderError
-from rubrika.files import read_bounded, sync
+from rubrika.files import read_bounded, write_in_one_step
 from rubrika.store.connection import Connection, SearchOptions
 from rubrika.store.open import StoreLocation
 
@@ -169,16 +168,7 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Replace index.json in one step, so that a reader sees the old or the new one, whole."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
-        fresh = folder / f"{MANIFEST}.new"
-        fresh.unlink(missing_ok=True)
-        # Never through a link that somebody put there.
-        with fresh.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(folder / MANIFEST)
-        # What it supersedes may be deleted next.
-        sync(folder)
+        write_in_one_step(folder / MANIFEST, text)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

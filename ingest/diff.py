@@ -7,6 +7,7 @@ from typing import Literal
 from rubrika.encode.duplicates import group_number
 from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest
 from rubrika.products.product import Category, Product, text_hash
+from rubrika.products.row import LABEL_SOURCE, PERSON
 from rubrika.store.base import Payload
 
 # The time of the run that wrote a point: every write changes it, so it is left out of comparisons.
@@ -15,8 +16,13 @@ INGESTED_AT = "ingested_at"
 HELD_OUT, GROUP = "held_out", "group"
 # What a payload says of the picture; it stays as long as no other picture comes.
 _PICTURE = ("image_hash", "image_url", "image_error")
+# What a payload says of the person who set the category, and when.
+BY_PERSON = (LABEL_SOURCE, "labelled_by", "labelled_at")
+# What stays once it is stored, unless an ingest says it anew.
+LASTING = (*BY_PERSON, GROUP, HELD_OUT)
+_CATEGORY = ("category_id", "category", "category_path", "category_levels")
 
-Kind = Literal["added", "updated", "relabelled", "unchanged", "rejected"]
+Kind = Literal["added", "updated", "relabelled", "unchanged", "kept", "rejected"]
 
 
 def is_held_out(product: Product, part: float) -> bool:
@@ -31,6 +37,7 @@ class Change:
     kind: Kind
     stale: frozenset[str]
     payload: Payload
+    differs: bool = True  # whether that is another payload than the stored one
 
 
 class Hasher:
@@ -58,16 +65,25 @@ def change_of(
     image_url: str | None,
     now: str,
     held_out: bool = False,
+    by: str = "",
 ) -> Change:
     """Compare a product with its stored payload, None when it is new.
 
     `picture` is the hash of its picture's bytes; None: no usable picture came, and a stored one stays. `held_out` marks
-    a new product that the encoder has not learned from.
+    a new product that the encoder has not learned from. `by` is who set the category, when a person did: that category
+    stays, until a person sets another.
     """
     payload = _payload(product, hasher, picture, image_url, now)
     if known is None:
-        return Change("added", frozenset(hasher.salts), payload | ({HELD_OUT: True} if held_out else {}))
-    payload = {key: known[key] for key in (GROUP, HELD_OUT) if key in known} | payload
+        payload |= {HELD_OUT: True} if held_out else {}
+        return Change("added", frozenset(hasher.salts), payload | (by_person(by, now) if product.by_person else {}))
+    same, settled = known.get("category_id") == payload["category_id"], is_by_person(known)
+    if product.by_person and not (same and settled):
+        payload |= by_person(by, now)
+    is_kept = settled and not same and not product.by_person
+    if is_kept:
+        payload |= {key: known[key] for key in _CATEGORY if key in known}
+    payload = {key: known[key] for key in LASTING if key in known} | payload
     stored_picture = {key: known[key] for key in _PICTURE if key in known}
     if picture is None:
         payload |= stored_picture
@@ -79,10 +95,21 @@ def change_of(
         stale |= {TEXT, JOINT}
     if known.get("image_hash") != payload.get("image_hash"):
         stale |= {IMAGE, JOINT}
-    kind: Kind = "unchanged" if known | {INGESTED_AT: now} == payload else "updated"
-    if not stale and known.get("category_id") != payload["category_id"]:
+    differs = known | {INGESTED_AT: now} != payload
+    kind: Kind = "kept" if is_kept else "updated" if differs else "unchanged"
+    if not stale and not same and not is_kept:
         kind = "relabelled"
-    return Change(kind, frozenset(stale & hasher.salts.keys()), payload)
+    return Change(kind, frozenset(stale & hasher.salts.keys()), payload, differs)
+
+
+def by_person(by: str, now: str) -> Payload:
+    """The part of a payload that says who set the category, and when."""
+    return dict(zip(BY_PERSON, (PERSON, by, now), strict=True))
+
+
+def is_by_person(payload: Payload) -> bool:
+    """Whether a person set the category."""
+    return payload.get(LABEL_SOURCE) == PERSON
 
 
 def _payload(product: Product, hasher: Hasher, picture: str | None, image_url: str | None, now: str) -> Payload:
@@ -108,5 +135,5 @@ def _payload(product: Product, hasher: Hasher, picture: str | None, image_url: s
 
 def category_payload(category: Category) -> Payload:
     """The part of a payload that says which category."""
-    path, levels = category.path, category.levels
-    return {"category_id": category.id, "category": levels[-1], "category_path": path, "category_levels": levels}
+    levels = category.levels
+    return dict(zip(_CATEGORY, (category.id, levels[-1], category.path, levels), strict=True))

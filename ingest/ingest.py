@@ -16,13 +16,15 @@ from rubrika.encode.base import Encoder
 from rubrika.encode.registry import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError, InputError, StoppedError
 from rubrika.files import check_room, parquet
+from rubrika.index.categories import Names, names_of, read_names, write_names
 from rubrika.index.encoders import Encoders
 from rubrika.index.folder import LEARNED, Choice, Index, changing, check_free, has_index, lay_out, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import IMAGE, TEXT, Manifest
 from rubrika.ingest.calibrate import calibrate, part_held_out
 from rubrika.ingest.diff import is_held_out
-from rubrika.ingest.write import IngestReport, Writer, deletion_blocker, prune, stored_vectors
+from rubrika.ingest.naming import apply, files_in, labels_of, settle
+from rubrika.ingest.write import IngestReport, KeptLabel, Writer, deletion_blocker, prune, stored_vectors
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Filtered, Products, Reject
 from rubrika.progress import Interrupt, Progress, Silent
@@ -39,44 +41,56 @@ def ingest(
     strict: bool = False,
     delete_missing: bool = False,
     calibrated: bool = True,
+    rename: bool = False,
+    verified: bool = False,
+    by: str = "",
     progress: Progress | None = None,
 ) -> IngestReport:
     """Bring every labelled product into the index, creating the index when there is none.
 
     The products are read several times when the index is new, once otherwise; its encoders and vote are those of
-    `choice`, None being the defaults or what the index has. `strict` fails at the first row that would be set aside;
+    `choice`, None being the defaults or what the index has. `strict` fails at the first row that would be set aside,
+    and where a category has several names; `rename` allows that most categories get other names.
     `delete_missing` deletes stored products that have no row in the files, good or bad; an index not `calibrated` makes
-    no automatic decisions. `image_url` is where the folder
-    of pictures is served, for Qdrant's web UI. StoppedError: Ctrl-C or SIGTERM; what was written until then is safe,
-    and the same call goes on from there.
+    no automatic decisions. `image_url` is where the folder of pictures is served, for Qdrant's web UI. `by` is the
+    person who set the categories of rows that say that a person did, as all do with `verified`. StoppedError: Ctrl-C or
+    SIGTERM; what was written until then is safe, and the same call goes on from there.
     """
     started, progress = time.monotonic(), progress or Silent()
     products.check()
     with writing(at.folder, "ingest"):
-        if has_index(at.folder):
-            manifest = Manifest.read(at.folder)
-            _check_choice(at.folder, manifest, choice)
-        else:
-            manifest = _create(at, products, pictures, choice or Choice(), progress)
+        found = Manifest.read(at.folder) if has_index(at.folder) else None
+        if found:
+            _check_choice(at.folder, found, choice)
         # Taken before the files are read: a file that is changed meanwhile is noticed the next time. Pictures and
         # DataFrames have no digest; they are compared one by one.
         has_digest = products.files and pictures is None
-        digest = fingerprint(products.files, (at.server, image_url, delete_missing)) if has_digest else None
-        if digest and digest == manifest.contents.fingerprint and _is_whole(at, manifest):
+        digest = fingerprint(products.files, (at.server, image_url, delete_missing, verified)) if has_digest else None
+        if found and digest and digest == found.contents.fingerprint and _is_whole(at, found):
             rows, seconds = len(products), round(time.monotonic() - started, 3)
             return IngestReport(read=rows, unchanged=rows, deleted=0 if delete_missing else None, seconds=seconds)
+        # Settled before anything is written, since it may be refused.
+        naming = settle(_known_names(at, found), labels_of(products), files_in(products), strict, rename)
+        manifest = found or _create(at, products, pictures, choice or Choice(), progress)
         blocker, report = None, IngestReport()
 
         def finish(manifest: Manifest) -> Manifest:
-            # Rejects are to be reported again the next time.
-            known = None if blocker or report.rejects else digest
+            # What was to be said is to be said again the next time.
+            known = None if blocker or report.rejects or report.kept or report.name_conflicts else digest
             contents = replace(manifest.contents, fingerprint=known)
             return replace(manifest, contents=contents, vote=trusted.vote, calibration=trusted.calibration)
 
         with changing(at, products.files, manifest=manifest, finish=finish) as index:
-            writer = Writer(index, pictures, image_url)
+            naming.note(files_in(products), progress)
+            apply(index, naming)
+            writer = Writer(index, pictures, image_url, names=dict(naming.names), by=by, verified=verified)
             report = writer.report
-            _write(index, writer, products, strict, progress)
+            report.renamed, report.name_conflicts = len(naming.renamed), naming.conflicts
+            try:
+                _write(index, writer, products, strict, progress)
+            finally:
+                # Of a damaged file, rows may have been read that none of its labels were counted of.
+                write_names(index.folder, writer.names)
             if delete_missing:
                 source = str(next(iter(products.files), "the products"))
                 blocker = deletion_blocker(writer.seen, report.rejects, source)
@@ -117,6 +131,15 @@ def _create(
     manifest = replace(lay_out(at.folder, choice, encoders, choice.settings, at.server), held_out=part)
     manifest.write(at.folder)
     return manifest
+
+
+def _known_names(at: Location, manifest: Manifest | None) -> Names:
+    """The names of the categories of an index, read from its products where it is older than the file of names."""
+    names = read_names(at.folder) if manifest else {}
+    if names is None:
+        with Index.open(at, manifest) as index:
+            return names_of(index)
+    return names
 
 
 def _is_whole(at: Location, manifest: Manifest) -> bool:
@@ -194,14 +217,38 @@ def prepare(
 REJECT_SCHEMA = pa.schema({"file": "string", "row": "int64", "product_id": "string", "reason": "string"})
 
 
-def default_reject_path(path: Path) -> Path:
-    """Where rejects go by default: next to `path`, which may be `.` or end in `..`."""
+KEPT_SCHEMA = pa.schema(
+    {
+        "file": "string",
+        "row": "int64",
+        "product_id": "uint64",
+        "category_id": "int64",
+        "category_name": "string",
+        "labelled_by": "string",
+        "labelled_at": "string",
+        "row_category_id": "int64",
+        "row_category_name": "string",
+    }
+)
+
+
+def default_reject_path(path: Path, what: str = "rejects") -> Path:
+    """Where rejects, or `what` else, go by default: next to `path`, which may be `.` or end in `..`."""
     absolute = Path(os.path.abspath(path))
-    return absolute.parent / f"{absolute.name}.rejects.parquet"
+    return absolute.parent / f"{absolute.name}.{what}.parquet"
 
 
 def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
     """Write one row for each reject."""
-    rows = [asdict(reject) | {"file": str(reject.file)} for reject in rejects]
-    with parquet(path, REJECT_SCHEMA) as target:
-        target.write_table(pa.Table.from_pylist(rows, REJECT_SCHEMA))
+    _write_rows(rejects, path, REJECT_SCHEMA)
+
+
+def write_kept(kept: Iterable[KeptLabel], path: Path) -> None:
+    """Write one row for each label of a person that stays though a row has another."""
+    _write_rows(kept, path, KEPT_SCHEMA)
+
+
+def _write_rows(found: Iterable[Reject | KeptLabel], path: Path, schema: pa.Schema) -> None:
+    rows = [asdict(one) | {"file": str(one.file)} for one in found]
+    with parquet(path, schema) as target:
+        target.write_table(pa.Table.from_pylist(rows, schema))

@@ -1,4 +1,4 @@
-"""Keeps an index in order: delete, relabel, learn again, check and repair."""
+"""Keeps an index in order: delete, learn again, check and repair."""
 
 import os
 import re
@@ -15,11 +15,12 @@ import numpy as np
 
 from rubrika.errors import EncoderError, InputError, RubrikaError, StoreError
 from rubrika.files import check_room
+from rubrika.index.categories import Names, names_of, read_names
 from rubrika.index.folder import LEARNED, Choice, Index, changing, lay_out, writing
 from rubrika.index.location import Location, encoder_folder, other_generations, source_of
 from rubrika.index.manifest import IMAGE
 from rubrika.ingest.calibrate import calibrate, part_held_out
-from rubrika.ingest.diff import GROUP, HELD_OUT, INGESTED_AT, Hasher, category_payload, is_held_out
+from rubrika.ingest.diff import BY_PERSON, GROUP, HELD_OUT, INGESTED_AT, LASTING, Hasher, is_held_out
 from rubrika.ingest.ingest import prepare
 from rubrika.ingest.write import Counts, Writer, stored_vectors, timestamp
 from rubrika.products.images import PictureFolder
@@ -27,7 +28,7 @@ from rubrika.products.product import Batch, Category, Filtered, Product
 from rubrika.products.reader import Reader
 from rubrika.products.row import MAX_ID
 from rubrika.progress import Progress, Silent
-from rubrika.store.base import Point, Store
+from rubrika.store.base import Payload, Point
 from rubrika.store.connection import Connection
 from rubrika.store.open import delete_store, is_alias, open_store
 
@@ -53,52 +54,6 @@ def delete(at: Location, ids: Iterable[int]) -> Deleted:
             index.store.delete(stored)
             deleted += len(stored)
     return Deleted(deleted, len(ids) - deleted)
-
-
-@dataclass(frozen=True, slots=True)
-class Relabelled(Counts):
-    """How many products got another category, or their category another path."""
-
-    relabelled: int
-
-
-def relabel(at: Location, source: int, target: int, path: str | None = None) -> Relabelled:
-    """Move all products of one category to another one, or rename it, when `source` and `target` are the same id.
-
-    `path` is the full path of the target; by default the one that its products have.
-    """
-    relabelled = 0
-    with writing(at.folder, "relabel"):
-        # Everything is checked before anything is changed.
-        with Index.open(at) as index:
-            payload = category_payload(_target(index, source, target, path))
-        with changing(at) as index:
-            ids = list(_members(index.store, source))
-            for start in range(0, len(ids), BATCH):
-                points = index.store.fetch(ids[start : start + BATCH])
-                index.store.replace_payloads({id: point.payload | payload for id, point in points.items()})
-                relabelled += len(points)
-    return Relabelled(relabelled)
-
-
-def _target(index: Index, source: int, target: int, path: str | None) -> Category:
-    # After an interrupted run no product may be left to move.
-    if index.manifest.contents.products is not None and source not in index.store.facet("category_id"):
-        raise RubrikaError(f"{index.folder}: no product is in category {source}; see `rubrika info` for what there is")
-    if path is None and source == target:
-        raise RubrikaError(f"category {source} cannot move to itself; give a path to rename it")
-    if path is None:
-        if (member := next(_members(index.store, target), None)) is None:
-            raise RubrikaError(f"{index.folder}: no product is in category {target} yet; give its path")
-        path = index.store.fetch([member])[member].text("category_path")
-    if not (category := Category(target, path)).levels:
-        raise RubrikaError(f"«{path}» names no category; write a path such as «Все категории->Обувь»")
-    return category
-
-
-def _members(store: Store, category: int) -> Iterator[int]:
-    for page in store.scroll(payload=["category_id"]):
-        yield from (point.id for point in page if point.payload.get("category_id") == category)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +198,8 @@ def _next_collection(server: Connection, folder: Path, generation: int) -> Conne
 
 # How far the length of a vector may be from 1.
 TOLERANCE = 1e-3
+# What no file says of a product, and a repair takes from its payload.
+_ELSEWHERE = ("image_url", *LASTING)
 _CATEGORY = {"category_id": int, "category": str, "category_path": str, "category_levels": list}
 
 
@@ -290,9 +247,10 @@ def check(
 def _inspect(at: Location, files: Sequence[Path]) -> Checked:
     result, hashes = Checked(), dict[int, object]()
     with Index.open(at) as index:
+        names = read_names(at.folder) or {}
         for point in chain.from_iterable(index.store.scroll(payload=True, vectors=True)):
             hashes[point.id] = point.payload.get("text_hash")
-            if problems := list(_problems(point, index.manifest.sizes)):
+            if problems := [*_vector_problems(point, index.manifest.sizes), *_payload_problems(point, names)]:
                 result.problems.update(problems)
                 result.damaged.add(point.id)
         result.products, expected = len(hashes), index.manifest.contents.products
@@ -312,13 +270,12 @@ def _inspect(at: Location, files: Sequence[Path]) -> Checked:
     return result
 
 
-def _problems(point: Point, sizes: Mapping[str, int]) -> Iterator[str]:
-    payload = point.payload
+def _vector_problems(point: Point, sizes: Mapping[str, int]) -> Iterator[str]:
     for name, size in sizes.items():
         vector = point.vectors.get(name)
         if vector is None:
             # A product without a usable picture has no picture vector.
-            if name != IMAGE or ("image_hash" in payload and "image_error" not in payload):
+            if name != IMAGE or ("image_hash" in point.payload and "image_error" not in point.payload):
                 yield f"without a vector {name}"
         elif vector.shape != (size,):
             yield f"with a vector {name} of another size"
@@ -326,8 +283,14 @@ def _problems(point: Point, sizes: Mapping[str, int]) -> Iterator[str]:
             yield f"with a vector {name} that is not finite"
         elif abs(np.linalg.norm(vector) - 1) > TOLERANCE:
             yield f"with a vector {name} that is not of length 1"
+
+
+def _payload_problems(point: Point, names: Names) -> Iterator[str]:
+    payload = point.payload
     if not all(isinstance(payload.get(key), kind) for key, kind in _CATEGORY.items()):
         yield "without a category"
+    elif names.get(payload["category_id"], payload["category_path"]) != payload["category_path"]:
+        yield "with another name of its category than the index has"
     if "text_hash" not in payload:
         yield "without the hash of its text"
     if payload.get("product_id") != point.id:
@@ -348,17 +311,21 @@ def _repair(index: Index, files: Sequence[Path], pictures: PictureFolder | None,
         # A sound category stays: the index may know better than an old file.
         id, path = payload.get("category_id"), payload.get("category_path")
         if isinstance(id, int) and isinstance(path, str) and Category(id, path).levels:
-            return replace(product, category=Category(id, path))
+            return replace(product, category=Category(id, path), by_person=False)
         return product
 
-    writer = Writer(index, pictures, overwrite=True)
+    writer = Writer(index, pictures, overwrite=True, names=names_of(index))
     # Rows with the text that is stored, then the latest rows of the products that are in none of them.
     for same_text in (True, False):
         for batch in _pick(reader, missing, partial(whole, same_text=same_text)):
             writer.write(batch)
-    # The address of a picture is in no file.
-    fresh = index.store.fetch([id for id, payload in stored.items() if "image_url" in payload])
-    if urls := {id: point.payload | {"image_url": stored[id]["image_url"]} for id, point in fresh.items()}:
-        index.store.replace_payloads(urls)
+    # Neither the address of a picture nor who set a category is in a file.
+    payloads = dict[int, Payload]()
+    for id, point in index.store.fetch(list(stored)).items():
+        # A person has not set the category of a file.
+        same = stored[id].get("category_id") == point.payload.get("category_id")
+        lasting = {key for key in _ELSEWHERE if key in stored[id] and (same or key not in BY_PERSON)}
+        payloads |= {id: point.payload | {key: stored[id][key] for key in lasting}} if lasting else {}
+    index.store.replace_payloads(payloads)
     index.store.optimise()
     return writer.report.added

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from rubrika.index.categories import Names
 from rubrika.index.encoders import PictureHashes
 from rubrika.index.folder import Index
-from rubrika.ingest.diff import Change, Hasher, change_of, is_held_out
+from rubrika.ingest.diff import BY_PERSON, Change, Hasher, change_of, is_held_out
+from rubrika.ingest.naming import NameConflict
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Batch, Product, Reject
-from rubrika.store.base import FloatArray, Point, Store
+from rubrika.products.product import Batch, Category, Product, Reject
+from rubrika.products.text import one_line
+from rubrika.store.base import FloatArray, Payload, Point, Store
 
 
 @dataclass(frozen=True)
@@ -25,27 +28,55 @@ class Counts:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class KeptLabel:
+    """A stored category that a person set, and the other one that a row gives the product."""
+
+    file: Path
+    row: int
+    product_id: int
+    category_id: int
+    category_name: str
+    labelled_by: str
+    labelled_at: str
+    row_category_id: int
+    row_category_name: str
+
+    @classmethod
+    def of(cls, product: Product, file: Path, payload: Payload) -> "KeptLabel":
+        """A product whose row has another category than the payload that stays."""
+        # Whoever else wrote into the store may have written anything.
+        path, by, at = (one_line(str(payload.get(key))) for key in ("category_path", *BY_PERSON[1:]))
+        given = product.category or Category(0, "")
+        return cls(file, product.row, product.id, payload["category_id"], path, by, at, given.id, given.path)
+
+
 @dataclass
 class IngestReport:
-    """What became of the rows: each row read is in exactly one of the five counts after `read`."""
+    """What became of the rows: each row read is in exactly one of the six counts after `read`."""
 
     read: int = 0
     added: int = 0
     updated: int = 0
     relabelled: int = 0
     unchanged: int = 0
+    kept: int = 0  # rows with another category than a person set, which stays
     rejected: int = 0
     encoded: int = 0  # products of which something was encoded
     deleted: int | None = None  # points without a row; None: deleting was not asked for
     pictures: int | None = None  # products whose picture can be used; None: there was no folder of pictures
     unusable: Counter[str] = field(default_factory=Counter)  # the other pictures, by reason
+    renamed: int = 0  # categories that have another name now
     seconds: float = 0.0
     rejects: list[Reject] = field(default_factory=list)
+    kept_labels: list[KeptLabel] = field(default_factory=list)  # of the rows in `kept`
+    name_conflicts: tuple[NameConflict, ...] = ()  # categories with several names, here or in the index
 
     def to_dict(self) -> dict[str, object]:
-        """As `rubrika ingest --json` prints it, except for the path of the rejects."""
-        names = ("read", "added", "updated", "relabelled", "unchanged", "rejected")
+        """As `rubrika ingest --json` prints it, except for the paths of the rejects and the kept labels."""
+        names = ("read", "added", "updated", "relabelled", "unchanged", "kept", "rejected", "renamed")
         counts: dict[str, object] = {name: getattr(self, name) for name in names}
+        counts["name_conflicts"] = [asdict(conflict) for conflict in self.name_conflicts]
         if self.deleted is not None:
             counts["deleted"] = self.deleted
         if self.pictures is not None:
@@ -57,15 +88,25 @@ class Writer:
     """Brings batches into a store and counts what became of their rows in its `report`.
 
     A stored picture stays when none comes; with `overwrite` every product is written as if it had never been stored.
+    `names` are those of the categories, and grow by what only the rows say; `by` is the person who set the categories
+    of rows that a person labelled, as all are with `verified`.
     """
 
     def __init__(
-        self, index: Index, pictures: PictureFolder | None, image_url: str | None = None, overwrite: bool = False
+        self,
+        index: Index,
+        pictures: PictureFolder | None,
+        image_url: str | None = None,
+        overwrite: bool = False,
+        names: Names | None = None,
+        by: str = "",
+        verified: bool = False,
     ) -> None:
         self._store, self._encoders, self._hasher = index.store, index.encoders, Hasher(index.manifest)
         self._manifest = index.manifest
         self._pictures, self._image_url, self._overwrite = pictures, image_url, overwrite
-        self._now = timestamp()
+        self._now, self._by, self._verified = timestamp(), by, verified
+        self.names: Names = {} if names is None else names
         # By id: the content's hash, file and row, to recognise the same id with other content.
         self.seen: dict[int, tuple[int, Path, int]] = {}
         self.report = IngestReport(pictures=None if pictures is None else 0)
@@ -76,7 +117,7 @@ class Writer:
         report.read += batch.rows
         report.rejects += batch.rejects
         report.rejected += len(batch.rejects)
-        products = [product for product in batch.products if self._is_first(product, batch.file)]
+        products = [product for product in map(self._named, batch.products) if self._is_first(product, batch.file)]
         pictures = self._encoders.picture_hashes(products, self._pictures)
         stored = {} if self._overwrite else self._store.fetch([product.id for product in products])
         known = {id: point.payload for id, point in stored.items()}
@@ -89,17 +130,20 @@ class Writer:
                 self._url_of(product),
                 self._now,
                 self._is_held_out(product),
+                self._by,
             )
             for product, picture in zip(products, pictures.hashes, strict=True)
         ]
         # Where no text and no picture changed, the vectors stay.
-        kept = [change for change in changes if not change.stale and change.kind != "unchanged"]
-        if kept:
-            self._store.replace_payloads({change.payload["product_id"]: change.payload for change in kept})
+        payloads = {one.payload["product_id"]: one.payload for one in changes if one.differs and not one.stale}
+        if payloads:
+            self._store.replace_payloads(payloads)
         if points := self._encode(batch.file, products, changes, pictures):
             self._store.upsert(points)
         for kind, count in Counter(change.kind for change in changes).items():
             setattr(report, kind, getattr(report, kind) + count)
+        kept = (row for row, change in enumerate(changes) if change.kind == "kept")
+        report.kept_labels += [KeptLabel.of(products[row], batch.file, changes[row].payload) for row in kept]
         report.unusable.update(pictures.failures.values())
         if report.pictures is not None:
             report.pictures += sum(row not in pictures.failures for row, key in enumerate(pictures.hashes) if key)
@@ -108,7 +152,7 @@ class Writer:
         """Whether no learned encoder has seen a new product: while an index is made, those held out, and later all."""
         part = self._manifest.held_out
         being_made = self._manifest.calibration.at is None and part is not None
-        return is_held_out(product, part or 0) if being_made else part != 1
+        return not self._overwrite and (is_held_out(product, part or 0) if being_made else part != 1)
 
     def _encode(
         self, file: Path, products: Sequence[Product], changes: list[Change], pictures: PictureHashes
@@ -138,6 +182,13 @@ class Writer:
     def _url_of(self, product: Product) -> str | None:
         path = self._pictures.find(product.id) if self._pictures and self._image_url else None
         return f"{str(self._image_url).rstrip('/')}/{path.name}" if path else None
+
+    def _named(self, product: Product) -> Product:
+        """The product with the one name of its category, and whether a person labelled it."""
+        given = product.category
+        if given and (path := self.names.setdefault(given.id, given.path)) != given.path:
+            product = replace(product, category=Category(given.id, path))
+        return replace(product, by_person=True) if self._verified and not product.by_person else product
 
     def _is_first(self, product: Product, file: Path) -> bool:
         """Whether no earlier row had this id; one that had is counted as unchanged or set aside."""

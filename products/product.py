@@ -57,6 +57,7 @@ class Product:
     rating: float | None = None
     sale: bool | None = None
     group: str = ""
+    by_person: bool = False  # whether a person set its category
 
 
 @dataclass(frozen=True, slots=True)

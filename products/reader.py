@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
-from rubrika.products.product import Batch, Product, Reject
-from rubrika.products.row import LABEL, ColumnType, Row, product_of, shown_id, wanted_columns
+from rubrika.products.product import Batch, Category, Product, Reject
+from rubrika.products.row import LABEL, ColumnType, Row, label_of, product_of, shown_id, wanted_columns
 from rubrika.products.text import RowError, first_line, joined
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 2_048
 # So much is decoded at once: a cell may be megabytes, and a dictionary stores it once for thousands of rows.
 DECODED_ROWS, DECODED_BYTES = 16, 32_000_000
+# Of the columns of a label, whose texts stay in their dictionary.
+LABEL_ROWS = 65_536
 # No file of products holds more rows a byte than this; one that promises more is damaged, or a bomb.
 MAX_ROWS_A_BYTE = 100
 # Nor are texts compressed a thousandfold, unless they are short in all.
@@ -68,26 +71,55 @@ class Reader:
 
     def rows(self, file: Path) -> Iterator[Row]:
         """Every row of one of the files as values by column name."""
-        number = 0
-        with open_parquet(file) as parquet:
-            columns, promised = self._columns(file, parquet), parquet.metadata.num_rows
-            tables = _decoded(parquet, columns, min(DECODED_ROWS, self.batch_rows))
-            while True:
-                with _explained(file, f"damaged after row {number}"):
-                    table = next(tables, None)
-                    if table is None:
-                        break
-                    values = [_values(table.column(name)) for name in columns]
-                yield from _rows(columns, values)
-                number += table.num_rows
-        if number != promised:
-            raise InputError(f"{file}: damaged: {number:,} of its {promised:,} rows are left; export it again")
+        return parquet_rows(file, partial(self._columns, file), self.batch_rows)
+
+    def labels(self) -> Counter[Category]:
+        """How many rows have each label; only these columns are read, and what is damaged is passed over."""
+        counts = Counter[Category]()
+        for file in self.files:
+            with suppress(InputError):
+                for category, count in _labels(file):
+                    counts[category] += count
+        return counts
 
     def _columns(self, file: Path, parquet: pq.ParquetFile) -> list[str]:
         with _explained(file, "not a readable parquet file"):
             schema = parquet.schema_arrow
             names: list[str] = schema.names
         return wanted_columns(file, names, lambda name: _type_of(schema.field(name).type), self.labelled, self.group_by)
+
+
+def parquet_rows(
+    file: Path, columns_of: Callable[[pq.ParquetFile], Sequence[str]], max_rows: int = DECODED_ROWS
+) -> Iterator[Row]:
+    """Every row of a file as values by column name; an InputError at damage, after the rows before it."""
+    number = 0
+    with open_parquet(file) as parquet:
+        columns, promised = columns_of(parquet), parquet.metadata.num_rows
+        tables = _decoded(parquet, columns, min(DECODED_ROWS, max_rows))
+        while True:
+            with _explained(file, f"damaged after row {number}"):
+                table = next(tables, None)
+                if table is None:
+                    break
+                values = [_values(table.column(name)) for name in columns]
+            yield from _rows(columns, values)
+            number += table.num_rows
+    if number != promised:
+        raise InputError(f"{file}: damaged: {number:,} of its {promised:,} rows are left; export it again")
+
+
+def _labels(file: Path) -> Iterator[tuple[Category, int]]:
+    """The labels of a file, part by part, each with its number of rows there."""
+    with open_parquet(file, [LABEL[1]]) as parquet, _explained(file, "damaged"):
+        for table in _decoded(parquet, LABEL, LABEL_ROWS):
+            ids, names = (table.column(name) for name in LABEL)
+            names = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
+            pairs = pa.table({"id": ids, "name": names.indices}).group_by(["id", "name"], use_threads=False)
+            texts = dict(enumerate(_values(names.dictionary)))
+            for row in pairs.aggregate([([], "count_all")]).to_pylist():
+                with suppress(RowError):
+                    yield label_of(row["id"], texts[row["name"]] if row["name"] is not None else None), row["count_all"]
 
 
 def _rows(names: Sequence[str], columns: Sequence[Sequence[object]]) -> Iterator[Row]:
@@ -122,17 +154,25 @@ def is_labelled(files: Sequence[Path]) -> bool:
     return all(set(LABEL) <= set(open_parquet(file).schema_arrow.names) for file in files)
 
 
-def open_parquet(file: Path) -> pq.ParquetFile:
-    """Open a parquet file, to be closed by the caller; InputError when it promises more than it can hold, too."""
+def file_size(file: Path) -> int:
+    """The bytes of a file; InputError when there is none that can be read."""
     try:
         # Checked first, because opening a pipe would wait for ever.
         if not file.is_file():
             raise InputError(f"{file}: {'not a file' if file.exists() else 'no such file'}; check the path")
-        size = file.stat().st_size
+        return file.stat().st_size
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); check the path and its permissions") from None
+
+
+def open_parquet(file: Path, as_dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
+    """Open a parquet file, to be closed by the caller; InputError when it promises more than it can hold, too.
+
+    A text that many rows of a column in `as_dictionaries` have is in memory once.
+    """
+    size = file_size(file)
     with _explained(file, "not a readable parquet file"):
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        parquet = pq.ParquetFile(file, page_checksum_verification=True, read_dictionary=list(as_dictionaries))
         rows, groups = parquet.metadata.num_rows, range(parquet.num_row_groups)
         # Asking the columns for their sizes would end the process where their statistics are damaged.
         unpacked = sum(parquet.metadata.row_group(group).total_byte_size for group in groups)
@@ -223,6 +263,14 @@ class Frame:
     def __iter__(self) -> Iterator[Batch]:
         """Yield the rows in order, `batch_rows` at a time; fails as `check` does."""
         return _batches(DATA_FRAME, self._rows(), self._product, self.batch_rows)
+
+    def labels(self) -> Counter[Category]:
+        """How many rows have each label."""
+        counts = Counter[Category]()
+        for id, name in zip(*(self.frame[name].astype(object).tolist() for name in LABEL), strict=True):
+            with suppress(Exception):  # A cell may be any object, and raise whatever it likes.
+                counts[label_of(_cell(id), _cell(name))] += 1
+        return counts
 
     def _rows(self) -> Iterator[Row]:
         columns = self._columns()

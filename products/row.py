@@ -13,6 +13,8 @@ from rubrika.products.text import RowError, first_line, one_line, parse_fields, 
 
 LABEL = ("category_id", "category_name")
 OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
+# Who set the label: PERSON, or anything else.
+LABEL_SOURCE, PERSON = "label_source", "person"
 _NUMBER, _TEXT = "a whole number", "text"
 _NEEDED = {"product_id": _NUMBER, "text_fields": _TEXT, "category_id": _NUMBER, "category_name": _TEXT}
 
@@ -20,7 +22,7 @@ MAX_ID, MAX_SIGNED = 2**64 - 1, 2**63 - 1
 # Beyond this a float no longer tells neighbouring whole numbers apart.
 MAX_EXACT = 2**53
 # What a person sees of a product, and what its payload holds: see docs/data.md.
-MAX_TITLE, MAX_SHOP_TITLE, MAX_PATH, MAX_LEVELS = 1_000, 200, 2_000, 32
+MAX_TITLE, MAX_SHOP_TITLE, MAX_PATH, MAX_LEVELS, MAX_PERSON = 1_000, 200, 2_000, 32, 200
 # An invalid id is shown in so many characters; a whole number of more bits than this would be longer.
 MAX_SHOWN, MAX_SHOWN_BITS = 40, 128
 
@@ -43,7 +45,8 @@ def wanted_columns(
     if missing := [name for name in required if name not in names]:
         present, them = first_line(", ".join(names)) or "none", "it" if len(missing) == 1 else "them"
         raise InputError(f"{source}: no column {', '.join(missing)} (it has {present}); rename or add {them}")
-    columns = list(dict.fromkeys([*required, *(name for name in OPTIONAL if name in names)]))
+    optional = (*OPTIONAL, *([LABEL_SOURCE] if labelled else ()))
+    columns = list(dict.fromkeys([*required, *(name for name in optional if name in names)]))
     for name in columns:
         if names.count(name) > 1:
             raise InputError(f"{source}: {names.count(name)} columns are called {name}; keep one")
@@ -56,24 +59,25 @@ def wanted_columns(
 
 def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> Product:
     """Build a product from the values of a row by column name, and its number in the file, from 1."""
-    product_id = _whole("product_id", row["product_id"], MAX_ID)
+    product_id = whole("product_id", row["product_id"], MAX_ID)
     fields = parse_fields(row["text_fields"])
     if not (title := product_title(fields)):
         raise RowError("text_fields has no title")
     rating, shop_title = _finite(row.get("rating")), row.get("shop_title")
-    group = row[group_by] if group_by else None
+    group, source = row[group_by] if group_by else None, row.get(LABEL_SOURCE)
     return Product(
         id=product_id,
         title=shortened(title, MAX_TITLE),
         text=product_text(fields),
         row=number,
-        category=_label(row["category_id"], row["category_name"]) if labelled else None,
+        category=label_of(row["category_id"], row["category_name"]) if labelled else None,
         shop_id=_shop_id(row.get("shop_id")),
         shop_title=shortened(one_line(shop_title), MAX_SHOP_TITLE) if isinstance(shop_title, str) else "",
         rating=None if rating is None else float(rating),
         sale=_flag(row.get("sale")),
         # NaN is not even equal to itself.
         group="" if group is None or group != group else str(group),
+        by_person=labelled and isinstance(source, str) and source.strip().casefold() == PERSON,
     )
 
 
@@ -88,7 +92,8 @@ def shown_id(value: object) -> str:
         return f"(an object of type {type(value).__name__})"
 
 
-def _whole(name: str, value: object, largest: int) -> int:
+def whole(name: str, value: object, largest: int) -> int:
+    """A number from 0 to `largest`; RowError when the value is none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         raise RowError(f"{name} is empty")
     if not isinstance(value, int | float) or (isinstance(value, float) and not value.is_integer()):
@@ -100,8 +105,9 @@ def _whole(name: str, value: object, largest: int) -> int:
     return int(value)
 
 
-def _label(number: object, name: object) -> Category:
-    return _category(_whole("category_id", number, MAX_SIGNED), name if isinstance(name, str) else "")
+def label_of(number: object, name: object) -> Category:
+    """The category of this id and path; RowError when they are none."""
+    return _category(whole("category_id", number, MAX_SIGNED), name if isinstance(name, str) else "")
 
 
 @lru_cache(maxsize=65_536)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rubrika.errors import IndexFolderError
 from rubrika.files import Target, parquet
 from rubrika.index.folder import Index
+from rubrika.products.row import LABEL_SOURCE, PERSON
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.predictions import NEIGHBOUR, neighbour_lists
 from rubrika.retrieve.search import search
@@ -171,7 +172,10 @@ def _write(found: LabelIssues | Duplicates, store: Store, paths: Paths, target: 
 
 
 def audit(index: Index, progress: Progress | None = None) -> Audit:
-    """Let the others vote on every product of an index; memory is bounded by ids, labels and the suspects."""
+    """Let the others vote on every product of an index; memory is bounded by ids, labels and the suspects.
+
+    Products whose category a person has set vote too, but are not asked about.
+    """
     known = len(index.store.facet("category_id"))
     if known < 2:
         what = "all its products are of one category" if known else "there are no products in it"
@@ -180,8 +184,10 @@ def audit(index: Index, progress: Progress | None = None) -> Audit:
     vote, paths = index.manifest.vote, dict[int, str]()
     missing = {name: np.zeros(index.manifest.sizes[name], np.float32) for name in vote.weights}
     suspects, pairs, texts = list[LabelIssues](), list[Duplicates](), list[tuple[Ids, Categories, list[str]]]()
+    settled = list[int]()
+    keys = ["category_id", "category_path", "text_hash", LABEL_SOURCE]
     with (progress or Silent()).stage("auditing products", index.store.count()) as advance:
-        for page in index.store.scroll(payload=["category_id", "category_path", "text_hash"], vectors=True):
+        for page in index.store.scroll(payload=keys, vectors=True):
             ids = np.array([point.id for point in page], np.uint64)
             categories = np.array([point.category_id for point in page], np.int64)
             paths |= {point.category_id: point.shown("category_path") for point in page}
@@ -191,8 +197,11 @@ def audit(index: Index, progress: Progress | None = None) -> Audit:
                 hits[name] = search(index.store, name, vectors, vote.top_k, ids)
             suggested = vote_over(with_unseen_bonus(hits, vote, index.seen), vote).winners
             margin = similarity_margin(hits, categories, suggested, vote.weights)
+            by_person = np.array([point.payload.get(LABEL_SOURCE) == PERSON for point in page])
+            settled += ids[by_person].tolist()
             # The label has lost the vote, and has less in its favour when every neighbour counts.
-            rows = np.flatnonzero((suggested != categories) & (suggested != NO_CATEGORY) & (margin > 0))
+            asked = ~by_person & (suggested != categories) & (suggested != NO_CATEGORY)
+            rows = np.flatnonzero(asked & (margin > 0))
             suspects.append(LabelIssues(ids, categories, suggested, margin, hits).take(rows))
             pairs.append(near_duplicates(ids, categories, hits[next(iter(vote.weights))]))
             # Whoever else wrote into the store may have written anything.
@@ -201,7 +210,9 @@ def audit(index: Index, progress: Progress | None = None) -> Audit:
             texts.append((ids, categories, usable))
             advance(len(page))
     products = sum(len(ids) for ids, _, _ in texts)
-    return Audit(products, paths, _ranked(suspects), Duplicates.joined([*pairs, same_text(texts)]))
+    duplicates = Duplicates.joined([*pairs, same_text(texts)])
+    unsettled = ~np.isin(duplicates.ids, np.array(settled, np.uint64)).all(axis=1)
+    return Audit(products, paths, _ranked(suspects), duplicates.take(np.flatnonzero(unsettled)))
 
 
 def similarity_margin(

@@ -31,16 +31,18 @@ def classify(
     top_k: int | None = None,
     policy: Policy = DEFAULT,
     level: int | None = None,
+    include_self: bool = False,
 ) -> Iterator[Classified]:
     """Yield every batch with its predictions; labels are ignored.
 
     Of each vector `top_k` hits vote, by default as many as the index says. With a `level` of the tree, counted from 1
-    at the top, the best category there is predicted and decided, under the id of its most voted leaf.
+    at the top, the best category there is predicted and decided, under the id of its most voted leaf. A stored product
+    is left out of its own hits, unless `include_self`.
     """
     settings = index.manifest.vote
     settings = replace(settings, top_k=top_k or settings.top_k)
     tree, weights, calibration = Tree(), settings.weights, index.manifest.calibration
-    for found in search_products(index, products, pictures, settings.top_k):
+    for found in search_products(index, products, pictures, settings.top_k, include_self):
         hits = found.hits
         votes = vote_over(with_unseen_bonus(hits, settings, index.seen), settings)
         tree.learn(index.store, hits)

@@ -95,6 +95,7 @@ def classify_to_files(
     top_k: int | None = None,
     policy: Policy = DEFAULT,
     level: int | None = None,
+    include_self: bool = False,
     progress: Progress | None = None,
 ) -> ClassifyReport:
     """Write result.parquet and, if wanted, details.parquet, a row an input row; they appear only when complete.
@@ -112,7 +113,7 @@ def classify_to_files(
         if details:
             targets.append(stack.enter_context(parquet(details, schema)))
         advance = stack.enter_context((progress or Silent()).stage("classifying", len(products)))
-        for one in classify(index, products, pictures, top_k, policy, level):
+        for one in classify(index, products, pictures, top_k, policy, level, include_self):
             table = _table(one, targets[-1].schema)
             for target in targets:
                 target.write_table(table.select(target.schema.names))

@@ -32,13 +32,21 @@ class SearchResult:
 
 
 def search_products(
-    index: Index, products: Products, pictures: PictureFolder | None = None, top_k: int | None = None
+    index: Index,
+    products: Products,
+    pictures: PictureFolder | None = None,
+    top_k: int | None = None,
+    include_self: bool = False,
 ) -> Iterator[SearchResult]:
-    """Yield every batch with its hits, of each vector `top_k`, by default as many as vote; labels are ignored."""
+    """Yield every batch with its hits, of each vector `top_k`, by default as many as vote; labels are ignored.
+
+    A product that is stored, by its id, is no hit of itself, unless `include_self`; its exact duplicates are.
+    """
     names, top_k = index.manifest.vote.weights, top_k or index.manifest.vote.top_k
     for batch in products:
         encoded = index.encoders.encode(batch.products, pictures, names)
-        hits = {name: search(index.store, name, encoded.vectors[name], top_k) for name in names}
+        own = None if include_self else np.array([product.id for product in batch.products], np.uint64)
+        hits = {name: search(index.store, name, encoded.vectors[name], top_k, own) for name in names}
         yield SearchResult(batch, hits, Counter(encoded.failures.values()))
 
 

@@ -20,6 +20,7 @@ Rubrika = Callable[..., Run]
 Write = Callable[..., Path]
 CACHE = Path("nowhere")
 SHORT = "it held 4 products when it was last changed, and holds 3"
+FILES = ["categories.json", "edge-2", "encoders-2", "index.json", "lock"]
 DRESSES = (33, "Все категории->Одежда->Платья")
 ROWS = [
     row(1, "кроссовки беговые"),
@@ -128,15 +129,16 @@ def test_products_are_deleted_by_id_and_by_file(rubrika: Rubrika, folder: Path, 
 
 
 def test_categories_are_merged_and_renamed_without_encoding(rubrika: Rubrika, folder: Path) -> None:
-    assert rubrika("relabel", "--from", 11, "--to", 22, "--index", folder, "--json").json == {"relabelled": 2}
+    moved = rubrika("relabel", "--from", 11, "--to", 22, "--index", folder, "--json").json
+    assert moved == {"relabelled": 2, "verified": 0, "unchanged": 0, "unknown": 0}
     assert {point.payload["category"] for point in stored(folder).values()} == {"Чехлы"}
     renamed = ("relabel", "--from", 22, "--to", 22, "--path", "Все категории->Разное")
     assert rubrika(*renamed, "--index", folder).code == 0
     assert stored(folder)[1].payload["category_levels"] == ["Разное"]
     for arguments, reason in [
         (("--from", 5, "--to", 22), "no product is in category 5"),
-        (("--from", 22, "--to", 9), "give its path"),
-        (("--from", 22, "--to", 22), "give a path to rename it"),
+        (("--from", 22, "--to", 9), "give its --path"),
+        (("--from", 22, "--to", 22), "give a --path to rename it"),
         (("--from", 22, "--to", 9, "--path", "->"), "names no category"),
     ]:
         said = rubrika("relabel", *arguments, "--index", folder)
@@ -166,7 +168,7 @@ def test_learning_again_takes_texts_from_the_files_and_labels_from_the_index(
     assert {id: p.payload["category"] for id, p in after.items()} == {
         id: p.payload["category"] for id, p in before.items()
     }
-    assert sorted(path.name for path in folder.iterdir()) == ["edge-2", "encoders-2", "index.json", "lock"]
+    assert sorted(path.name for path in folder.iterdir()) == FILES
     assert rubrika("info", "--index", folder, "--json").json["since_learning"]["categories"] == 0
     files = [folder.parent / "products.parquet", folder.parent / "new.parquet"]
     assert put(folder, files[1]).unchanged == 2

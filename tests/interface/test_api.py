@@ -1,6 +1,7 @@
 """Rubrika from Python: the same answers as the command line, from files and from DataFrames; no row is lost."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,6 +106,27 @@ def test_rows_that_cannot_be_read_keep_their_place(index: Path) -> None:
     assert frame["decision"][[0, 2, 4]].tolist() == ["review"] * 3
 
 
+def test_a_stored_product_has_no_vote_on_itself_but_its_duplicate_has(
+    rubrika: Rubrika, index: Path, market: Path, write: Write, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(index, tmp_path / "index")
+    asked = pd.read_parquet(market / "train.parquet").head(20)
+    own, twin = int(asked["product_id"][0]), 10**9
+    with Index.open(copy) as opened:
+        opened.ingest(write([asked.iloc[0].to_dict() | {"product_id": twin}]))
+        found, with_self = (opened.classify(asked, include_self=each).hits["text"] for each in (False, True))
+    ids = asked["product_id"].to_numpy(np.uint64)[:, None]
+    assert (found.ids != ids).all()
+    assert np.isfinite(found.scores).all()
+    assert found.ids[0, 0] == twin
+    assert {own, twin} <= set(with_self.ids[0].tolist())
+    assert (with_self.ids == ids).any(axis=1).all()
+    outputs = ("-o", tmp_path / "r.parquet", "--details", tmp_path / "d.parquet")
+    done = rubrika("classify", market / "train.parquet", "--include-self", "--index", copy, *outputs)
+    assert done.code == 0, done.err
+    assert own in {each["product_id"] for each in pd.read_parquet(tmp_path / "d.parquet")["neighbours"][0]}
+
+
 def test_several_files_are_one_run_and_no_rows_are_none(index: Path, write: Write) -> None:
     files = [write([row(1, "кеды"), row(2, "")], "one.parquet"), str(write([row(3, "чехол")], "two.parquet"))]
     with Index.open(index) as opened:
@@ -201,7 +223,7 @@ def test_pictures_are_told_apart_and_counted(tmp_path: Path) -> None:
     with Index.open(tmp_path / "index", cache=tmp_path / "cache") as index:
         report = index.ingest(SHELF, pictures, image_encoder=str(tmp_path / "vit"), vote="image")
         assert (report.added, report.pictures, sum(report.unusable.values())) == (4, 3, 1)
-        found = index.classify(SHELF, str(pictures), top_k=1)
+        found = index.classify(SHELF, str(pictures), top_k=1, include_self=True)
         assert found.categories.tolist() == [SHOES[0], SHOES[0], CASES[0], -1]
         assert found.names.tolist()[2:] == [CASES[1], None]
         assert dict(found.unusable) == {"is GIF, not JPEG, PNG or WEBP": 1}

@@ -1,0 +1,182 @@
+"""One id, one name: what the newest rows call each category, where that is not clear, and whom it renames."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+
+from rubrika.errors import InputError
+from rubrika.index.categories import Names, most_frequent, names_of, read_names, write_names
+from rubrika.index.folder import Index, changing, writing
+from rubrika.index.location import Location
+from rubrika.ingest.diff import category_payload
+from rubrika.products.product import Category, Products, display_path
+from rubrika.products.reader import Frame, Reader
+from rubrika.products.row import LABEL, Row, label_of
+from rubrika.products.table import number_in, read_table
+from rubrika.progress import Progress, Silent
+from rubrika.store.base import Point, Store
+
+BATCH = 1_000
+# One or two categories that get other names are no other numbering, even where they are all that both know.
+MIN_RENAMED = 3
+# So many conflicts are told.
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NameConflict:
+    """A category that rows call by several names, or by another than the index did."""
+
+    category_id: int
+    name: str  # what it is called now
+    rows: dict[str, int]  # how many rows call it how, the most frequent name first
+    before: str | None  # what the index called it, where that is another name
+
+    def __str__(self) -> str:
+        counts = [(name, f"{count:,} row{'s' * (count > 1)}") for name, count in self.rows.items()]
+        called = ", ".join(f"«{name}» in {rows}" for name, rows in counts)
+        return f"{self.category_id} is {called}" + (f", «{self.before}» before" if self.before else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What rows make of the names of categories."""
+
+    names: Names  # of all categories, with those that were known before
+    added: int  # how many were not
+    renamed: Names  # the new names of those that had another
+    conflicts: tuple[NameConflict, ...]
+
+    def note(self, source: object, progress: Progress) -> None:
+        """Say where names are not clear."""
+        if self.conflicts:
+            first = "; ".join(map(str, self.conflicts[:SHOWN]))
+            several = f"{len(self.conflicts):,} categories have several names, the first of each counts"
+            progress.note(f"{source}: {several}: {first}{'; …' if len(self.conflicts) > SHOWN else ''}")
+
+
+def labels_of(products: Products) -> Counter[Category]:
+    """How many rows have each label, where that is known without reading all of them."""
+    return products.labels() if isinstance(products, Reader | Frame) else Counter()
+
+
+def files_in(products: Products) -> str:
+    """The files of products, for a message."""
+    first, *others = products.files or ("the products",)
+    return f"{first} and {len(others):,} other files" if others else str(first)
+
+
+def settle(
+    known: Names, labels: Mapping[Category, int], source: object, strict: bool = False, rename: bool = False
+) -> Naming:
+    """Name categories as most rows do, ties by the text of the name, whatever the order of the rows.
+
+    When most of the categories that both the index and the rows know change their names, the rows have another
+    numbering: an InputError, unless they are to `rename`. So is, when `strict`, any name that is not clear.
+    """
+    rows = defaultdict[int, Counter[str]](Counter)
+    for category, count in labels.items():
+        rows[category.id][category.path] += count
+    fresh = {id: most_frequent(rows[id]) for id in sorted(rows)}
+    before = {id: known[id] for id in fresh if known.get(id, fresh[id]) != fresh[id]}
+    shared, conflicts = len(fresh.keys() & known.keys()), list[NameConflict]()
+    for id in fresh:
+        if id in before or len(rows[id]) > 1:
+            ranked = sorted(rows[id].items(), key=lambda item: (-item[1], item[0]))
+            conflicts.append(NameConflict(id, fresh[id], dict(ranked), before.get(id)))
+    if not rename and len(before) >= MIN_RENAMED and 2 * len(before) > shared:
+        first = next(conflict for conflict in conflicts if conflict.before)
+        changed = f"{len(before):,} of {shared:,} ids that the index knows have another name, such as {first}"
+        advice = "nothing was changed; use `rename` if the names really changed"
+        raise InputError(f"{source}: its category ids look like another numbering: {changed}; {advice}")
+    for conflict in conflicts if strict else ():
+        if len(conflict.rows) > 1 or not rename:
+            allow = "`rename` if the name really changed" if len(conflict.rows) == 1 else "several names"
+            raise InputError(f"{source}: category {conflict}; correct it, or allow {allow} (strict is on)")
+    renamed = {id: fresh[id] for id in before}
+    return Naming(dict(sorted((known | fresh).items())), len(fresh) - shared, renamed, tuple(conflicts))
+
+
+def apply(index: Index, naming: Naming) -> None:
+    """Rename stored products, then keep the names: what is killed in between can be done again."""
+    # Without the file, products may disagree on the name of a category.
+    names = naming.names if read_names(index.folder) is None else naming.renamed
+
+    def renamed(point: Point) -> Category | None:
+        id, path = (point.payload.get(key) for key in ("category_id", "category_path"))
+        return Category(id, names[id]) if type(id) is int and names.get(id, path) != path else None
+
+    if names:
+        set_categories(index.store, renamed)
+    write_names(index.folder, naming.names)
+
+
+def set_categories(store: Store, category_of: Callable[[Point], Category | None]) -> int:
+    """Give stored products other categories, in one pass, and return how many; None leaves one as it is."""
+    changed = dict[int, Category]()
+    for point in chain.from_iterable(store.scroll(payload=["category_id", "category_path"])):
+        if category := category_of(point):
+            changed[point.id] = category
+    ids = list(changed)
+    for start in range(0, len(ids), BATCH):
+        points = store.fetch(ids[start : start + BATCH])
+        store.replace_payloads({id: points[id].payload | category_payload(changed[id]) for id in points})
+    return len(changed)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCategory:
+    """A category that an index knows, and how many products it has of it."""
+
+    category_id: int
+    category_name: str
+    products: int
+
+
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """How many categories an index knows by name, and what a table of them has changed."""
+
+    known: int
+    added: int = 0
+    renamed: int = 0
+    name_conflicts: tuple[NameConflict, ...] = ()
+    categories: Sequence[NamedCategory] | None = None  # all of them, by path; None when a table was read
+
+    def to_dict(self) -> dict[str, object]:
+        """As `rubrika categories --json` prints it."""
+        found = asdict(self)
+        if self.categories is None:
+            del found["categories"]
+        return found
+
+
+def list_categories(index: Index) -> Categories:
+    """All categories of an index, also those without a product."""
+    names, counts = names_of(index), index.store.facet("category_id")
+    ordered = sorted(names.items(), key=lambda item: (display_path(item[1]), item[0]))
+    return Categories(len(names), categories=[NamedCategory(id, name, counts.get(id, 0)) for id, name in ordered])
+
+
+def name_categories(at: Location, file: Path, rename: bool = False, progress: Progress | None = None) -> Categories:
+    """Add the categories of a table, parquet or CSV, of category_id and category_name; those known are named anew.
+
+    `rename` is as for `settle`.
+    """
+
+    def label(row: Row) -> Category:
+        return label_of(number_in(row[LABEL[0]]), row[LABEL[1]])
+
+    labels = Counter(category for _, category in read_table(file, [LABEL], label))
+    with writing(at.folder, "categories"):
+        with Index.open(at) as index:
+            naming = settle(names_of(index), labels, file, rename=rename)
+        if naming.renamed or read_names(at.folder) is None:
+            with changing(at) as index:
+                apply(index, naming)
+        else:
+            write_names(at.folder, naming.names)
+    naming.note(file, progress or Silent())
+    return Categories(len(naming.names), naming.added, len(naming.renamed), naming.conflicts)

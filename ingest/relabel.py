@@ -1,0 +1,147 @@
+"""Corrects labels: of products, as a person does, and of whole categories; all is checked before anything changes."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rubrika.errors import InputError, ParameterError, RubrikaError
+from rubrika.index.categories import Names, names_of, write_names
+from rubrika.index.folder import Index, changing, writing
+from rubrika.index.location import Location
+from rubrika.ingest.diff import by_person, category_payload, is_by_person
+from rubrika.ingest.naming import BATCH, set_categories
+from rubrika.ingest.write import Counts, timestamp
+from rubrika.products.product import Category
+from rubrika.products.row import MAX_ID, MAX_SIGNED, Row, label_of, whole
+from rubrika.products.table import number_in, read_table
+from rubrika.products.text import RowError
+from rubrika.store.base import Payload, Point
+
+LABELS, MOVES = ("product_id", "category_id"), ("from", "to")
+
+
+@dataclass(frozen=True, slots=True)
+class Relabelled(Counts):
+    """What became of products, and how many of the categories to be moved are not known, and so have none."""
+
+    relabelled: int = 0  # products that got another category, or their category another name
+    verified: int = 0  # that had the right one, as a person found
+    unchanged: int = 0  # that had it from a person before
+    unknown: int = 0
+
+
+def relabel(at: Location, source: int, target: int, path: str | None = None) -> Relabelled:
+    """Move all products of one category to another one, or rename it, when `source` and `target` are the same id.
+
+    `path` is the full path of the target; by default the one that the index has.
+    """
+    if path is None and source == target:
+        raise RubrikaError(f"category {source} cannot move to itself; give a `path` to rename it")
+    return move(at, {source: target}, path, strict=True)
+
+
+def move(at: Location, moves: Mapping[int, int], path: str | None = None, strict: bool = False) -> Relabelled:
+    """Move all products of categories to others, in one pass; categories that were left are known no longer.
+
+    `path` as in `relabel`. `strict` refuses a category that is not known; else it may be, as in a repetition.
+    """
+    left = {source for source, target in moves.items() if source != target}
+    if both := left & set(moves.values()):
+        twice = f"category {min(both)} is to be left, and others are to move to it"
+        raise InputError(f"{twice}; say of each where its products are to end, nothing was changed")
+    with writing(at.folder, "relabel"):
+        with Index.open(at) as index:
+            names = names_of(index)
+            unknown = moves.keys() - names.keys()
+            # After an interrupted run no product may be left to move.
+            if strict and unknown and index.manifest.contents.products is not None:
+                what = f"no product is in category {min(unknown)}"
+                raise RubrikaError(f"{at.folder}: {what}; see `rubrika categories` for what there is")
+            targets = _targets(at.folder, moves.values(), names, path)
+
+        def moved(point: Point) -> Category | None:
+            id, name = (point.payload.get(key) for key in ("category_id", "category_path"))
+            target = targets.get(moves.get(id, id)) if type(id) is int else None
+            return target if target and (target.id, target.path) != (id, name) else None
+
+        with changing(at) as index:
+            relabelled = set_categories(index.store, moved)
+            write_names(at.folder, _with(names, targets, left))
+    return Relabelled(relabelled, unknown=len(unknown))
+
+
+def correct(at: Location, labels: Mapping[int, int | None], path: str | None = None, by: str = "") -> Relabelled:
+    """Give products, by id, the categories that a person, `by`, says; None is the one that a product has.
+
+    `path` names the category, all labels being of one, when it has no name yet.
+    """
+    wanted = {category for category in labels.values() if category is not None}
+    if path is not None and len(wanted) != 1:
+        raise ParameterError("`path` names one category; give it with labels of one category")
+    ids, now, counts = list(labels), timestamp(), Counter[str]()
+    batches = [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
+    with writing(at.folder, "relabel"):
+        with Index.open(at) as index:
+            names = names_of(index)
+            targets = _targets(at.folder, wanted, names, path)
+            for id, target in targets.items():
+                if names.get(id, target.path) != target.path:
+                    rename = f"rename it with `rubrika relabel --from {id} --to {id} --path`, or leave `path` out"
+                    raise RubrikaError(f"{at.folder}: category {id} is called «{names[id]}»; {rename}")
+            stored = {id for batch in batches for id in index.store.fetch(batch, payload=False)}
+            if missing := [id for id in ids if id not in stored]:
+                some = f"{len(missing):,} of the {len(labels):,} products, such as {missing[0]}, are not in the index"
+                raise RubrikaError(f"{at.folder}: {some}; leave them out, nothing was changed")
+        with changing(at) as index:
+            for batch in batches:
+                payloads = dict[int, Payload]()
+                for id, point in index.store.fetch(batch).items():
+                    goal, same = labels[id], labels[id] in (None, point.payload.get("category_id"))
+                    kind = "relabelled" if not same else "unchanged" if is_by_person(point.payload) else "verified"
+                    counts[kind] += 1
+                    if kind != "unchanged":
+                        category = {} if goal is None else category_payload(targets[goal])
+                        payloads[id] = point.payload | category | by_person(by, now)
+                index.store.replace_payloads(payloads)
+            write_names(at.folder, _with(names, targets))
+    return Relabelled(**counts)
+
+
+def relabel_from(at: Location, file: Path, by: str = "") -> Relabelled:
+    """Do what a table, parquet or CSV, says: `correct` products, or `move` categories, by its columns."""
+    columns, found = "", dict[int, int]()
+    for number, (columns, key, category) in read_table(file, [LABELS, MOVES], _pair):
+        if found.setdefault(key, category) != category:
+            twice = f"{columns} {key} was in an earlier row with {found[key]}, not {category}"
+            raise InputError(f"{file} row {number}: {twice}; keep one of them, nothing was changed")
+    return move(at, found) if columns == MOVES[0] else correct(at, dict(found), by=by)
+
+
+def _pair(row: Row) -> tuple[str, int, int]:
+    """The name of the first column, and the two numbers of a row."""
+    (name, key), (other, category) = row.items()
+    largest = MAX_ID if name == LABELS[0] else MAX_SIGNED
+    return name, whole(name, number_in(key), largest), whole(other, number_in(category), MAX_SIGNED)
+
+
+def _targets(folder: Path, ids: Iterable[int], names: Names, path: str | None) -> dict[int, Category]:
+    """The categories of these ids, called `path` where one is given; RubrikaError when one has no name."""
+    targets = dict[int, Category]()
+    for id in ids:
+        if path is None and id not in names:
+            advice = "give its `path`, or name it by `rubrika categories FILE`"
+            raise RubrikaError(f"{folder}: category {id} is not known; {advice}")
+        name = names[id] if path is None else path
+        try:
+            targets[id] = label_of(id, name)
+        except RowError as error:
+            example = "write a path such as «Все категории->Обувь»"
+            raise RubrikaError(f"«{name}» names no category {id} ({error}); {example}") from None
+    return targets
+
+
+def _with(names: Names, targets: Mapping[int, Category], left: Iterable[int] = ()) -> Names:
+    """Names with those of the targets, and without those that were left."""
+    named = names | {id: category.path for id, category in targets.items()}
+    return {id: name for id, name in named.items() if id not in set(left)}
