@@ -13,7 +13,7 @@ from rubrika.files import check_distinct, check_place, report_folder
 from rubrika.index.folder import Choice, Staleness, has_index, staleness, writing
 from rubrika.index.folder import Index as Opened
 from rubrika.index.location import CACHE, Location
-from rubrika.index.manifest import IMAGE, Manifest
+from rubrika.index.manifest import IMAGE, Calibration, Manifest
 from rubrika.ingest.calibrate import refitted
 from rubrika.ingest.ingest import default_reject_path, ingest, write_rejects
 from rubrika.ingest.maintain import Checked, Deleted, Relearned, check, delete, relearn
@@ -27,7 +27,7 @@ from rubrika.progress import Progress, Silent
 from rubrika.retrieve.audit import AuditReport, write_audit
 from rubrika.retrieve.classify import classify
 from rubrika.retrieve.explain import Explanation, explain
-from rubrika.retrieve.guarantee import Policy
+from rubrika.retrieve.guarantee import Policy, advice
 from rubrika.retrieve.predictions import ClassifyReport, Predictions, classify_to_files, collect, policy_of, redecide
 from rubrika.retrieve.search import Neighbours, Query, neighbours
 from rubrika.store.connection import ServerOptions
@@ -231,6 +231,7 @@ class Index:
         report = classify_to_files(
             index, reader, output, tables[0], pictures, count, policy, level, include_self, self._progress
         )
+        self._advise(index.manifest.calibration, policy)
         if not report.rejects:
             return report
         write_rejects(report.rejects, rejects_output)
@@ -373,7 +374,7 @@ class Index:
         from rubrika.eval.heldout import Setting
         from rubrika.eval.tune import tune
 
-        folder = self._at.folder
+        folder, policy = self._at.folder, policy_of(max_error, confidence, new_rate)
         manifest = Manifest.read(folder)
         if IMAGE in manifest.vectors and images is None:
             raise ParameterError(f"{folder} has picture vectors: say with `images` where the pictures are")
@@ -382,10 +383,14 @@ class Index:
             reader = Reader(paths_of(files), labelled=True, group_by=group_by)
             choice, pictures = Choice.of(manifest), pictures_of(images)
             setting = Setting(reader, self._at.cache, pictures, choice, holdout, seed, self._progress)
-            result = tune(setting, policy_of(max_error, confidence, new_rate))
+            result = tune(setting, policy)
             manifest = Manifest.read(folder)
-            vote = replace(result.vote, unseen_bonus=manifest.vote.unseen_bonus)
-            refitted(folder, replace(manifest, vote=vote), result.asked, result.tree).write(folder)
+            vote = replace(
+                manifest.vote, **{name: getattr(result.vote, name) for name in ("weights", "top_k", "temperature")}
+            )
+            tuned = refitted(folder, replace(manifest, vote=vote), result.asked, result.tree)
+            tuned.write(folder)
+        self._advise(tuned.calibration, policy)
         return result
 
     def learn(self, files: "Files" = ()) -> Relearned:
@@ -491,6 +496,10 @@ class Index:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _advise(self, calibration: Calibration, policy: Policy) -> None:
+        if said := advice(calibration, policy):
+            self._progress.note(f"{self._at.folder}: {said}")
 
     def _note_unused(self, images: Place | None) -> None:
         folder = self._at.folder

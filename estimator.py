@@ -17,7 +17,7 @@ from rubrika.products.product import Category, Kept, Product
 from rubrika.progress import Silent
 from rubrika.retrieve.exact import exact_hits
 from rubrika.store.base import FloatArray, Hits
-from rubrika.vote import vote_over, with_unseen_bonus
+from rubrika.vote import vote_over, with_unseen_reach
 
 # Beyond this the nearest neighbour alone decides, and float32 is still far from its limits.
 MAX_TEMPERATURE = 1e6
@@ -98,7 +98,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._check()
         vote = VoteSettings({TEXT: 1.0}, self.top_k, self.temperature)
         hits = {TEXT: self._search(self.encoder_.encode(texts), self.top_k)}
-        votes = vote_over(with_unseen_bonus(hits, vote, {TEXT: self.seen_}), vote)
+        votes = vote_over(with_unseen_reach(hits, vote, {TEXT: self.seen_}), vote)
         shares = np.zeros((len(texts), len(self.classes_)))
         row, column = np.nonzero(votes.shares > 0)
         shares[row, votes.categories[row, column]] = votes.shares[row, column]

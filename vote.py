@@ -49,24 +49,25 @@ def vote_over(hits: Mapping[str, Hits], settings: VoteSettings) -> Votes:
     return votes[0][0] if len(votes) == 1 else fused_vote(votes)
 
 
-def with_unseen_bonus(
+def with_unseen_reach(
     hits: Mapping[str, Hits], settings: VoteSettings, seen: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, Hits]:
-    """Hits with a bonus on their similarity where the encoder did not learn from the category.
+    """Hits, nearer where the encoder did not learn from the category; `seen` are those that learned encoders know."""
+    return {
+        name: with_reach(found, ~np.isin(found.categories, seen[name]), settings.unseen_reach)
+        if name in seen
+        else found
+        for name, found in hits.items()
+    }
+
+
+def with_reach(hits: Hits, unseen: NDArray[np.bool_], reach: float) -> Hits:
+    """Hits whose distance (1 - cosine) is divided by 1 + `reach` where they are `unseen`, (n, k).
 
     Learning draws products towards the categories it knows, so the neighbours in an unseen category seem farther than
-    they are ("calibrated stacking", Chao et al. 2016). `seen` are the categories that learned encoders learned from.
+    they are ("calibrated stacking", Chao et al. 2016, adds a constant instead: see docs/decisions.md).
     """
-    learned = {
-        name: with_bonus(hits[name], ~np.isin(hits[name].categories, seen[name]), settings)
-        for name in hits.keys() & seen
-    }
-    return {name: learned.get(name, found) for name, found in hits.items()}
-
-
-def with_bonus(hits: Hits, unseen: NDArray[np.bool_], settings: VoteSettings) -> Hits:
-    """Hits with the bonus where they are `unseen`, (n, k)."""
-    return replace(hits, scores=hits.scores + np.where(unseen, settings.unseen_bonus, 0).astype(np.float32))
+    return replace(hits, scores=np.where(unseen, 1 - (1 - hits.scores) / np.float32(1 + reach), hits.scores))
 
 
 def _tally(categories: NDArray[np.int64], weights: NDArray[np.floating]) -> Votes:

@@ -26,7 +26,7 @@ from rubrika.index.location import Location
 from rubrika.products.product import Batch
 from rubrika.products.reader import Reader
 from rubrika.retrieve.classify import classify
-from rubrika.vote import vote_over, with_unseen_bonus
+from rubrika.vote import vote_over, with_unseen_reach
 
 WARMING = 20
 
@@ -67,7 +67,7 @@ def warm(index: Index, shelf: Shelf) -> dict[str, float]:
         times.append(time.perf_counter())
         hits = {name: index.store.search(name, vectors, settings.top_k)}
         times.append(time.perf_counter())
-        vote_over(with_unseen_bonus(hits, settings, index.seen), settings)
+        vote_over(with_unseen_reach(hits, settings, index.seen), settings)
         times.append(time.perf_counter())
         for stage, seconds in zip((encoding, searching, voting), np.diff(times).tolist(), strict=True):
             stage.append(seconds)

@@ -17,7 +17,8 @@ from rubrika.errors import RubrikaError
 from rubrika.eval.metrics import metrics_of
 from rubrika.products.split import IntArray
 from rubrika.progress import Advance
-from rubrika.retrieve.search import best_hits, best_positions, search
+from rubrika.retrieve.exact import best_hits, best_positions
+from rubrika.retrieve.search import search
 from rubrika.store.base import FloatArray, Store
 from rubrika.vote import NO_CATEGORY, Votes, fused_vote, weighted_vote
 

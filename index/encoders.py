@@ -51,6 +51,11 @@ class Encoders:
         named = {TEXT: self.text, IMAGE: self.image, JOINT: self.joint}
         return {name: encoder.size for name, encoder in named.items() if encoder is not None}
 
+    @property
+    def readers(self) -> set[str]:
+        """The named vectors that a text alone has."""
+        return {TEXT, JOINT} & self.sizes.keys()
+
     def encode(
         self,
         products: Sequence[Product],

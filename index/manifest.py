@@ -23,7 +23,7 @@ TEXT, IMAGE, JOINT = "text", "image", "joint"
 EDGE: Final = "edge"
 SERVER: Final = "server"
 # What index.json calls a setting whose name has changed since.
-_IN_JSON = {"unseen_bonus": "newcomer_bonus", "hnsw_ef": "search_effort"}
+_IN_JSON = {"hnsw_ef": "search_effort"}
 # What must be in it; the rest has defaults.
 _REQUIRED = {"vectors", "store", "collection", "vote", "format"}
 
@@ -91,7 +91,8 @@ class VoteSettings:
     weights: dict[str, float] = field(default_factory=lambda: {TEXT: 1.0})
     top_k: int = 10  # how many hits of each vector vote
     temperature: float = 60.0  # how much more near hits count than far ones
-    unseen_bonus: float = 0.05  # added to the similarity of hits whose category the encoder has not learned
+    unseen_reach: float = 0.4  # how many times farther, plus one, a hit of a category may be that no encoder learned
+    name_reach: float | None = 0.4  # the same for the name of a category without products; None: it has no vote
 
     def to_dict(self) -> dict[str, Any]:
         """The same in plain values, named as in index.json."""
@@ -200,6 +201,8 @@ def _validated(raw: object) -> Manifest:
     if raw["format"] == 1:
         # Its calibration was another shop's, or a point without a bound: it promises nothing.
         known = {name: value for name, value in known.items() if name != "calibration"} | {"format": FORMAT}
+        if isinstance(known["vote"], dict):
+            known["vote"] = {name: value for name, value in known["vote"].items() if name != "newcomer_bonus"}
     manifest = validated(Manifest, json.dumps(known))
     names, vote, calibration = manifest.vectors.keys(), manifest.vote, manifest.calibration
     fits = (calibration.leaf, *calibration.levels)

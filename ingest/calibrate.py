@@ -6,7 +6,7 @@ encoder is learned from the others, for this purpose alone.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.encode.duplicates import group_number, merged_groups, text_groups
-from rubrika.encode.learned import LearnedEncoder
 from rubrika.index.folder import LEARNED, Index
 from rubrika.index.location import encoder_folder
 from rubrika.index.manifest import JOINT, Calibration, Manifest, VoteSettings
+from rubrika.ingest.reach import learned, measured_reach
 from rubrika.ingest.write import stored_vectors, timestamp
-from rubrika.products.product import Category, Kept, Product, Products
+from rubrika.products.product import Category, Product, Products
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.calibration import KEPT, CalibrationSet, unseen_of
 from rubrika.retrieve.confidence import MIN_ROWS
@@ -58,8 +58,9 @@ def calibrate(index: Index, products: Products, progress: Progress | None = None
     progress = progress or Silent()
     if is_first and count < MIN_ROWS:
         return replace(manifest, calibration=Calibration(products=count, at=timestamp()))
+    vote = manifest.vote
     if is_first and part == 0:
-        found, tree = _cross_fitted(index, products, progress)
+        found, tree, vote = _cross_fitted(index, products, progress)
     else:
         found, tree = _asked(index, progress)
         former = CalibrationSet.load(index.encoder_files)
@@ -67,7 +68,7 @@ def calibrate(index: Index, products: Products, progress: Progress | None = None
         found = former.joined(found) if former and part == 0 else found
     found.save(index.encoder_files)
     how: Literal["cross-fitted", "held out"] = "cross-fitted" if part == 0 else "held out"
-    vote = _late_fusion(found, manifest.vote) if is_first and len(manifest.vote.weights) > 1 else manifest.vote
+    vote = _late_fusion(found, vote) if is_first and len(vote.weights) > 1 else vote
     calibration = found.fitted(vote, tree, Calibration(products=count, how=how, at=timestamp()))
     return replace(manifest, vote=vote, calibration=calibration)
 
@@ -118,8 +119,11 @@ def _asked(index: Index, progress: Progress) -> tuple[CalibrationSet, Tree]:
     return found, Tree(Category(id, path) for id, path in sorted(categories.items()))
 
 
-def _cross_fitted(index: Index, products: Products, progress: Progress) -> tuple[CalibrationSet, Tree]:
-    """Ask all products, those of each fold by an encoder that has learned from the other folds."""
+def _cross_fitted(index: Index, products: Products, progress: Progress) -> tuple[CalibrationSet, Tree, VoteSettings]:
+    """Ask all products, those of each fold by an encoder that has learned from the other folds.
+
+    The vote has the reach of unseen categories, and of names, that was measured with one more encoder.
+    """
     first = dict[int, Product]()
     for batch in products:
         for product in batch.products:
@@ -143,7 +147,10 @@ def _cross_fitted(index: Index, products: Products, progress: Progress) -> tuple
             for name in weights:
                 vectors, seen = stored.get(name), None
                 if vectors is None:
-                    vectors, seen = _learned(chosen, ~mine, stored if name == JOINT else {})
+                    given = stored if name == JOINT else {}
+                    encoder = learned(chosen, ~mine, given)
+                    vectors = encoder.encode([product.text for product in chosen], given)
+                    seen = np.array(encoder.config.categories, np.int64)
                 # Products of its own fold are as new to the encoder as the one asked: an index has learned the others.
                 search = ExactSearch(vectors[mine], KEPT)
                 _add(search, ids[~mine], vectors[~mine], truth[~mine], groups[~mine])
@@ -151,21 +158,9 @@ def _cross_fitted(index: Index, products: Products, progress: Progress) -> tuple
                 unseen |= unseen_of({name: hits[name]}, {} if seen is None else {name: seen})
             parts.append(CalibrationSet(ids[mine], truth[mine], groups[mine], hits, unseen))
             advance(int(mine.sum()))
-    return functools.reduce(CalibrationSet.joined, parts), tree
-
-
-def _learned(
-    products: Sequence[Product], chosen: NDArray[np.bool_], inputs: Mapping[str, FloatArray]
-) -> tuple[FloatArray, IntArray]:
-    """The vectors of all products by an encoder that has learned from those chosen, and the categories it knows."""
-    from rubrika.train.embed import Input, learn
-
-    given = {name: Input.of(vectors[chosen]) for name, vectors in inputs.items()}
-    encoder: LearnedEncoder = learn(
-        Kept([products[row] for row in np.flatnonzero(chosen).tolist()]), Silent(), inputs=given
-    )
-    vectors = encoder.encode([product.text for product in products], inputs)
-    return vectors, np.array(encoder.config.categories, np.int64)
+        main = next(name for name in weights if name not in stored)
+        vote = measured_reach(index.manifest.vote, chosen, folds == folds[0], stored if main == JOINT else {})
+    return functools.reduce(CalibrationSet.joined, parts), tree, vote
 
 
 def _given_sizes(manifest: Manifest) -> dict[str, int]:

@@ -20,7 +20,7 @@ from rubrika.progress import Progress, Silent
 from rubrika.retrieve.predictions import NEIGHBOUR, neighbour_lists
 from rubrika.retrieve.search import search
 from rubrika.store.base import FloatArray, Hits, Store
-from rubrika.vote import NO_CATEGORY, vote_over, with_unseen_bonus
+from rubrika.vote import NO_CATEGORY, vote_over, with_unseen_reach
 
 # Two products at least this similar are near duplicates.
 NEAR_DUPLICATE = 0.98
@@ -195,7 +195,7 @@ def audit(index: Index, progress: Progress | None = None) -> Audit:
             for name, none in missing.items():
                 vectors = np.array([point.vectors.get(name, none) for point in page])
                 hits[name] = search(index.store, name, vectors, vote.top_k, ids)
-            suggested = vote_over(with_unseen_bonus(hits, vote, index.seen), vote).winners
+            suggested = vote_over(with_unseen_reach(hits, vote, index.seen), vote).winners
             margin = similarity_margin(hits, categories, suggested, vote.weights)
             by_person = np.array([point.payload.get(LABEL_SOURCE) == PERSON for point in page])
             settled += ids[by_person].tolist()

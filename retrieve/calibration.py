@@ -14,7 +14,7 @@ from rubrika.index.manifest import Calibration, Fit, VoteSettings
 from rubrika.retrieve.confidence import MIN_ROWS, evidence, fit, nearest, similarities
 from rubrika.retrieve.tree import NO_NODE, Tree
 from rubrika.store.base import Hits
-from rubrika.vote import vote_over, with_bonus
+from rubrika.vote import vote_over, with_reach
 
 FILE = "calibration.safetensors"
 KEPT = 32  # so many hits of each product are kept: as many as tuning lets vote
@@ -44,8 +44,11 @@ class CalibrationSet:
         return cls(none.astype(np.uint64), none, none, hits, {name: np.zeros((0, KEPT), bool) for name in hits})
 
     def voting(self, vote: VoteSettings) -> dict[str, Hits]:
-        """The hits that vote, with the bonus of unseen categories."""
-        return {name: with_bonus(self.hits[name], self.unseen[name], vote).first(vote.top_k) for name in vote.weights}
+        """The hits that vote, nearer those of unseen categories."""
+        return {
+            name: with_reach(self.hits[name], self.unseen[name], vote.unseen_reach).first(vote.top_k)
+            for name in vote.weights
+        }
 
     def rows(self, chosen: Mask) -> "CalibrationSet":
         """Some of the products, those marked in `chosen` (n,)."""

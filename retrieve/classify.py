@@ -6,12 +6,13 @@ from functools import partial
 
 from rubrika.index.folder import Index
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Products
+from rubrika.products.product import Category, Products
 from rubrika.retrieve.confidence import Decisions, decide
 from rubrika.retrieve.guarantee import DEFAULT, Policy
+from rubrika.retrieve.newcomers import Newcomers
 from rubrika.retrieve.search import SearchResult, search_products
 from rubrika.retrieve.tree import Levels, Tree, path_confidence
-from rubrika.vote import Votes, vote_over, with_unseen_bonus
+from rubrika.vote import Votes, vote_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,9 @@ class Classified(SearchResult):
 
     votes: Votes
     decided: Decisions
-    tree: Tree  # the categories that were met so far
+    tree: Tree  # the categories that are known
     levels: Callable[[], Levels]  # computes the confidence at each level of the most voted leaf's path
+    suggestions: Callable[[], list[str | None]]  # computes the nearest name of a category without products
 
 
 def classify(
@@ -41,10 +43,11 @@ def classify(
     """
     settings = index.manifest.vote
     settings = replace(settings, top_k=top_k or settings.top_k)
-    tree, weights, calibration = Tree(), settings.weights, index.manifest.calibration
+    newcomers, weights, calibration = Newcomers.of(index), settings.weights, index.manifest.calibration
+    tree = Tree(Category(id, path) for id, path in newcomers.names.items())
     for found in search_products(index, products, pictures, settings.top_k, include_self):
         hits = found.hits
-        votes = vote_over(with_unseen_bonus(hits, settings, index.seen), settings)
+        votes = vote_over(newcomers.voting(hits, found.vectors, settings), settings)
         tree.learn(index.store, hits)
         levels = partial(path_confidence, tree, hits, votes, weights, calibration, policy)
         judged = hits, votes
@@ -52,4 +55,5 @@ def classify(
             votes = tree.at(votes, level)
             judged = tree.map_to_level(hits, votes, level)
         decided = decide(*judged, weights, calibration, policy, level)
-        yield Classified(found.batch, hits, found.failures, votes, decided, tree, levels)
+        suggestions = partial(newcomers.suggestions, found.vectors)
+        yield Classified(found.batch, hits, found.vectors, found.failures, votes, decided, tree, levels, suggestions)

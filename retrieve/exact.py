@@ -70,6 +70,31 @@ def exact_hits(vectors: FloatArray, categories: Groups, queries: FloatArray, top
     return search.hits()
 
 
+def best_hits(scores: FloatArray, categories: NDArray[np.int64], top_k: int) -> Hits:
+    """The best of m products for n queries by scores (n, m), -inf being no hit; ids are positions, by which ties go."""
+    width = min(top_k, scores.shape[1])
+    place, pad = best_positions(scores, width), ((0, 0), (0, top_k - width))
+    return Hits(
+        np.pad(place.astype(np.uint64), pad),
+        np.pad(np.take_along_axis(scores, place, axis=1), pad, constant_values=-np.inf),
+        np.pad(categories[place], pad, constant_values=-1),
+    )
+
+
+def best_positions(scores: NDArray[np.floating], width: int) -> NDArray[np.int64]:
+    """The positions of the best `width` scores in each row of (n, m), best first, (n, width); ties by position."""
+    if not width:
+        return np.zeros((len(scores), 0), np.int64)
+    last = scores.shape[1] - width
+    bound = np.partition(scores, last, axis=1)[:, last : last + 1]
+    above, equal = scores > bound, scores == bound
+    # Of the scores equal to the last one, those that come first.
+    wanted = above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= width - above.sum(axis=1, keepdims=True)))
+    place = np.nonzero(wanted)[1].reshape(len(scores), width)
+    order = np.argsort(-np.take_along_axis(scores, place, axis=1), axis=1, kind="stable")
+    return np.asarray(np.take_along_axis(place, order, axis=1))
+
+
 def _parts(count: int, size: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, count, size))
 

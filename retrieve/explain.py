@@ -13,10 +13,11 @@ from rubrika.index.manifest import VoteSettings
 from rubrika.products.product import Category
 from rubrika.retrieve.confidence import decide
 from rubrika.retrieve.guarantee import DEFAULT, Policy
+from rubrika.retrieve.newcomers import Newcomers
 from rubrika.retrieve.search import Query
 from rubrika.retrieve.tree import Tree, path_confidence
 from rubrika.store.base import Hits, Point
-from rubrika.vote import vote_over, with_unseen_bonus
+from rubrika.vote import vote_over
 
 MAX_WORDS = 8
 
@@ -92,13 +93,15 @@ def explain(index: Index, query: Query, top_k: int | None = None, policy: Policy
     """Classify one product, by default with the index's `top_k`, and keep what the prediction rests on."""
     vote = replace(index.manifest.vote, top_k=top_k or index.manifest.vote.top_k)
     hits = query.hits(index.store, query.vectors, vote)
-    voting = with_unseen_bonus(hits, vote, index.seen)
+    newcomers = Newcomers.of(index)
+    voting = newcomers.voting(hits, query.vectors, vote)
     votes = vote_over(voting, vote)
-    if votes.shares[0, 0] <= 0:
+    if not any(np.isfinite(found.scores).any() for found in hits.values()):
         raise RubrikaError(f"{index.folder} has no other product that could vote; ingest more labelled products")
     ids = np.concatenate([found.ids[np.isfinite(found.scores)] for found in hits.values()])
     points = index.store.fetch(np.unique(ids).tolist())
-    tree = Tree(Category(point.category_id, point.shown("category_path")) for point in points.values())
+    stored = [Category(point.category_id, point.shown("category_path")) for point in points.values()]
+    tree = Tree([*stored, *(Category(id, path) for id, path in newcomers.names.items())])
     found = (hits, votes, vote.weights, index.manifest.calibration, policy)
     decided, levels = decide(*found), path_confidence(tree, *found)
     paths, sure = tree.names(levels.nodes)[0], int(levels.sure[0])
@@ -114,7 +117,7 @@ def explain(index: Index, query: Query, top_k: int | None = None, policy: Policy
         levels=[Level(*level) for level in judged if level[0]],
         sure=paths[sure - 1] if sure else None,
         neighbours=_supporting_neighbours(hits, voting, vote, points),
-        words=_words(index, query, int(votes.winners[0]), vote),
+        words=_words(index, query, int(votes.winners[0]), vote, newcomers),
     )
 
 
@@ -123,18 +126,19 @@ def _supporting_neighbours(
 ) -> list[SupportingNeighbour]:
     """The neighbours of one product, the heaviest first, then the nearest, then by id.
 
-    `voting` are the hits with the unseen-class bonus, `points` their payloads by id, without those deleted meanwhile.
+    `voting` are the hits as they vote, prototypes after them; `points` are the payloads of those not deleted meanwhile.
     """
     # A hit's part of the vote is the share of its category, if each hit had a category to itself.
     alone = {
-        name: replace(each, categories=np.arange(each.ids.size)[None] + place * each.ids.size)
+        name: replace(each, categories=np.arange(each.ids.size)[None] + place * 10**6)
         for place, (name, each) in enumerate(voting.items())
     }
     votes = vote_over(alone, vote)
     weights = dict(zip(votes.categories[0].tolist(), votes.shares[0].tolist(), strict=True))
     neighbours = []
     for name, each in hits.items():
-        found = zip(alone[name].categories[0].tolist(), each.scores[0].tolist(), each.ids[0].tolist(), strict=True)
+        places = alone[name].categories[0, : each.ids.shape[1]]
+        found = zip(places.tolist(), each.scores[0].tolist(), each.ids[0].tolist(), strict=True)
         for place, similarity, id in found:
             if np.isfinite(similarity) and id in points:
                 point, weight = points[id], weights.get(place, 0.0)
@@ -143,7 +147,7 @@ def _supporting_neighbours(
     return sorted(neighbours, key=lambda each: (-each.weight, -each.similarity, each.product_id))
 
 
-def _words(index: Index, query: Query, winner: int, vote: VoteSettings) -> list[Word]:
+def _words(index: Index, query: Query, winner: int, vote: VoteSettings, newcomers: Newcomers) -> list[Word]:
     """The words that matter most for the winner: by the share lost without them, then by similarity, then by position.
 
     All titles are searched together, the whole one too, as a stored product's text is not known.
@@ -156,8 +160,9 @@ def _words(index: Index, query: Query, winner: int, vote: VoteSettings) -> list[
     if not spelled:
         return []
     without = [" ".join(token for token in tokens if _stripped(token).casefold() != word) for word in spelled]
-    hits = query.hits(index.store, query.with_titles(index, [query.title, *without]), vote)
-    votes = vote_over(with_unseen_bonus(hits, vote, index.seen), vote)
+    vectors = query.with_titles(index, [query.title, *without])
+    hits = query.hits(index.store, vectors, vote)
+    votes = vote_over(newcomers.voting(hits, vectors, vote), vote)
     shares = np.where(votes.categories == winner, votes.shares, 0).sum(axis=1)
     nearest = {name: np.where(found.categories == winner, found.scores, 0).max(axis=1) for name, found in hits.items()}
     similarities = np.sum([row * vote.weights[name] for name, row in nearest.items()], axis=0)

@@ -46,6 +46,9 @@ DETAILS = {
     "predicted_category_name": pa.string(),
     "confidence": pa.float32(),
     "decision": pa.string(),
+    # The deepest path that is sure enough; of a new product, the nearest name of a category without products.
+    "sure": pa.string(),
+    "suggestion": pa.string(),
     "levels": pa.list_(LEVEL),
     "alternatives": pa.list_(ALTERNATIVE),
     "neighbours": pa.list_(NEIGHBOUR),
@@ -135,11 +138,13 @@ def _table(one: Classified, schema: pa.Schema) -> pa.Table:
     }
     if "levels" in schema.names:
         levels, votes = one.levels(), one.votes
-        paths = one.tree.names(levels.nodes)
+        paths, decisions = one.tree.names(levels.nodes), one.decided.decisions.tolist()
         columns |= {
             "predicted_category_name": [one.tree.path(id) for id in winners.tolist()],
             "confidence": one.decided.confidences,
-            "decision": one.decided.decisions.tolist(),
+            "decision": decisions,
+            "sure": [row[depth - 1] if depth else None for row, depth in zip(paths, levels.sure.tolist(), strict=True)],
+            "suggestion": [name if it == NEW else None for it, name in zip(decisions, one.suggestions(), strict=True)],
             "levels": struct_lists(LEVEL, levels.nodes != NO_NODE, paths, levels.shares, levels.confidences),
             "alternatives": struct_lists(ALTERNATIVE, votes.shares > 0, votes.categories, votes.shares),
             "neighbours": neighbour_lists(one.hits),

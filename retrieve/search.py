@@ -28,6 +28,7 @@ class SearchResult:
 
     batch: Batch
     hits: Mapping[str, Hits]
+    vectors: Mapping[str, FloatArray]  # of the products, (n, size)
     failures: Mapping[str, int]  # how many pictures could not be used, by reason
 
 
@@ -47,7 +48,7 @@ def search_products(
         encoded = index.encoders.encode(batch.products, pictures, names)
         own = None if include_self else np.array([product.id for product in batch.products], np.uint64)
         hits = {name: search(index.store, name, encoded.vectors[name], top_k, own) for name in names}
-        yield SearchResult(batch, hits, Counter(encoded.failures.values()))
+        yield SearchResult(batch, hits, encoded.vectors, Counter(encoded.failures.values()))
 
 
 def search(store: Store, name: str, vectors: FloatArray, top_k: int, without: NDArray[np.uint64] | None = None) -> Hits:
@@ -64,31 +65,6 @@ def search(store: Store, name: str, vectors: FloatArray, top_k: int, without: ND
     found, hits = store.search(name, vectors[there], top_k), Hits.none(len(vectors), top_k)
     hits.ids[there], hits.scores[there], hits.categories[there] = found.ids, found.scores, found.categories
     return hits
-
-
-def best_hits(scores: FloatArray, categories: NDArray[np.int64], top_k: int) -> Hits:
-    """The best of m products for n queries by scores (n, m), -inf being no hit; ids are positions, by which ties go."""
-    width = min(top_k, scores.shape[1])
-    place, pad = best_positions(scores, width), ((0, 0), (0, top_k - width))
-    return Hits(
-        np.pad(place.astype(np.uint64), pad),
-        np.pad(np.take_along_axis(scores, place, axis=1), pad, constant_values=-np.inf),
-        np.pad(categories[place], pad, constant_values=-1),
-    )
-
-
-def best_positions(scores: NDArray[np.floating], width: int) -> NDArray[np.int64]:
-    """The positions of the best `width` scores in each row of (n, m), best first, (n, width); ties by position."""
-    if not width:
-        return np.zeros((len(scores), 0), np.int64)
-    last = scores.shape[1] - width
-    bound = np.partition(scores, last, axis=1)[:, last : last + 1]
-    above, equal = scores > bound, scores == bound
-    # Of the scores equal to the last one, those that come first.
-    wanted = above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= width - above.sum(axis=1, keepdims=True)))
-    place = np.nonzero(wanted)[1].reshape(len(scores), width)
-    order = np.argsort(-np.take_along_axis(scores, place, axis=1), axis=1, kind="stable")
-    return np.asarray(np.take_along_axis(place, order, axis=1))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from rubrika.eval.baselines import (
 )
 from rubrika.eval.methods import Method, Part, ensemble_of
 from rubrika.eval.metrics import metrics_of
-from rubrika.retrieve.search import best_hits
+from rubrika.retrieve.exact import best_hits
 from rubrika.vote import Votes
 
 SNEAKERS, CASES, PUZZLES = 11, 22, 33

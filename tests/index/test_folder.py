@@ -36,14 +36,20 @@ def test_a_manifest_reads_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_index_json_keeps_the_names_it_had_and_passes_over_new_ones(tmp_path: Path) -> None:
-    vote = VoteSettings(unseen_bonus=0.25)
+    vote = VoteSettings(unseen_reach=0.25)
     spec = VectorSpec("learned", 128, "ab" * 32)
     written = Manifest({"text": spec}, search=SearchOptions(hnsw_ef=64), vote=vote)
     written.write(tmp_path)
     raw = json.loads((tmp_path / "index.json").read_text())
     assert raw == written.to_dict()
     assert raw["search"] == {"search_effort": 64, "oversampling": 2.0}
-    assert raw["vote"] == {"newcomer_bonus": 0.25, "temperature": 60.0, "top_k": 10, "weights": {"text": 1.0}}
+    assert raw["vote"] == {
+        "name_reach": 0.4,
+        "temperature": 60.0,
+        "top_k": 10,
+        "unseen_reach": 0.25,
+        "weights": {"text": 1.0},
+    }
     assert raw["vote"] == vote.to_dict()
     (tmp_path / "index.json").write_text(json.dumps(raw | {"later": {}}))
     assert Manifest.read(tmp_path) == written
@@ -55,8 +61,8 @@ def test_index_json_keeps_the_names_it_had_and_passes_over_new_ones(tmp_path: Pa
         ("vote", "top_k", True),
         ("vote", "temperature", True),
         ("vote", "unseen_bonus", 0.1),
-        ("calibration", "new_below", float("inf")),
-        ("calibration", "risk", [[0.5]]),
+        ("calibration", "rows", float("inf")),
+        ("calibration", "levels", [[0.5]]),
         ("search", "m", 16),
         ("contents", "sources", "train.parquet"),
         ("contents", "\x1b[2J", 1),

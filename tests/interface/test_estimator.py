@@ -16,7 +16,7 @@ from table_classifier import Tables
 
 from rubrika import Index, RetrievalClassifier
 from rubrika.products.reader import Reader
-from rubrika.retrieve.search import exact_hits
+from rubrika.retrieve.exact import exact_hits
 
 SHOES = ["кроссовки беговые", "кроссовки мужские", "кроссовки детские белые"]
 CASES = ["чехол для телефона", "чехол силиконовый", "чехол кожаный"]

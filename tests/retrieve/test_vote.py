@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rubrika.index.manifest import VoteSettings
 from rubrika.store.base import Hits
-from rubrika.vote import NO_CATEGORY, Votes, mode_vote, vote_over, weighted_vote, with_unseen_bonus
+from rubrika.vote import NO_CATEGORY, Votes, mode_vote, vote_over, weighted_vote, with_unseen_reach
 
 SHOES, BOOTS, CATS = 1, 2, 3
 
@@ -81,13 +81,13 @@ def test_the_order_in_which_hits_arrive_does_not_matter(queries: list[SearchResu
     assert np.array_equal(weighted_vote(one, 9).categories, weighted_vote(other, 9).categories)
 
 
-def test_a_category_that_the_encoder_has_never_seen_gets_a_bonus() -> None:
+def test_a_category_that_the_encoder_has_never_seen_counts_as_nearer() -> None:
     found = {"text": Hits.of([[(1, 0.90, 11), (2, 0.88, 99)]], 2)}
     seen = {"text": np.array([11, 22])}
-    assert vote_over(with_unseen_bonus(found, VoteSettings(), seen), VoteSettings()).winners.tolist() == [99]
-    assert vote_over(with_unseen_bonus(found, VoteSettings(), {}), VoteSettings()).winners.tolist() == [11]
-    plain = VoteSettings(unseen_bonus=0.0)
-    assert vote_over(with_unseen_bonus(found, plain, seen), plain).winners.tolist() == [11]
+    assert vote_over(with_unseen_reach(found, VoteSettings(), seen), VoteSettings()).winners.tolist() == [99]
+    assert vote_over(with_unseen_reach(found, VoteSettings(), {}), VoteSettings()).winners.tolist() == [11]
+    plain = VoteSettings(unseen_reach=0.0)
+    assert vote_over(with_unseen_reach(found, plain, seen), plain).winners.tolist() == [11]
     assert np.array_equal(
-        with_unseen_bonus(found, VoteSettings(), {"text": np.array([11, 99])})["text"].scores, found["text"].scores
+        with_unseen_reach(found, VoteSettings(), {"text": np.array([11, 99])})["text"].scores, found["text"].scores
     )

@@ -1,0 +1,76 @@
+"""Measures how far categories may reach that an encoder has not learned, by hiding some that it could have."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rubrika.encode.base import unit_or_zero
+from rubrika.encode.learned import LearnedEncoder
+from rubrika.index.manifest import VoteSettings
+from rubrika.products.product import Kept, Product
+from rubrika.progress import Silent
+from rubrika.retrieve.exact import exact_hits
+from rubrika.store.base import FloatArray
+
+# A new category has so many examples here, and so many more products at least that are asked.
+EXAMPLES, ASKED = 5, 3
+REACHES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+# For each new category, at most this part of all known products may be lost to it.
+MAX_LOST = 0.0002
+# A name carries when it is the nearest of those hidden for this part of their products; else it has no vote.
+NAMES_RIGHT = 0.3
+
+IntArray = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+def learned(products: Sequence[Product], chosen: Mask, inputs: Mapping[str, FloatArray]) -> LearnedEncoder:
+    """An encoder that has learned from the products chosen, (n,); `inputs` are vectors of all, (n, width) by name."""
+    from rubrika.train.embed import Input, learn
+
+    given = {name: Input.of(vectors[chosen]) for name, vectors in inputs.items()}
+    return learn(Kept([products[row] for row in np.flatnonzero(chosen).tolist()]), Silent(), inputs=given)
+
+
+def measured_reach(
+    vote: VoteSettings, products: Sequence[Product], asked: Mask, inputs: Mapping[str, FloatArray]
+) -> VoteSettings:
+    """The vote with the farthest reach that takes little from known categories.
+
+    An encoder is learned without the products `asked` (n,), and without a tenth of the categories. These are hidden:
+    of each, five products, their mean and its name try to take the products asked from their own categories.
+    """
+    labels = [product.category for product in products if product.category]
+    truth = np.array([label.id for label in labels], np.int64)
+    categories, sizes = np.unique(truth, return_counts=True)
+    enough = categories[sizes >= EXAMPLES + ASKED]
+    hidden = np.sort(np.random.default_rng(0).permutation(enough)[: max(len(categories) // 10, 1)])
+    is_hidden = np.isin(truth, hidden)
+    known, kept = asked & ~is_hidden, ~asked & ~is_hidden
+    if not len(hidden) or len(np.unique(truth[kept])) < 2:
+        return vote
+    encoder = learned(products, kept, inputs)
+    vectors = encoder.encode([product.text for product in products], inputs)
+    leaves = {label.id: label.levels[-1] for label in labels if label.levels}
+    nothing = {name: np.zeros((len(hidden), each.shape[1]), np.float32) for name, each in inputs.items()}
+    names = encoder.encode([leaves.get(id, "") for id in hidden.tolist()], nothing)
+    rows = [np.flatnonzero(truth == category) for category in hidden]
+    examples = np.concatenate([each[:EXAMPLES] for each in rows])
+    means = unit_or_zero(np.stack([vectors[each[:EXAMPLES]].mean(axis=0) for each in rows]))
+    base = exact_hits(vectors[kept], truth[kept], vectors[known], 1)
+    right, distance = base.categories[:, 0] == truth[known], 1 - base.scores[:, 0]
+
+    def lost(prototypes: FloatArray, reach: float) -> float:
+        near = 1 - (vectors[known] @ prototypes.T).max(axis=1)
+        return float((right & (near / (1 + reach) <= distance)).mean()) / len(hidden)
+
+    def farthest(prototypes: FloatArray) -> float:
+        return max((reach for reach in REACHES if lost(prototypes, reach) <= MAX_LOST), default=0.0)
+
+    others = np.concatenate([each[EXAMPLES:] for each in rows])
+    nearest = hidden[(vectors[others] @ names.T).argmax(axis=1)]
+    carries = (nearest == truth[others]).mean() >= NAMES_RIGHT
+    unseen = farthest(np.concatenate([vectors[examples], means, names]))
+    return replace(vote, unseen_reach=unseen, name_reach=farthest(names) if carries else None)
