@@ -7,8 +7,8 @@ import pytest
 from house import FLOOR, MODULES, ROOT
 
 MAX_LINES = 500
-# Every command in one file, so that none is looked for.
-LONG = {"cli": 650}
+# Every command, and every operation, in one file, so that none is looked for.
+LONG = {"cli": 650, "api": 650}
 MIN_LINES = 40
 # What is whole on one screen.
 SHORT = {"__init__", "errors"}
