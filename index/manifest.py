@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -11,7 +11,7 @@ from rubrika.encode.base import schema, validated
 from rubrika.encode.text import Backend
 from rubrika.errors import IndexFolderError
 from rubrika.files import read_bounded, sync
-from rubrika.store.connection import Connection, SearchOptions
+from rubrika.store.connection import Connection, Recall, SearchOptions
 from rubrika.store.open import StoreLocation
 
 MANIFEST = "index.json"
@@ -119,7 +119,8 @@ class Manifest:
     store: Literal["edge", "server"] = EDGE  # a shard in the index folder, or a collection on a server
     url: str | None = None  # of the server; its key is never written down
     collection: str = "products"
-    search: SearchOptions = field(default_factory=SearchOptions)  # on a server
+    search: SearchOptions = field(default_factory=SearchOptions)  # on a server, until `recall` is measured
+    recall: dict[str, Recall] = field(default_factory=dict)  # by named vector: how it is searched, and what that finds
     vote: VoteSettings = field(default_factory=VoteSettings)
     calibration: Calibration = BUILT_IN
     contents: Contents = field(default_factory=Contents)
@@ -139,9 +140,14 @@ class Manifest:
         """The width of each named vector."""
         return {name: spec.size for name, spec in self.vectors.items()}
 
-    def at(self, location: StoreLocation, search: SearchOptions | None = None) -> "Manifest":
-        """The same index with its points elsewhere, searched as `search` says."""
-        moved = replace(self, search=search or SearchOptions())
+    def at(
+        self,
+        location: StoreLocation,
+        search: SearchOptions | None = None,
+        recall: Mapping[str, Recall] | None = None,
+    ) -> "Manifest":
+        """The same index with its points elsewhere, searched as `search` and `recall` say."""
+        moved = replace(self, search=search or SearchOptions(), recall=dict(recall or {}))
         if isinstance(location, Connection):
             return replace(moved, store=SERVER, url=location.url, collection=location.collection)
         return replace(moved, store=EDGE, url=None)
@@ -206,6 +212,7 @@ def _validated(raw: object) -> Manifest:
         "vectors": {TEXT} <= names <= {TEXT, IMAGE, JOINT},
         "size": all(0 < size <= MAX_SIZE for size in manifest.sizes.values()),
         "weights": set() < vote.weights.keys() <= names,
+        "recall": manifest.recall.keys() <= names,
         "top_k": 0 < vote.top_k <= MAX_TOP_K,
         "calibration": 0 < len(calibration.scores) == len(calibration.confidences),
         "contents": (manifest.contents.products or 0) >= 0,

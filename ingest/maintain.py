@@ -138,7 +138,7 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
                 target.store.optimise()
                 target.store.flush()
                 contents = replace(manifest.contents, products=target.store.count())
-        replace(fresh, contents=contents).write(folder)
+        replace(fresh, contents=contents, recall=target.store.recall).write(folder)
         for leftover in other_generations(folder, generation):
             shutil.rmtree(leftover, ignore_errors=True)
         if index.server:
