@@ -14,6 +14,7 @@ from typer import Argument, Option
 from rubrika import display
 from rubrika import options as opt
 from rubrika.errors import ParameterError, RubrikaError
+from rubrika.store.connection import OVERSAMPLING
 
 if TYPE_CHECKING:
     from rubrika.api import Index
@@ -380,7 +381,7 @@ def push(
     hnsw_m: opt.HnswM = 0,
     ef_construct: opt.EfConstruct = 100,
     hnsw_ef: opt.HnswEf = None,
-    oversampling: opt.Oversampling = 2.0,
+    oversampling: opt.Oversampling = OVERSAMPLING,
     alias: opt.Alias = None,
     as_json: opt.AsJson = False,
 ) -> None:

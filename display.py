@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rubrika.retrieve import audit, explain, predictions, search
     from rubrika.stats.lengths import Histogram, Summary
     from rubrika.stats.stats import Categories, Stats
+    from rubrika.store.connection import Recall
     from rubrika.train.finetune import Finetuned
 
 BAR_WIDTH = 20
@@ -160,6 +161,8 @@ def format_info(info: "Info") -> str:
     for name, spec in manifest.vectors.items():
         pooled = f", {spec.pooling} pooling" if spec.pooling else ""
         table.add_row(Text(f"vector {name}"), Text(f"{spec.encoder}, {spec.size} wide{pooled}"))
+    for name in manifest.vectors:
+        table.add_row(Text(f"recall {name}"), _recall(manifest.recall.get(name)))
     table.add_row("vote", Text(_vote(manifest.vote)))
     rows = manifest.calibration.rows
     default = "default calibration, not measured on your data; run `rubrika tune`"
@@ -235,6 +238,14 @@ def _selective_risk(risk: "metrics.SelectiveRisk") -> list[str]:
         f"decided      {risk.auto:.1%} automatically, {risk.auto_error:.2%} of them wrong (maximum asked for: "
         f"{risk.max_error:.2%}); {risk.review:.1%} to review, {risk.new:.1%} flagged as a possible new category",
     ]
+
+
+def _recall(how: "Recall | None") -> str:
+    if how is None or how.reached is None:
+        return "not measured: the server allows no exact search" if how else "not measured; the next ingest measures it"
+    way = "by full vectors" if how.oversampling is None else f"oversampling {how.oversampling:g}"
+    effort = f", search effort {how.hnsw_ef:,}" if how.hnsw_ef else ""
+    return f"{how.reached:.4f} of the nearest 10 ({how.products:,} products, {way}{effort})"
 
 
 def _vote(vote: Any) -> str:  # noqa: ANN401 - VoteSettings, whose module is not loaded for this alone

@@ -137,6 +137,8 @@ def test_info_says_what_is_in_the_index(rubrika: Rubrika, index: Path, market: P
     answer = rubrika("info", "--index", index, "--json").json
     assert (answer["products"], answer["categories"]) == (len(train), train["category_id"].nunique())
     assert answer["vectors"]["text"]["encoder"] == "learned"
+    assert (answer["recall"]["text"]["reached"], answer["recall"]["text"]["products"]) == (1.0, 200)
+    assert "1.0000 of the nearest 10 (200 products, oversampling 32)" in rubrika("info", "--index", index).out
 
 
 def test_info_shows_names_as_they_are(rubrika: Rubrika, index: Path, tmp_path: Path) -> None:
