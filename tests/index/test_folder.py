@@ -1,7 +1,6 @@
 """The index folder: what cannot be trusted is refused in one sentence."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +18,6 @@ from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest, VectorSpec, VoteSettings
 from rubrika.products.product import Product
 from rubrika.store.connection import Recall, SearchOptions
-
-
-@pytest.fixture
-def copy(index: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(index, tmp_path / "copy"))
 
 
 def test_a_manifest_reads_as_it_was_written(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,19 +178,18 @@ def test_a_failed_evaluation_leaves_nothing_on_the_server(rubrika: Rubrika, writ
 @contextmanager
 def gone_after_upserts(server: QdrantOverHttp, count: int) -> Iterator[None]:
     """Close every connection once so many requests to write points were answered, until the block ends."""
-    done = threading.Event()
+    answer, points = server.answer, 0
 
-    def timer() -> None:
-        while not done.wait(0.005):
-            if sum(method == "PUT" and path.endswith("/points") for method, path in server.answered) >= count:
-                server.dropped = 1_000_000
+    def answer_some(method: str, path: str, body: dict[str, object]) -> object:
+        nonlocal points
+        points += (method, path[-7:]) == ("PUT", "/points")
+        if points == count:
+            server.dropped = 1_000_000
+        return answer(method, path, body)
 
-    watcher = threading.Thread(target=timer)
-    watcher.start()
+    server.answer = answer_some
     yield
-    done.set()
-    watcher.join()
-    server.dropped = 0
+    server.dropped, server.answer = 0, answer
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Run
+from conftest import Run, run_process
+from models import save_vit
 from PIL import Image
 from qdrant_http import serve
 from rows import CASES, SHOES, row
-from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 import rubrika as library
 from rubrika import Index, Predictions, RubrikaError
@@ -29,11 +29,18 @@ SHELF = pd.DataFrame(
 )
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    with Index.open(tmp_path / "index") as index:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of a DataFrame, to be copied."""
+    folder = tmp_path_factory.mktemp("made") / "index"
+    with Index.open(folder) as index:
         assert index.ingest(SHELF).added == 4
-    return tmp_path / "index"
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "index"))
 
 
 def test_importing_it_loads_nothing_heavy() -> None:
@@ -210,11 +217,7 @@ def test_neighbours_are_found_by_id_and_by_title(folder: Path) -> None:
 
 
 def test_pictures_are_told_apart_and_counted(tmp_path: Path) -> None:
-    config = ViTConfig(
-        image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-    )
-    ViTModel(config).save_pretrained(tmp_path / "vit")
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
+    save_vit(tmp_path / "vit")
     pictures = tmp_path / "images"
     pictures.mkdir()
     for product, colour in enumerate(("red", "red", "blue"), 1):
@@ -241,11 +244,11 @@ def test_a_server_may_have_the_points(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "index" / "edge").exists()
 
 
-def test_an_index_lets_others_in_when_it_is_closed(rubrika: Rubrika, folder: Path) -> None:
+def test_an_index_lets_others_in_when_it_is_closed(folder: Path) -> None:
     with Index.open(folder) as index:
-        assert rubrika("info", "--index", folder).code == 1
+        assert run_process("info", "--index", folder).code == 1
         index.close()
-        assert rubrika("info", "--index", folder).code == 0
+        assert run_process("info", "--index", folder).code == 0
         assert len(index.neighbours(1)) == 3
 
 

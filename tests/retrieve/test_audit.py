@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from conftest import Run
+from models import save_vit
 from rows import CASES, SHOES, row
-from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from rubrika.index.manifest import Manifest, VoteSettings
 from rubrika.retrieve.audit import (
@@ -130,13 +130,9 @@ def pictured(rubrika: Rubrika, tmp_path_factory: pytest.TempPathFactory) -> Path
     """An index with the vectors text, image and joint, the pictures being looked at by a tiny ViT."""
     folder = tmp_path_factory.mktemp("pictured")
     write_sample(folder, seed=5, products=200)
-    config = ViTConfig(
-        image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-    )
-    ViTModel(config).save_pretrained(folder / "vit")
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder / "vit")
+    save_vit(folder / "vit")
     images = ("--images", folder / "images" / "train", "--image-encoder", folder / "vit", "--cache", folder / "cache")
-    done = rubrika("ingest", folder / "train.parquet", "--index", folder / "index", *images, HF_HUB_OFFLINE="1")
+    done = rubrika("ingest", folder / "train.parquet", "--index", folder / "index", *images)
     assert done.code == 0, done.err
     return folder / "index"
 

@@ -53,10 +53,8 @@ class Failing:
 
 
 @pytest.fixture
-def shelf(write: Write, tmp_path: Path) -> Path:
-    """An index of SHELF."""
-    ingest(Location(tmp_path / "index", cache=tmp_path), Reader([write(SHELF, "shelf.parquet")], labelled=True))
-    return tmp_path / "index"
+def shelf(index_of: Callable[..., Path]) -> Path:
+    return index_of(SHELF)
 
 
 @pytest.fixture

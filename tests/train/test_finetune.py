@@ -101,12 +101,6 @@ def shelf(count: int = 200, kinds: int = len(KINDS)) -> Shelf:
     return Shelf(products)
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    # huggingface_hub reads the environment once, and may have been imported before.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """Models this small only wait for one another's threads."""
@@ -192,7 +186,7 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_been(bert: Path, tuned: Fi
         "t.finetune_text(t.shelf(), sys.argv[3], t.Path(sys.argv[4]), settings, t.Killer(27))"
     )
     arguments = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(bert), str(tmp_path / "model")]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     killed = subprocess.run(
         [sys.executable, "-c", script, *arguments], env=environment, capture_output=True, timeout=120
     )
