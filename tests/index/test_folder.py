@@ -1,6 +1,7 @@
 """The index folder: what cannot be trusted is refused in one sentence."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
