@@ -126,6 +126,7 @@ class Index:
         rename: bool = False,
         verified: bool = False,
         by: str | None = None,
+        group_by: str | None = None,
     ) -> IngestReport:
         """Put labelled products into the index, learning its encoder first when it is new.
 
@@ -145,10 +146,12 @@ class Index:
             rename: allow that most categories get other names, which looks like another numbering of them.
             verified: a person set all categories of `products`: later ingests do not change them.
             by: the person who set those, and those of rows whose `label_source` is `person`; default: the user.
+            group_by: a column whose equal values mark near duplicates, which calibration keeps together; by default
+                those found by titles and texts.
         """
-        source, pictures, note = products_of(products, labelled=True), pictures_of(images), self._progress.note
+        source, pictures = products_of(products, labelled=True, group_by=group_by), pictures_of(images)
         choice = choice_of(
-            text_encoder, image_encoder, backend, pooling, vote, pictures is not None, self._at.folder, note
+            text_encoder, image_encoder, backend, pooling, vote, pictures is not None, self._at.folder, self._progress.note
         )
         if rejects:
             # Known before the work.

@@ -72,6 +72,7 @@ def ingest(
     rename: opt.Rename = False,
     verified: opt.Verified = False,
     by: opt.By = None,
+    group_by: opt.Groups = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""

@@ -37,11 +37,13 @@ def location_of(folder: Place, url: str | None, collection: str | None, api_key:
     return Location(Path(folder), server, Path(cache).expanduser(), key)
 
 
-def products_of(source: "Source", labelled: bool) -> Products:
-    """Products of a parquet file, of several, or of a DataFrame."""
+def products_of(source: "Source", labelled: bool, group_by: str | None = None) -> Products:
+    """Products of a parquet file, of several, or of a DataFrame; `group_by` is the column of their groups."""
     import pandas as pd
 
-    return Frame(source, labelled) if isinstance(source, pd.DataFrame) else Reader(paths_of(source), labelled)
+    if isinstance(source, pd.DataFrame):
+        return Frame(source, labelled, group_by)
+    return Reader(paths_of(source), labelled, group_by=group_by)
 
 
 def paths_of(source: object) -> list[Path]:

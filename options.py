@@ -36,6 +36,7 @@ Vote = Annotated[
 MaxError = Annotated[float, Option(min=0, max=1, help="Maximum error rate among automatic decisions.")]
 Confidence = Annotated[float, Option(min=0, max=1, help="How surely that rate, and the next, is kept.")]
 NewRate = Annotated[float, Option(min=0, max=1, help="Maximum part of known products flagged as new.")]
+Groups = Annotated[str | None, Option("--group-by", metavar="COLUMN", help="Names groups of near duplicates.")]
 GroupBy = Annotated[str | None, Option(metavar="COLUMN", help="Hold out whole groups: rows alike in this column.")]
 Holdout = Annotated[float, Option(min=0, max=1, help="The part of the products held out.")]
 Seed = Annotated[int, Option(min=0, help="Chooses what is drawn at random.")]
