@@ -150,9 +150,8 @@ class Index:
                 those found by titles and texts.
         """
         source, pictures = products_of(products, labelled=True, group_by=group_by), pictures_of(images)
-        choice = choice_of(
-            text_encoder, image_encoder, backend, pooling, vote, pictures is not None, self._at.folder, self._progress.note
-        )
+        made, note = self._at.folder, self._progress.note
+        choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, pictures is not None, made, note)
         if rejects:
             # Known before the work.
             check_place(Path(rejects))
