@@ -43,6 +43,23 @@ def folder(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "index"))
 
 
+def test_products_stored_in_another_order_give_the_same_bytes(market: Path, index: Path, tmp_path: Path) -> None:
+    train, folders = pd.read_parquet(market / "train.parquet"), [tmp_path / name for name in ("as it was", "shuffled")]
+    for folder in folders:
+        shutil.copytree(index, folder)
+    train.sample(frac=1, random_state=5).to_parquet(tmp_path / "shuffled.parquet")
+    with Index.open(folders[1]) as stored:
+        stored.delete(train["product_id"])
+        assert stored.ingest(tmp_path / "shuffled.parquet").added == len(train)
+    for folder in folders:
+        with Index.open(folder) as stored:
+            stored.classify_file(market / "test.parquet", folder / "result", details=folder / "details")
+    for name in ("result", "details"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+    ties = [[each["score"] for each in found] for found in pd.read_parquet(folders[0] / "details")["neighbours"]]
+    assert any(scores[-1] == scores[-2] for scores in ties)
+
+
 def test_importing_it_loads_nothing_heavy() -> None:
     loads = (
         "import sys, rubrika; print([name for name in ('numpy', 'torch', 'pandas', 'sklearn') if name in sys.modules])"
