@@ -19,6 +19,7 @@ CONTRACT = Path(__file__).with_name("contract.json")
 STEPS = {
     "ingest": "ingest market/train.parquet --json",
     "info": "info --json",
+    "categories": "categories --json",
     "classify": "classify market/test.parquet --details details.parquet --json",
     "classify_level": "classify market/test.parquet --level 2 -o level.parquet --json",
     "decide": "decide details.parquet --max-error 0.01 -o decided.parquet --json",
