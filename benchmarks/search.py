@@ -33,6 +33,8 @@ from rubrika.store.connection import QUANTILE, Connection, Recall
 from rubrika.store.open import create_store, temporary_collection
 from rubrika.store.recall import TOP_K, recall
 
+SECONDS = 3_600  # that the stand-ins may take for an answer
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 
@@ -58,12 +60,12 @@ def place(kind: str) -> Iterator[Path | Connection]:
         from qdrant_http import serve
 
         with serve() as server:
-            yield Connection(server.url, "products")
+            yield Connection(server.url, "products", timeout=SECONDS)
     elif kind == "grpc":
         from qdrant_grpc import serve_grpc
 
         with serve_grpc() as (_, port):
-            yield Connection("http://127.0.0.1:1", "products", grpc_port=port)
+            yield Connection("http://127.0.0.1:1", "products", timeout=SECONDS, grpc_port=port)
     else:
         with temporary_collection(Connection(kind, "products")) as collection:
             yield collection

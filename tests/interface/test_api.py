@@ -49,7 +49,7 @@ def test_products_stored_in_another_order_give_the_same_bytes(market: Path, inde
         shutil.copytree(index, folder)
     train.sample(frac=1, random_state=5).to_parquet(tmp_path / "shuffled.parquet")
     with Index.open(folders[1]) as stored:
-        stored.delete(train["product_id"])
+        stored.delete(train["product_id"].tolist())
         assert stored.ingest(tmp_path / "shuffled.parquet").added == len(train)
     for folder in folders:
         with Index.open(folder) as stored:
