@@ -4,8 +4,10 @@ Learning an index takes seconds, copying its folder milliseconds. So a test that
 these, and one that needs something else of the kind makes it by `made_once`:
 
 - `market`: the marketplace, 1,500 products with pictures, the same files for all workers. To be read only.
-- `index`: an index of its train.parquet, to be read only; each worker has its own, as a store takes one process.
-- `copy`: that index as `tmp_path / "index"`, a copy that the test may change.
+- `index`: an index of its train.parquet, to be read only, with what `rubrika ingest --json` said beside it, as
+  `said.json`. Each worker has its own, as a store takes one process.
+- `copy`: that index as `tmp_path / "index"`, a copy that the test may change; `copied(FOLDER, TO)` makes others.
+- `evaluated`: what `rubrika evaluate --group-by group_key --json` says of it, as `said.json` beside the report.
 - `index_of(rows)`: an index of these few rows, likewise as `tmp_path / "index"`, with the file that it came from beside
   it as `products.parquet`. However many tests ask, equal rows are learned from once.
 - `rubrika(...)`: a command, through its real entry point, but in this process; where it matters that a command has one
@@ -91,6 +93,13 @@ def set_up(cwd: Path | None, environment: Mapping[str, str]) -> Iterator[pytest.
         yield patch
 
 
+def copied(folder: Path, to: Path) -> Path:
+    """Copy an index, or a folder with one in it; most of its files is room without content, which stays so."""
+    to.mkdir(exist_ok=True)
+    subprocess.run(["cp", "-R", f"{folder}/.", to], check=True)
+    return to
+
+
 @pytest.fixture(scope="session")
 def rubrika() -> Callable[..., Run]:
     return run_rubrika
@@ -124,13 +133,29 @@ def market(made_once: Made) -> Path:
 
 @pytest.fixture(scope="session")
 def index(market: Path, made_once: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = made_once("index", lambda folder: learned(folder, market / "train.parquet"))
-    return Path(shutil.copytree(made, tmp_path_factory.mktemp("index") / "rubrika-index"))
+    def make(folder: Path) -> None:
+        done = run_rubrika("ingest", market / "train.parquet", "--index", folder / "rubrika-index", "--json")
+        assert done.code == 0, done.err
+        (folder / "said.json").write_text(done.out, encoding="utf-8")
+
+    made = made_once("index", make)
+    return copied(made, tmp_path_factory.mktemp("index")) / "rubrika-index"
+
+
+@pytest.fixture(scope="session")
+def evaluated(market: Path, made_once: Made) -> Path:
+    def make(folder: Path) -> None:
+        options = ("--group-by", "group_key", "--report", folder, "--json")
+        done = run_rubrika("evaluate", market / "train.parquet", *options)
+        assert done.code == 0, done.err
+        (folder / "said.json").write_text(done.out, encoding="utf-8")
+
+    return made_once("evaluated", make)
 
 
 @pytest.fixture
 def copy(index: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(index, tmp_path / "index"))
+    return copied(index, tmp_path / "index")
 
 
 @pytest.fixture
@@ -142,7 +167,7 @@ def index_of(made_once: Made, tmp_path: Path) -> Callable[[Sequence[Mapping[str,
 
     def _index_of(rows: Sequence[Mapping[str, object]]) -> Path:
         name = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
-        shutil.copytree(made_once(name, lambda folder: make(rows, folder)), tmp_path, dirs_exist_ok=True)
+        copied(made_once(name, lambda folder: make(rows, folder)), tmp_path)
         # It came from the file beside it; the next ingest of it looks at its rows one by one.
         index, came_from = tmp_path / "index", str(tmp_path / "products.parquet")
         manifest = Manifest.read(index)

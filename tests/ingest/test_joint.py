@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Run
+from conftest import Run, copied
 from index_contents import contents
 from models import save_bert, save_vit
 
@@ -107,7 +107,7 @@ def test_pictures_stay_while_no_others_are_given(rubrika: Rubrika, ingested: Run
 
 
 def test_only_what_reads_what_changed_is_encoded(ingested: Run, pictured: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(pictured / "index", tmp_path / "index"))
+    folder = copied(pictured / "index", tmp_path / "index")
     rows = pd.read_parquet(pictured / "train.parquet").head(60)
     before = stored(folder, pictured)
     bare = next(id for id in rows["product_id"] if "image" not in before[id].vectors)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from conftest import Run
+from conftest import Run, copied
 from qdrant_http import QdrantOverHttp, serve
 from rows import CASES, row
 
@@ -19,12 +20,16 @@ KEY = "ключ-не-для-чужих".encode().hex()
 
 
 @pytest.fixture
+def few(market: Path, tmp_path: Path) -> Path:
+    """A part of the market that is written in several requests."""
+    pd.read_parquet(market / "train.parquet").head(400).to_parquet(tmp_path / "few.parquet")
+    return tmp_path / "few.parquet"
+
+
+@pytest.fixture
 def moved(rubrika: Rubrika, index: Path, tmp_path: Path) -> tuple[Path, Path]:
     """Two copies of an index: one that stays in its folder, one to be pushed."""
-    stays, goes = tmp_path / "stays", tmp_path / "goes"
-    for copy in (stays, goes):
-        shutil.copytree(index, copy)
-    return stays, goes
+    return copied(index, tmp_path / "stays"), copied(index, tmp_path / "goes")
 
 
 def classify(rubrika: Rubrika, market: Path, index: Path, output: Path, **environment: str) -> bytes:
@@ -62,25 +67,28 @@ def test_a_pushed_index_answers_byte_for_byte_as_before_and_comes_back(
 
 
 def test_ingest_into_a_server_and_again_changes_nothing(
-    rubrika: Rubrika, market: Path, index: Path, tmp_path: Path
+    rubrika: Rubrika, market: Path, few: Path, tmp_path: Path
 ) -> None:
     with serve() as server:
-        arguments = ("ingest", market / "train.parquet", "--index", tmp_path / "index", "--url", server.url, "--json")
+        arguments = ("ingest", few, "--index", tmp_path / "index", "--url", server.url, "--json")
         first, again = rubrika(*arguments).json, rubrika(*arguments).json
         assert first["added"] == again["unchanged"] == again["read"]
         assert not (tmp_path / "index" / "edge").exists()
         served = classify(rubrika, market, tmp_path / "index", tmp_path / "served.parquet")
-    assert served == classify(rubrika, market, index, tmp_path / "folder.parquet")
+    assert rubrika("ingest", few, "--index", tmp_path / "folder").code == 0
+    assert served == classify(rubrika, market, tmp_path / "folder", tmp_path / "folder.parquet")
 
 
 def test_a_server_that_goes_away_stops_the_run_and_the_next_run_completes_it(
-    rubrika: Rubrika, market: Path, tmp_path: Path
+    rubrika: Rubrika, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The command waits some twenty seconds for the server to come back.
+    monkeypatch.setattr("rubrika.store.faults.time.sleep", lambda seconds: None)
     with serve() as whole, serve() as broken:
-        complete = ("ingest", market / "train.parquet", "--index", tmp_path / "whole", "--json", "--url", whole.url)
+        complete = ("ingest", few, "--index", tmp_path / "whole", "--json", "--url", whole.url)
         assert rubrika(*complete).code == 0
-        arguments = ("ingest", market / "train.parquet", "--index", tmp_path / "index", "--json", "--url", broken.url)
-        with gone_after_upserts(broken, 4):
+        arguments = ("ingest", few, "--index", tmp_path / "index", "--json", "--url", broken.url)
+        with gone_after_upserts(broken, 2):
             stopped = rubrika(*arguments)
         assert (stopped.code, stopped.out) == (1, "")
         assert stopped.err.count("rubrika: ") == 1
@@ -144,8 +152,8 @@ def test_an_index_that_is_being_changed_is_not_moved(rubrika: Rubrika, moved: tu
     assert server.answered == []
 
 
-def test_evaluating_through_a_server_gives_the_same_figures_and_leaves_nothing(rubrika: Rubrika, market: Path) -> None:
-    asked = ("evaluate", market / "train.parquet", "--holdout", "0.2", "--json")
+def test_evaluating_through_a_server_gives_the_same_figures_and_leaves_nothing(rubrika: Rubrika, few: Path) -> None:
+    asked = ("evaluate", few, "--holdout", "0.2", "--json")
     embedded = rubrika(*asked)
     with serve() as server:
         served = rubrika(*asked, "--url", server.url)
