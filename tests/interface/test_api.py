@@ -1,6 +1,7 @@
 """Rubrika from Python: the same answers as the command line, from files and from DataFrames; no row is lost."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -167,9 +168,9 @@ def test_another_bound_decides_as_if_it_had_been_asked_for(index: Path, market: 
         for bound, second in asked.items():
             assert first.decide(bound).decisions.tolist() == second.decisions.tolist()
     assert "auto" not in asked[0.0].decisions
-    with pytest.raises(RubrikaError, match="max_error is an error rate from 0 to 1, not 2"):
+    with pytest.raises(RubrikaError, match="max_error is a rate from 0 to 1, not 2"):
         first.decide(2)
-    with pytest.raises(RubrikaError, match="max_error is an error rate from 0 to 1, not x"):
+    with pytest.raises(RubrikaError, match="max_error is a rate from 0 to 1, not x"):
         first.decide("x")
 
 

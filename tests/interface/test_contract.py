@@ -20,7 +20,8 @@ STEPS = {
     "ingest": "ingest market/train.parquet --json",
     "info": "info --json",
     "categories": "categories --json",
-    "classify": "classify market/test.parquet --details details.parquet --json",
+    "classify": "classify market/test.parquet --details details.parquet --monitor runs.jsonl --json",
+    "info_drift": "info --drift runs.jsonl --json",
     "classify_level": "classify market/test.parquet --level 2 -o level.parquet --json",
     "decide": "decide details.parquet --max-error 0.01 -o decided.parquet --json",
     "neighbours": "neighbours --title кроссовки -k 3 --json",
@@ -29,6 +30,7 @@ STEPS = {
     "stats": "stats market/train.parquet --group-by group_key --json",
     "evaluate": "evaluate market/train.parquet --json",
     "evaluate_groups": "evaluate market/train.parquet --group-by group_key --json",
+    "evaluate_index": "evaluate market/train.parquet --index rubrika-index --fail-below rows=1351 --json",
     "tune": "tune market/train.parquet --holdout 0.3 --json",
     "ingest_again": "ingest market/train.parquet --json",
     "relabel_unknown": "relabel --from 999999 --to 1 --path A->B --json",
@@ -37,6 +39,7 @@ STEPS = {
     "learn": "learn --json",
     "no_file": "classify nowhere.parquet --json",
     "no_index": "info --index nowhere --json",
+    "no_figure": "evaluate market/train.parquet --fail-below f1=0.9 --json",
     "bad_option": "classify market/test.parquet --top-k 0",
     "no_question": "neighbours --json",
     "no_url": "info --collection products --json",
@@ -90,7 +93,7 @@ def test_files_have_the_columns_they_always_had(seen: dict[str, Any], frozen: di
     assert seen["schemas"] == frozen["schemas"]
 
 
-@pytest.mark.parametrize("step", ["evaluate", "evaluate_groups"])
+@pytest.mark.parametrize("step", ["evaluate", "evaluate_groups", "evaluate_index"])
 def test_evaluate_finds_the_figures_it_always_found(step: str, seen: dict[str, Any], frozen: dict[str, Any]) -> None:
     now, then = seen["steps"][step]["figures"], frozen["steps"][step]["figures"]
     for name in ("rows", "classes", "split", "k"):
