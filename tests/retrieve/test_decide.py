@@ -178,7 +178,7 @@ def test_the_top_of_the_tree_is_surer_than_the_leaf(
 
 
 def test_tune_reports_on_products_it_did_not_choose_by_and_keeps_what_it_found(
-    rubrika: Rubrika, market: Path, copy: Path
+    rubrika: Rubrika, market: Path, copy: Path, tmp_path: Path
 ) -> None:
     options = ("--index", copy, "--group-by", "group_key", "--holdout", 0.3, "--json")
     tuned = rubrika("tune", market / "train.parquet", *options)
@@ -189,5 +189,6 @@ def test_tune_reports_on_products_it_did_not_choose_by_and_keeps_what_it_found(
     manifest = Manifest.read(copy)
     assert (manifest.calibration.rows, manifest.calibration.how) == (1_350, "cross-fitted")
     assert manifest.vote.top_k == tuned.json["vote"]["top_k"]
-    few = rubrika("tune", market / "train.parquet", *options[:2], "--holdout", 0.02)
+    pd.read_parquet(market / "train.parquet").head(90).to_parquet(tmp_path / "few.parquet")
+    few = rubrika("tune", tmp_path / "few.parquet", *options[:2])
     assert (few.code, "larger --holdout" in few.err) == (1, True)
