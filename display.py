@@ -210,7 +210,7 @@ def _drift(found: "drift.Drift") -> str:
         rows.append((shift.figure, *means, f"{shift.psi:.3f}", f"{shift.chance:.3f}", shift.moved))
     title = f"{found.runs:,} runs since {found.since}, {found.products:,} products"
     columns = ["calibration", "now", "PSI", "by chance", "moved"]
-    return "\n".join([_rendered(_table(title, rows, columns, labels=["mean"])), *found.advice])
+    return "\n".join([title, _rendered(_table("", rows, columns, labels=["mean"])), *found.advice])
 
 
 def format_neighbours(hits: "search.Neighbours") -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from rubrika.errors import InputError
 from rubrika.eval.evaluate import Answers, Evaluation, measured
 from rubrika.eval.heldout import Samples, Timer
+from rubrika.index.categories import read_names
 from rubrika.index.folder import Index
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Category
@@ -67,9 +68,9 @@ def evaluate_live(
     with timer.stage("measure"):
         ids, predicted = found.product_ids, found.categories
         truth = np.array([label.id for label in labels], np.int64)
-        # Of a category in both, the index's name counts.
-        known = dict(zip(predicted.tolist(), found.names.tolist(), strict=True))
-        tree = Tree([*(Category(id, str(name)) for id, name in known.items() if id != NO_CATEGORY), *labels])
+        # Where the index knows a category, its name counts.
+        names = dict(zip(predicted.tolist(), found.names.tolist(), strict=True)) | (read_names(index.folder) or {})
+        tree = Tree([*(Category(id, str(name)) for id, name in names.items() if id != NO_CATEGORY), *labels])
         families_of = families(ids, groups if reader.group_by else None)
         decided = Decisions(found.confidences, found.decisions)
         counts = index.store.facet("category_id")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rubrika.errors import IndexFolderError
 from rubrika.index.folder import Index
+from rubrika.products.text import one_line
 from rubrika.retrieve.calibration import CalibrationSet
 from rubrika.retrieve.confidence import decide, nearest
 from rubrika.retrieve.guarantee import Policy
@@ -72,7 +73,7 @@ def drift_of(index: Index, file: Path, count: int = RUNS) -> Drift:
     # Near duplicates tell no more than one of them.
     noise = 1 / calibration.groups + 1 / products
     shifts = tuple(_shift(name, before[name], after[name], noise) for name in before if name in after)
-    return Drift(len(runs), products, runs[0].time, then, now, shifts, advice(shifts))
+    return Drift(len(runs), products, one_line(runs[0].time), then, now, shifts, advice(shifts))
 
 
 def expected(index: Index, found: CalibrationSet, policy: Policy) -> Figures:
@@ -117,7 +118,7 @@ def advice(shifts: Sequence[Shift]) -> tuple[str, ...]:
     moved = {shift.figure for shift in shifts if shift.moved != "no"}
     harder = {shift.figure for shift in shifts if (shift.now < shift.then) == (shift.figure in FALLING)} & moved
     if not moved:
-        return ("nothing has moved; what the calibration promises holds for these products",)
+        return (f"nothing has moved by more than {MODERATE}; nothing need be done",)
     if not harder:
         return ("these products are more like those stored than others were; nothing need be done",)
     measure = "label some of these, and measure with `rubrika evaluate FILE --index INDEX`"
