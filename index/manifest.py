@@ -91,8 +91,8 @@ class VoteSettings:
     weights: dict[str, float] = field(default_factory=lambda: {TEXT: 1.0})
     top_k: int = 10  # how many hits of each vector vote
     temperature: float = 60.0  # how much more near hits count than far ones
-    unseen_reach: float = 0.4  # how many times farther, plus one, a hit of a category may be that no encoder learned
-    name_reach: float | None = 0.4  # the same for the name of a category without products; None: it has no vote
+    unseen_reach: float = 0.8  # how many times farther, plus one, a hit of a category may be that no encoder learned
+    name_reach: float | None = 0.6  # the same for the name of a category without products; None: it has no vote
 
     def to_dict(self) -> dict[str, Any]:
         """The same in plain values, named as in index.json."""

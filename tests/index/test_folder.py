@@ -41,7 +41,7 @@ def test_index_json_keeps_the_names_it_had_and_passes_over_new_ones(tmp_path: Pa
     assert raw["search"] == {"search_effort": 64, "oversampling": 32.0}
     assert raw["recall"]["text"] == {"search_effort": None, "oversampling": None, "reached": 1.0, "products": 200}
     assert raw["vote"] == {
-        "name_reach": 0.4,
+        "name_reach": 0.6,
         "temperature": 60.0,
         "top_k": 10,
         "unseen_reach": 0.25,
