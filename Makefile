@@ -19,9 +19,9 @@ demo: $(READY)
 	rm -rf $(DEMO)
 	$(BIN)/rubrika sample $(DEMO)/market
 	$(BIN)/rubrika ingest $(DEMO)/market/train.parquet $(PICTURES)/train --image-encoder efficientnet-lite0 --index $(DEMO)/index
-	$(BIN)/rubrika classify $(DEMO)/market/test.parquet $(PICTURES)/test --index $(DEMO)/index -o $(DEMO)/result.parquet --details $(DEMO)/details.parquet
+	$(BIN)/rubrika classify $(DEMO)/market/test.parquet $(PICTURES)/test --index $(DEMO)/index -o $(DEMO)/result.parquet --details $(DEMO)/details.parquet --max-error 0.05
 	$(BIN)/rubrika explain --title "кроссовки женские беговые" --index $(DEMO)/index
-	$(BIN)/rubrika evaluate $(DEMO)/market/train.parquet $(PICTURES)/train --image-encoder efficientnet-lite0 --group-by group_key
+	$(BIN)/rubrika evaluate $(DEMO)/market/train.parquet $(PICTURES)/train --image-encoder efficientnet-lite0 --group-by group_key --max-error 0.05
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile

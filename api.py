@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rubrika import __version__, inputs
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import ParameterError
-from rubrika.files import check_distinct, check_place, report_folder
+from rubrika.files import check_distinct, check_log, check_place, report_folder
 from rubrika.index.folder import Choice, Staleness, has_index, staleness, writing
 from rubrika.index.folder import Index as Opened
 from rubrika.index.location import CACHE, Location
-from rubrika.index.manifest import IMAGE, Calibration, Manifest
+from rubrika.index.manifest import IMAGE, Manifest
 from rubrika.ingest.audit import AuditReport, write_audit
 from rubrika.ingest.calibrate import refitted
 from rubrika.ingest.ingest import default_reject_path, ingest, write_rejects
@@ -26,8 +26,10 @@ from rubrika.inputs import Place, Vote, choice_of, count_of, location_of, paths_
 from rubrika.products.reader import Reader
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import classify
+from rubrika.retrieve.drift import RUNS, Drift, drift_of
 from rubrika.retrieve.explain import Explanation, explain
-from rubrika.retrieve.guarantee import Policy, advice
+from rubrika.retrieve.guarantee import Policy, advice, coverage
+from rubrika.retrieve.monitor import append_run
 from rubrika.retrieve.predictions import ClassifyReport, Predictions, classify_to_files, collect, policy_of, redecide
 from rubrika.retrieve.search import Neighbours, Query, neighbours
 from rubrika.store.connection import ServerOptions
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 
 MAX_ERROR, CONFIDENCE, NEW_RATE = Policy.max_error, Policy.certainty, Policy.new_rate
+RATES = (0.01, 0.02, 0.05)  # for which `info` says how much would be automatic
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,22 @@ class Info:
     products: int
     categories: int
     staleness: Staleness | None
+    drift: Drift | None = None  # of the last runs, if that was asked for
+
+    @property
+    def automatic(self) -> dict[str, float]:
+        """The part of the products that would be automatic, by the maximum error rate."""
+        return {f"{rate:g}": coverage(self.manifest.calibration.leaf, Policy(rate)) for rate in RATES}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `rubrika info --json` prints them."""
         return self.manifest.to_dict() | {
             "products": self.products,
             "categories": self.categories,
+            "automatic": self.automatic,
             "since_learning": asdict(self.staleness) if self.staleness else None,
             "rubrika": __version__,
+            **({"drift": self.drift.to_dict()} if self.drift else {}),
         }
 
 
@@ -126,6 +137,7 @@ class Index:
         rename: bool = False,
         verified: bool = False,
         by: str | None = None,
+        group_by: str | None = None,
     ) -> IngestReport:
         """Put labelled products into the index, learning its encoder first when it is new.
 
@@ -145,11 +157,12 @@ class Index:
             rename: allow that most categories get other names, which looks like another numbering of them.
             verified: a person set all categories of `products`: later ingests do not change them.
             by: the person who set those, and those of rows whose `label_source` is `person`; default: the user.
+            group_by: a column whose equal values mark near duplicates, which calibration keeps together; by default
+                those found by titles and texts.
         """
-        source, pictures, note = products_of(products, labelled=True), pictures_of(images), self._progress.note
-        choice = choice_of(
-            text_encoder, image_encoder, backend, pooling, vote, pictures is not None, self._at.folder, note
-        )
+        source, pictures = products_of(products, labelled=True, group_by=group_by), pictures_of(images)
+        made, note = self._at.folder, self._progress.note
+        choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, pictures is not None, made, note)
         if rejects:
             # Known before the work.
             check_place(Path(rejects))
@@ -210,32 +223,42 @@ class Index:
         new_rate: float = NEW_RATE,
         level: int | None = None,
         include_self: bool = False,
+        monitor: Place | None = None,
     ) -> ClassifyReport:
         """Predict the category of every product of a parquet file, batch by batch.
 
         Predictions go to `output`, one row an input row in its order; confidence, alternatives and neighbours to
         `details`; unreadable rows to `rejects`, by default beside `output`. `level` predicts at that level of the
-        tree, 1 being the top, not the leaf. `include_self` is as for `classify`.
+        tree, 1 being the top, not the leaf. `include_self` is as for `classify`. A line about the run is appended to
+        the file `monitor`, for `info`.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
         reader, output = Reader([Path(file)], labelled=False), Path(output)
         reader.check()
         tables = [None if path is None else Path(path) for path in (details, rejects)]
         rejects_output = tables[1] or default_reject_path(output.parent / output.stem)
-        check_distinct(Path(file), output, tables[0], rejects_output)
+        runs = None if monitor is None else Path(monitor)
+        if runs and (level is not None or count is not None or include_self):
+            reason = "runs are compared with the calibration, of leaves, as the index votes"
+            raise ParameterError(f"`monitor`: {reason}; leave out `level`, `top_k` and `include_self`")
+        check_distinct(Path(file), output, tables[0], rejects_output, runs)
         for path in (output, *tables):
             if path:
                 check_place(path)
+        if runs:
+            check_log(runs)
         self._note_unused(images)
         index, pictures = self._index(), pictures_of(images)
         report = classify_to_files(
             index, reader, output, tables[0], pictures, count, policy, level, include_self, self._progress
         )
-        self._advise(index.manifest.calibration, policy)
-        if not report.rejects:
-            return report
-        write_rejects(report.rejects, rejects_output)
-        return replace(report, rejects_output=rejects_output)
+        self._advise(report.advice)
+        if report.rejects:
+            write_rejects(report.rejects, rejects_output)
+            report = replace(report, rejects_output=rejects_output)
+        if runs:
+            append_run(runs, Path(file), report.figures, len(report.rejects), policy, index.manifest)
+        return report
 
     def neighbours(
         self,
@@ -361,9 +384,48 @@ class Index:
         policy = policy_of(max_error, confidence, new_rate)
         sampled = MAPPED if folder else None
         result = evaluate(setting, top_k=count, policy=policy, sampled=sampled, methods=names, rules=rules)
+        if result.advice:
+            progress.note(result.advice)
         if folder and result.answers:
             page = write_report(folder, study(result, result.answers, timer), pictures, timer)
             progress.note(f"report: {page}")
+        return result
+
+    def evaluate_live(
+        self,
+        files: "Files",
+        images: Place | None = None,
+        *,
+        group_by: str | None = None,
+        top_k: int | None = None,
+        max_error: float = MAX_ERROR,
+        confidence: float = CONFIDENCE,
+        new_rate: float = NEW_RATE,
+        seed: int = 0,
+        report: Place | None = None,
+    ) -> "Evaluation":
+        """How good the predictions of this index are, as it is, for other labelled products: nothing is learned.
+
+        Rows alike in the column `group_by` are drawn together for the interval; `report` is as for `evaluate`.
+        """
+        from rubrika.eval.heldout import Timer
+        from rubrika.eval.live import Gold, evaluate_live
+        from rubrika.report.report import write_report
+        from rubrika.report.study import MAPPED, study
+
+        folder = report_folder(Path(report)) if report else None
+        self._note_unused(images)
+        count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
+        reader, timer = Reader(paths_of(files), labelled=True, group_by=group_by), Timer(memory=report is not None)
+        gold = Gold(reader, pictures_of(images), seed, MAPPED if folder else None)
+        result = evaluate_live(self._index(), gold, count, policy, self._progress, timer)
+        self._advise(result.advice)
+        if result.stored:
+            learned = f"{result.stored:,} of {result.rows:,} products are stored, and its encoder may have learned them"
+            self._progress.note(f"{self._at.folder}: {learned}; new ones are harder")
+        if folder and result.answers:
+            page = write_report(folder, study(result, result.answers, timer), gold.pictures, timer)
+            self._progress.note(f"report: {page}")
         return result
 
     def tune(
@@ -401,7 +463,8 @@ class Index:
             )
             tuned = refitted(folder, replace(manifest, vote=vote), result.asked, result.tree)
             tuned.write(folder)
-        self._advise(tuned.calibration, policy)
+        result = replace(result, advice=advice(tuned.calibration, policy))
+        self._advise(result.advice)
         return result
 
     def learn(self, files: "Files" = ()) -> Relearned:
@@ -487,11 +550,16 @@ class Index:
         self.close()
         return move_index(replace(self._at, server=None), self._progress)
 
-    def info(self) -> Info:
-        """What is in the index: products, categories, vectors and how they vote."""
-        index = self._index()
+    def info(self, drift: Place | None = None, runs: int = RUNS) -> Info:
+        """What is in the index: products, categories, vectors, how they vote, and how far it can be trusted.
+
+        With `drift`, also how far the last `runs` of that file, which `classify_file` appends to as `monitor`, are from
+        the products that the index was calibrated on.
+        """
+        index, count = self._index(), count_of("runs", runs) or RUNS
         counts = index.store.count(), len(index.store.facet("category_id"))
-        return Info(self._at.folder, index.manifest, *counts, staleness(index))
+        drifted = None if drift is None else drift_of(index, Path(drift), count)
+        return Info(self._at.folder, index.manifest, *counts, staleness(index), drifted)
 
     def close(self) -> None:
         """Let other processes in."""
@@ -508,9 +576,9 @@ class Index:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _advise(self, calibration: Calibration, policy: Policy) -> None:
-        if said := advice(calibration, policy):
-            self._progress.note(f"{self._at.folder}: {said}")
+    def _advise(self, advice: str | None) -> None:
+        if advice:
+            self._progress.note(f"{self._at.folder}: {advice}")
 
     def _note_unused(self, images: Place | None) -> None:
         folder = self._at.folder

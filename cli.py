@@ -14,6 +14,7 @@ from typer import Argument, Option
 from rubrika import display
 from rubrika import options as opt
 from rubrika.errors import ParameterError, RubrikaError
+from rubrika.store.connection import OVERSAMPLING
 
 if TYPE_CHECKING:
     from rubrika.api import Index
@@ -31,6 +32,8 @@ app.add_typer(training)
 PLACE = ("url", "collection", "cache")
 # What a protocol fixes by itself.
 FIXED = ("holdout", "group_by", "stratify", "top_k", "seed")
+# What an index that is there has settled.
+SETTLED = ("text_encoder", "image_encoder", "backend", "pooling", "vote", "holdout", "stratify", "methods", "protocol")
 
 
 @app.command()
@@ -71,6 +74,7 @@ def ingest(
     rename: opt.Rename = False,
     verified: opt.Verified = False,
     by: opt.By = None,
+    group_by: opt.Groups = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
@@ -104,6 +108,7 @@ def classify(
     level: opt.Level = None,
     include_self: opt.IncludeSelf = False,
     rejects: opt.Rejects = None,
+    monitor: opt.Monitor = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Predict the category of every product of a parquet file."""
@@ -131,6 +136,7 @@ def decide(
 def evaluate(
     context: typer.Context,
     file: opt.Files,
+    index: opt.Live = None,
     images: opt.Images = None,
     text_encoder: opt.TextEncoder = None,
     image_encoder: opt.ImageEncoder = None,
@@ -151,17 +157,27 @@ def evaluate(
     report: opt.Report = None,
     methods: opt.Methods = None,
     protocol: opt.Protocol = None,
+    fail_below: opt.FailBelow = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Measure how good the predictions are, on products held out from the files."""
+    """Measure how good the predictions are, on products held out from the files; or those of an index, on all."""
     from rubrika.api import Index
+    from rubrika.inputs import bounds_of
 
-    sources = {name: context.get_parameter_source(name) for name in FIXED}
-    chosen = ", ".join(f"`{name}`" for name, source in sources.items() if source and source.name != "DEFAULT")
-    if protocol and chosen:
-        raise ParameterError(f"`protocol` {protocol} fixes the split and the vote itself; leave out {chosen}")
-    result = Index.evaluate(file, **_arguments(context, "file"), progress=display.Terminal())
+    bounds = bounds_of(fail_below or ())
+    if index:
+        _leave_out(context, SETTLED, f"the `index` {index} is scored as it is")
+        given = _arguments(context, "file", "index", "fail_below", *PLACE, *SETTLED)
+        with _index(index, url, collection, cache) as opened:
+            result = opened.evaluate_live(file, **given)
+    else:
+        if protocol:
+            _leave_out(context, FIXED, f"`protocol` {protocol} fixes the split and the vote itself")
+        given = _arguments(context, "file", "index", "fail_below")
+        result = Index.evaluate(file, **given, progress=display.Terminal())
     _print(result.to_dict(), as_json, lambda: display.format_evaluation(result))
+    if missed := result.below(bounds):
+        raise RubrikaError(f"`fail_below`: {missed}")
 
 
 @app.command()
@@ -271,11 +287,13 @@ def info(
     url: opt.Url = None,
     collection: opt.Collection = None,
     cache: opt.Cache = opt.CACHE,
+    drift: opt.Drift = None,
+    runs: Annotated[int, Option(min=1, help="How many of them.")] = 7,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Show what is in the index: products, categories, vectors and how they vote."""
+    """Show what is in the index: products, categories, vectors, how they vote, and how far it can be trusted."""
     with _index(index, url, collection, cache) as opened:
-        result = opened.info()
+        result = opened.info(drift, runs)
     _print(result.to_dict(), as_json, lambda: display.format_info(result))
 
 
@@ -382,7 +400,7 @@ def push(
     hnsw_m: opt.HnswM = 0,
     ef_construct: opt.EfConstruct = 100,
     hnsw_ef: opt.HnswEf = None,
-    oversampling: opt.Oversampling = 2.0,
+    oversampling: opt.Oversampling = OVERSAMPLING,
     alias: opt.Alias = None,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -461,6 +479,14 @@ def _index(folder: Path, url: str | None, collection: str | None, cache: Path) -
     from rubrika.inputs import location_of
 
     return Index(location_of(folder, url, collection, None, cache), display.Terminal())
+
+
+def _leave_out(context: typer.Context, names: tuple[str, ...], reason: str) -> None:
+    """Refuse options that were given though they have no say here."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    chosen = ", ".join(f"`{name}`" for name, source in sources.items() if source and source.name != "DEFAULT")
+    if chosen:
+        raise ParameterError(f"{reason}; leave out {chosen}")
 
 
 def _arguments(context: typer.Context, *without: str) -> dict[str, Any]:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from rubrika.ingest.relabel import Relabelled
     from rubrika.ingest.write import IngestReport
     from rubrika.progress import Advance
-    from rubrika.retrieve import explain, predictions, search
+    from rubrika.retrieve import drift, explain, predictions, search
     from rubrika.stats.lengths import Histogram, Summary
     from rubrika.stats.stats import Categories, Stats
+    from rubrika.store.connection import Recall
     from rubrika.train.finetune import Finetuned
 
 BAR_WIDTH = 20
@@ -111,11 +112,18 @@ def format_relabelled(index: Path, result: "Relabelled") -> str:
 
 
 def format_classify(report: "predictions.ClassifyReport") -> str:
-    """How many products were classified, and where the predictions are."""
-    return (
+    """How many products were classified, where the predictions are, and what they look like."""
+    figures = report.figures
+    counts = ", ".join(f"{count:,} {name}" for name, count in figures.decisions.items())
+    lines = [
         f"{report.output}: {report.rows:,} products in {report.seconds:.1f} s"
-        f"{_unusable(report.unusable_pictures or {})}{_rejected(len(report.rejects), report.rejects_output)}"
-    )
+        f"{_unusable(report.unusable_pictures or {})}{_rejected(len(report.rejects), report.rejects_output)}",
+        f"{counts}; confidence 0 … 1: {_blocks(figures.confidence_histogram)}",
+    ]
+    seen = figures.median_similarity, figures.unseen_words
+    nearest = [f"the nearest neighbour is {seen[0]:.3f} alike in the median"] if seen[0] is not None else []
+    words = [f"{seen[1]:.1%} of the words are new to the encoder"] if seen[1] is not None else []
+    return "\n".join([*lines, *(["; ".join(nearest + words)] if nearest + words else [])])
 
 
 def _unusable(reasons: Mapping[str, int]) -> str:
@@ -160,17 +168,49 @@ def format_info(info: "Info") -> str:
     for name, spec in manifest.vectors.items():
         pooled = f", {spec.pooling} pooling" if spec.pooling else ""
         table.add_row(Text(f"vector {name}"), Text(f"{spec.encoder}, {spec.size} wide{pooled}"))
+    for name in manifest.vectors:
+        table.add_row(Text(f"recall {name}"), _recall(manifest.recall.get(name)))
     table.add_row("vote", Text(_vote(manifest.vote)))
-    rows = manifest.calibration.rows
-    default = "default calibration, not measured on your data; run `rubrika tune`"
-    table.add_row("confidence", f"calibrated on {rows:,} held-out products" if rows else default)
+    for name, text in _trust(info):
+        table.add_row(name, text)
     if stale := info.staleness:
         advice = "learning again pays: `rubrika learn`" if stale.learning_pays else "no need to learn again yet"
         counts = f"{stale.products:+,} products; {stale.unseen:,} in {stale.categories:,} new categories"
         table.add_row("since learning", f"{counts}; {advice}")
     if manifest.contents.products is None:
         table.add_row("unfinished", "the last change was interrupted: run it again")
-    return _rendered(table)
+    return "\n\n".join([_rendered(table), *([_drift(info.drift)] if info.drift else [])])
+
+
+def _trust(info: "Info") -> Iterator[tuple[str, str]]:
+    """How an index is calibrated, and how far that carries."""
+    found, vote = info.manifest.calibration, info.manifest.vote
+    if found.rows:
+        asked = f"{found.rows:,} products in {found.groups:,} groups of near duplicates"
+        yield "calibration", f"{found.how} on {asked}, {found.at}, when the index had {found.products:,}"
+        parts = [f"{part:.1%} with at most {float(rate):.0%} wrong" for rate, part in info.automatic.items()]
+        yield "automatic", ", ".join(parts)
+    else:
+        small = f"its {found.products:,} products were too few to measure" if found.at else "run `rubrika learn`"
+        yield "calibration", f"built in, so nothing is automatic: {small}"
+    yield "new categories", f"until they are learned, their products vote {_nearer(vote.unseen_reach)}"
+    reach = "are only suggested" if vote.name_reach is None else f"vote {_nearer(vote.name_reach)}"
+    yield "names", f"those of categories without products {reach}"
+
+
+def _nearer(reach: float) -> str:
+    return f"as if {1 + reach:g} times nearer" if reach else "as near as they are"
+
+
+def _drift(found: "drift.Drift") -> str:
+    """What has moved since the index was calibrated, and what to do."""
+    rows = []
+    for shift in found.shifts:
+        means = f"{shift.then:.3f}", f"{shift.now:.3f}"
+        rows.append((shift.figure, *means, f"{shift.psi:.3f}", f"{shift.chance:.3f}", shift.moved))
+    title = f"{found.runs:,} runs since {found.since}, {found.products:,} products"
+    columns = ["calibration", "now", "PSI", "by chance", "moved"]
+    return "\n".join([title, _rendered(_table("", rows, columns, labels=["mean"])), *found.advice])
 
 
 def format_neighbours(hits: "search.Neighbours") -> str:
@@ -182,7 +222,7 @@ def format_neighbours(hits: "search.Neighbours") -> str:
 
 def format_evaluation(result: "evaluate.Evaluation") -> str:
     """The figures of an evaluation, the sweep over top_k, and the methods that were compared."""
-    low, high = result.interval
+    (low, high), live = result.interval, result.stored
     sweep = [(str(point.top_k), f"{point.mode:.4f}", f"{point.weighted:.4f}") for point in result.sweep]
     lines = [
         f"weighted F1  {result.metrics.weighted_f1:.4f}   (95 % interval {low:.4f} … {high:.4f})",
@@ -190,12 +230,13 @@ def format_evaluation(result: "evaluate.Evaluation") -> str:
         f"accuracy     {result.metrics.accuracy:.4f}",
         f"hierarchical {result.hierarchy.f1:.4f}",
         *_selective_risk(result.selective_risk),
-        f"on {result.rows:,} held-out products in {result.classes:,} categories, top_k = {result.top_k}",
+        f"on {result.rows:,} {'held-out' if live is None else 'labelled'} products in {result.classes:,} categories"
+        f"{'' if live is None else f', {live:,} of them stored'}, top_k = {result.top_k}",
         f"split: {result.split.how}, seed {result.split.seed}, hash {result.split.hash}",
         *([f"protocol: {result.protocol}, the plain mode votes"] if result.protocol else []),
-        "",
-        _rendered(_table("weighted F1 by top_k", sweep, ["top_k", "plain mode", "weighted vote"])),
     ]
+    if sweep:
+        lines += ["", _rendered(_table("weighted F1 by top_k", sweep, ["top_k", "plain mode", "weighted vote"]))]
     return "\n".join([*lines, *(_methods(result) if result.methods else [])])
 
 
@@ -235,6 +276,14 @@ def _selective_risk(risk: "metrics.SelectiveRisk") -> list[str]:
         f"decided      {risk.auto:.1%} automatically, {risk.auto_error:.2%} of them wrong (maximum asked for: "
         f"{risk.max_error:.2%}); {risk.review:.1%} to review, {risk.new:.1%} flagged as a possible new category",
     ]
+
+
+def _recall(how: "Recall | None") -> str:
+    if how is None or how.reached is None:
+        return "not measured: the server allows no exact search" if how else "not measured; the next ingest measures it"
+    way = "by full vectors" if how.oversampling is None else f"oversampling {how.oversampling:g}"
+    effort = f", search effort {how.hnsw_ef:,}" if how.hnsw_ef else ""
+    return f"{how.reached:.4f} of the nearest 10 ({how.products:,} products, {way}{effort})"
 
 
 def _vote(vote: Any) -> str:  # noqa: ANN401 - VoteSettings, whose module is not loaded for this alone
@@ -384,9 +433,12 @@ def _quantiles(spread: "Summary") -> list[str]:
 
 def _histogram(histogram: "Histogram") -> str:
     """A histogram as a line of blocks; any count above 0 shows."""
-    top = max(histogram.counts)
-    blocks = "".join(BLOCKS[-(-count * (len(BLOCKS) - 1) // top)] for count in histogram.counts)
-    return f"{histogram.edges[0]:,} … {histogram.edges[-1] - 1:,}: {blocks}"
+    return f"{histogram.edges[0]:,} … {histogram.edges[-1] - 1:,}: {_blocks(histogram.counts)}"
+
+
+def _blocks(counts: Sequence[int]) -> str:
+    top = max(*counts, 1)
+    return "".join(BLOCKS[-(-count * (len(BLOCKS) - 1) // top)] for count in counts)
 
 
 def _captioned(table: Table, *lines: str) -> Table:

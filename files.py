@@ -167,6 +167,29 @@ def check_place(path: Path) -> None:
         raise unwritable(path, "its folder is read-only", ELSEWHERE)
 
 
+def check_log(path: Path) -> None:
+    """Refuse a path where no lines can be appended, as through a link that somebody put there."""
+    check_place(path)
+    if path.is_symlink():
+        raise RubrikaError(f"{path}: a link, not a file; name a file")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise unwritable(path, "it is read-only", ELSEWHERE)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file, in one write, so that processes which do so at the same time keep theirs whole."""
+    content = f"{line}\n".encode()
+    no_link = getattr(os, "O_NOFOLLOW", 0)
+    with writable(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | no_link, 0o666)
+        try:
+            written = os.write(descriptor, content)
+        finally:
+            os.close(descriptor)
+    if written < len(content):
+        raise unwritable(path, "the disk is full", "make room")
+
+
 def check_distinct(*paths: Path | None) -> None:
     """Refuse outputs of the same path; None is an output that is not wanted."""
     seen = set[Path]()

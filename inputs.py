@@ -1,7 +1,9 @@
 """What callers may write, and what it comes to: files or a DataFrame, pictures, a query, a choice of encoders."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from getpass import getuser
 from numbers import Integral
 from pathlib import Path
@@ -37,11 +39,13 @@ def location_of(folder: Place, url: str | None, collection: str | None, api_key:
     return Location(Path(folder), server, Path(cache).expanduser(), key)
 
 
-def products_of(source: "Source", labelled: bool) -> Products:
-    """Products of a parquet file, of several, or of a DataFrame."""
+def products_of(source: "Source", labelled: bool, group_by: str | None = None) -> Products:
+    """Products of a parquet file, of several, or of a DataFrame; `group_by` is the column of their groups."""
     import pandas as pd
 
-    return Frame(source, labelled) if isinstance(source, pd.DataFrame) else Reader(paths_of(source), labelled)
+    if isinstance(source, pd.DataFrame):
+        return Frame(source, labelled, group_by)
+    return Reader(paths_of(source), labelled, group_by=group_by)
 
 
 def paths_of(source: object) -> list[Path]:
@@ -135,3 +139,19 @@ def count_of(name: str, value: object) -> int | None:
     if value < 1:
         raise ParameterError(f"`{name}` is at least 1, not {value}")
     return int(value)
+
+
+def bounds_of(texts: Sequence[str]) -> dict[str, float]:
+    """The least that figures of an evaluation are to be, each as `weighted_f1=0.9`."""
+    from rubrika.eval.evaluate import NUMBERS
+
+    bounds = dict[str, float]()
+    for text in texts:
+        name, _, number = text.partition("=")
+        if name not in NUMBERS:
+            raise ParameterError(f"`fail_below` knows no figure {shown_id(name)}; it is one of {', '.join(NUMBERS)}")
+        with suppress(ValueError):
+            bounds[name] = float(number)
+        if not math.isfinite(bounds.get(name, math.nan)):
+            raise ParameterError(f"`fail_below` is as {name}=0.9, not {shown_id(text)}")
+    return bounds

@@ -36,6 +36,7 @@ Vote = Annotated[
 MaxError = Annotated[float, Option(min=0, max=1, help="Maximum error rate among automatic decisions.")]
 Confidence = Annotated[float, Option(min=0, max=1, help="How surely that rate, and the next, is kept.")]
 NewRate = Annotated[float, Option(min=0, max=1, help="Maximum part of known products flagged as new.")]
+Groups = Annotated[str | None, Option("--group-by", metavar="COLUMN", help="Names groups of near duplicates.")]
 GroupBy = Annotated[str | None, Option(metavar="COLUMN", help="Hold out whole groups: rows alike in this column.")]
 Holdout = Annotated[float, Option(min=0, max=1, help="The part of the products held out.")]
 Seed = Annotated[int, Option(min=0, help="Chooses what is drawn at random.")]
@@ -109,3 +110,14 @@ CategoryPath = Annotated[
     str | None, Option(metavar="PATH", help="The full path of the category, when it is new or gets another name.")
 ]
 Alias = Annotated[str | None, Option(help="A second name, switched to the collection once all products are there.")]
+Monitor = Annotated[Path | None, Option(metavar="FILE", help="Append a line about this run, for `info --drift`.")]
+Drift = Annotated[
+    Path | None, Option(metavar="FILE", help="Compare the last runs in this file with the products calibrated on.")
+]
+Live = Annotated[
+    Path | None, Option("--index", metavar="DIR", help="Score this index as it is; nothing is held out or learned.")
+]
+FailBelow = Annotated[
+    list[str] | None,
+    Option(metavar="NAME=NUMBER", help="Exit 1 when this figure of the JSON is less, as weighted_f1=0.9; repeatable."),
+]

@@ -1,133 +1,111 @@
-"""How Qdrant Edge should search learned vectors: milliseconds a query, and what the vote then gets right.
+"""What part of an exact scan's hits the search of an index finds, and in how many milliseconds a query.
 
-    python benchmarks/search.py FILE [--group-by COLUMN] [--holdout 0.1] [--queries 4000] [--epochs N] [--ways NAME,...]
+    python benchmarks/search.py INDEX FILE [--images DIR] [--queries 2000] [--stores before,now,http,grpc,URL]
 
-The encoder is learned from the rows that are not held out; every way searches the same vectors for the same queries.
-Megabytes are those of the store, with no payload but the category.
+The points of INDEX are copied into each store, and the products of FILE are searched for by every named vector. `now`
+is the embedded store, `before` how that was searched once: 8 bits for all values, without a quantile, and twenty points
+rescored. `http` and `grpc` are the tests' stand-ins for a server, exact and slow; a URL is a real one, where the copy
+is deleted in the end. Recall at 10 is by score: a hit counts when it is as near as the tenth of the exact scan.
 """
 
 import argparse
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
-import qdrant_edge as edge
 
-from rubrika.eval.heldout import read_labels
-from rubrika.eval.metrics import metrics_of
-from rubrika.products.product import Selection
+from rubrika.index.folder import Index
+from rubrika.index.location import Location
+from rubrika.ingest.move import push
+from rubrika.products.images import PictureFolder
+from rubrika.products.product import Products
 from rubrika.products.reader import Reader
-from rubrika.products.split import group_split, plain_split
-from rubrika.progress import Silent
-from rubrika.store.base import Hits
-from rubrika.train.embed import LearnSettings, learn
-from rubrika.vote import weighted_vote
+from rubrika.retrieve.exact import exact_hits
+from rubrika.store import edge
+from rubrika.store.base import FloatArray, Store
+from rubrika.store.connection import QUANTILE, Connection, Recall
+from rubrika.store.open import create_store, temporary_collection
+from rubrika.store.recall import TOP_K, recall
 
-TOP_K, TEMPERATURE, BATCH = 10, 60.0, 256
+SECONDS = 3_600  # that the stand-ins may take for an answer
 
-Way = tuple[edge.EdgeConfig, edge.SearchParams | None]
-Quantisation = edge.ScalarQuantizationConfig | edge.BinaryQuantizationConfig | edge.TurboQuantQuantizationConfig
-
-
-def ways(size: int) -> dict[str, Way]:
-    """The ways to search."""
-    int8 = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, always_ram=False)
-    turbo = edge.TurboQuantQuantizationConfig(always_ram=False, bits=edge.TurboQuantBitSize.Bits2)
-    signs = edge.BinaryQuantizationConfig(False, query_encoding=edge.BinaryQuantizationQueryEncoding.Scalar8Bits)
-
-    def config(
-        links: int, effort: int = 4, half: bool = False, quantised: Quantisation | None = None
-    ) -> edge.EdgeConfig:
-        kind = edge.VectorStorageDatatype.Float16 if half else edge.VectorStorageDatatype.Float32
-        return edge.EdgeConfig(
-            vectors={"text": edge.EdgeVectorParams(size, edge.Distance.Dot, datatype=kind)},
-            hnsw_config=edge.HnswIndexConfig(m=links, ef_construct=effort, full_scan_threshold=10),
-            quantization_config=quantised,
-            optimizers=edge.EdgeOptimizersConfig(default_segment_number=2),
-        )
-
-    def rescored(oversampling: float = 2.0, effort: int | None = None) -> edge.SearchParams:
-        again = edge.QuantizationSearchParams(rescore=True, oversampling=oversampling)
-        return edge.SearchParams(quantization=again, hnsw_ef=effort)
-
-    return {
-        "full": (config(0), None),
-        "float16": (config(0, half=True), None),
-        "8-bit": (config(0, quantised=int8), rescored()),
-        "2-bit turbo": (config(0, quantised=turbo), rescored(16.0)),
-        "1-bit": (config(0, quantised=signs), rescored(64.0)),
-        "graph 16: ef 128": (config(16, 64), edge.SearchParams(hnsw_ef=128)),
-        "graph 24: ef 512": (config(24, 100), edge.SearchParams(hnsw_ef=512)),
-        "graph 12 float16: ef 1024": (config(12, 64, half=True), edge.SearchParams(hnsw_ef=1_024)),
-        "graph 12 8-bit: ef 512": (config(12, 64, quantised=int8), rescored(effort=512)),
-        "graph 12 8-bit: ef 1024": (config(12, 64, quantised=int8), rescored(effort=1_024)),
-        "graph 12 8-bit: ef 2048": (config(12, 64, quantised=int8), rescored(effort=2_048)),
-    }
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 
-def found_by(
-    way: Way, known: np.ndarray, categories: np.ndarray, asked: np.ndarray
-) -> tuple[Hits, float, float, float]:
-    """Hits, seconds to optimise, milliseconds a query, and megabytes on the disk."""
-    config, params = way
-    with tempfile.TemporaryDirectory() as folder:
-        shard = edge.EdgeShard.create(folder, config)
-        for start in range(0, len(known), 2_048):
-            rows = known[start : start + 2_048].astype(np.float32).tolist()
-            labels = categories[start : start + 2_048].tolist()
-            points = [
-                edge.Point(start + i, {"text": row}, {"category_id": label})
-                for i, (row, label) in enumerate(zip(rows, labels, strict=True))
-            ]
-            shard.update(edge.UpdateOperation.upsert_points(points))
-        started = time.monotonic()
-        shard.optimize()
-        optimised = time.monotonic() - started
-        found, started = [], time.monotonic()
-        for start in range(0, len(asked), BATCH):
-            requests = [
-                edge.QueryRequest(
-                    TOP_K, query=edge.Query.Nearest(row, using="text"), with_payload=["category_id"], params=params
-                )
-                for row in asked[start : start + BATCH].tolist()
-            ]
-            batch = shard.query_batch(edge.QueryBatchRequest(requests))
-            found += [[(hit.id, hit.score, hit.payload["category_id"]) for hit in hits] for hits in batch]
-        milliseconds = 1_000 * (time.monotonic() - started) / len(asked)
-        shard.close()
-        size = sum(file.stat().st_blocks * 512 for file in Path(folder).rglob("*") if file.is_file()) / 1e6
-    return Hits.of(found, TOP_K), optimised, milliseconds, size
+@contextmanager
+def copied(source: Store, sizes: dict[str, int], kind: str) -> Iterator[Store]:
+    """A store of one kind with the points of another."""
+    quantile = patch.object(edge, "QUANTILE", None if kind == "before" else QUANTILE)
+    with place(kind) as at, quantile, closing(create_store(at, sizes)) as store:
+        push(source, store)
+        if kind == "before":
+            # One hit more is asked for, to settle ties.
+            store.recall = dict.fromkeys(sizes, Recall(oversampling=2 * TOP_K / (TOP_K + 1)))
+        yield store
+
+
+@contextmanager
+def place(kind: str) -> Iterator[Path | Connection]:
+    """Where a new store of one kind goes."""
+    if kind in ("before", "now"):
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / "edge"
+    elif kind == "http":
+        from qdrant_http import serve
+
+        with serve() as server:
+            yield Connection(server.url, "products", timeout=SECONDS)
+    elif kind == "grpc":
+        from qdrant_grpc import serve_grpc
+
+        with serve_grpc() as (_, port):
+            yield Connection("http://127.0.0.1:1", "products", timeout=SECONDS, grpc_port=port)
+    else:
+        with temporary_collection(Connection(kind, "products")) as collection:
+            yield collection
+
+
+def queries_of(index: Index, products: Products, pictures: PictureFolder | None, count: int) -> dict[str, FloatArray]:
+    """The vectors of the first products, those that have one."""
+    first = [product for batch in products for product in batch.products][:count]
+    vectors = index.encoders.encode(first, pictures).vectors
+    return {name: rows[rows.any(axis=1)] for name, rows in vectors.items()}
 
 
 def main() -> None:
-    """Try every way."""
+    """Search each store by each vector."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("index", type=Path)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--group-by")
-    parser.add_argument("--holdout", type=float, default=0.1)
-    parser.add_argument("--queries", type=int, default=4_000)
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--ways", help="all of them by default")
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--queries", type=int, default=2_000)
+    parser.add_argument("--stores", default="before,now")
     options = parser.parse_args()
-    reader = Reader([options.file], labelled=True, group_by=options.group_by)
-    labels = read_labels(reader, Silent())
-    if options.group_by:
-        held_out = group_split(labels.ids, labels.groups, options.holdout, 0, options.group_by).held_out
-    else:
-        held_out = plain_split(labels.ids, options.holdout, 0).held_out
-    encoder = learn(Selection(reader, ~held_out), Silent(), LearnSettings(epochs=options.epochs))
-    parts = [encoder.encode([product.text for product in batch.products]).astype(np.float16) for batch in reader]
-    vectors = np.concatenate(parts)
-    known, asked = vectors[~held_out], vectors[held_out][: options.queries].astype(np.float32)
-    truth = labels.categories[held_out][: options.queries]
-    print("| how | optimise s | milliseconds a query | weighted F1 | MB |\n|---|---|---|---|---|")
-    known_ways = ways(encoder.size)
-    for name in options.ways.split(",") if options.ways else known_ways:
-        way = known_ways[name]
-        hits, optimised, milliseconds, size = found_by(way, known, labels.categories[~held_out], asked)
-        f1 = metrics_of(truth, weighted_vote(hits, TEMPERATURE).winners).weighted_f1
-        print(f"| {name} | {optimised:.1f} | {milliseconds:.2f} | {f1:.4f} | {size:,.0f} |", flush=True)
+    pictures = PictureFolder.scan(options.images) if options.images else None
+    print("| store | vector | wide | points | recall at 10 | ms a query | of processor time |")
+    print("|---|---|---:|---:|---:|---:|---:|")
+    with Index.open(Location(options.index)) as index:
+        queries = queries_of(index, Reader([options.file], labelled=False), pictures, options.queries)
+        exact, counts = {}, {}
+        for name in queries:
+            points = chain.from_iterable(index.store.scroll(False, vectors=True))
+            rows = np.array([point.vectors[name] for point in points if name in point.vectors])
+            counts[name] = len(rows)
+            exact[name] = exact_hits(rows, np.zeros(len(rows), np.int64), queries[name], TOP_K).scores
+        for kind in options.stores.split(","):
+            with copied(index.store, index.manifest.sizes, kind) as store:
+                for name, asked in queries.items():
+                    started = np.array([time.monotonic(), time.process_time()])
+                    part = recall(store.search(name, asked, TOP_K).scores, exact[name])
+                    took = 1_000 * (np.array([time.monotonic(), time.process_time()]) - started) / len(asked)
+                    shape = f"{asked.shape[1]} | {counts[name]:,}"
+                    print(f"| {kind} | {name} | {shape} | {part:.5f} | {took[0]:.2f} | {took[1]:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

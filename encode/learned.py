@@ -20,11 +20,11 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 
 from rubrika.encode.base import FloatArray, read_settings, unit_or_zero, unit_rows
-from rubrika.encode.hashing import features_of
+from rubrika.encode.hashing import Words, features_of, words_of
 from rubrika.errors import EncoderError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-TABLE = "table"
+TABLE, WORDS = "table", "words"
 BATCH_TEXTS = 1_024
 MAX_THREADS = 8  # each takes some 100 MB while it works
 # A million categories are listed in less; how wide Qdrant's vectors may be, and the bits of a table that memory holds.
@@ -47,6 +47,8 @@ class LearnedConfig:
     input_weight: float = 0.67  # what each counts for beside the text, which counts for 1; chosen in docs/encoder.md
     products: Count = 0  # how many products there were to learn from
     categories: tuple[Count, ...] = ()  # the ids of their categories, ascending
+    # The part of their words that no other of them has: of a new product, about so many will be new (Good, 1953).
+    unseen_words: Annotated[float, Interval(ge=0, le=1)] | None = None
     kind: str = "hashed-bag-1"  # names this way of encoding, so that another is not mistaken for it
 
 
@@ -58,14 +60,19 @@ class _Kind:
 class LearnedEncoder:
     """A table of feature vectors, float16 (2^bits, size), and how to read it, as an `Encoder`.
 
-    The projection of an input is a matrix, float32 (width + 1, size); its last row is for having one.
+    The projection of an input is a matrix, float32 (width + 1, size); its last row is for having one. `words` are the
+    hashes of all words learned from, ascending; an encoder of an earlier version does not know them.
     """
 
     def __init__(
-        self, config: LearnedConfig, table: NDArray[np.float16], projections: Mapping[str, FloatArray] | None = None
+        self,
+        config: LearnedConfig,
+        table: NDArray[np.float16],
+        projections: Mapping[str, FloatArray] | None = None,
+        words: Words | None = None,
     ) -> None:
         self.config, self.size = config, config.size
-        self._table, self._projections = table, dict(projections or {})
+        self._table, self._projections, self._words = table, dict(projections or {}), words
         shapes = {name: matrix.shape for name, matrix in self._projections.items()} | {TABLE: table.shape}
         rows = {name: width + 1 for name, width in config.inputs.items()} | {TABLE: 2**config.bits}
         expected = {name: (count, config.size) for name, count in rows.items()}
@@ -88,11 +95,20 @@ class LearnedEncoder:
             list(pool.map(work, range(0, len(texts), BATCH_TEXTS)))
         return vectors
 
+    def unseen_words(self, texts: Sequence[str]) -> tuple[int, int] | None:
+        """How many words of texts were not learned from, of how many in all; None when that is not known."""
+        if self._words is None or not len(self._words):
+            return None
+        words = words_of(texts)
+        places = np.minimum(np.searchsorted(self._words, words), len(self._words) - 1)
+        return int((self._words[places] != words).sum()), len(words)
+
     def save(self, folder: Path) -> None:
         """Write config.json and model.safetensors into a folder, making it."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
-        save_file({TABLE: self._table, **self._projections}, folder / WEIGHTS)
+        words = {} if self._words is None else {WORDS: self._words}
+        save_file({TABLE: self._table, **self._projections, **words}, folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path) -> "LearnedEncoder":
@@ -100,7 +116,7 @@ class LearnedEncoder:
         config = read_config(folder)
         try:
             weights = load_file(folder / WEIGHTS)
-            return cls(config, weights.pop(TABLE), weights)
+            return cls(config, weights.pop(TABLE), words=weights.pop(WORDS, None), projections=weights)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise _unreadable(folder, error) from None
 

@@ -1,7 +1,7 @@
 """Measures how good the predictions are, on products held out."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from rubrika.eval import metrics as figures
@@ -9,12 +9,19 @@ from rubrika.eval.heldout import Samples, Setting, hold_out
 from rubrika.eval.methods import Comparison, MethodResult, ValidationSplit
 from rubrika.index.manifest import VoteSettings
 from rubrika.products.split import IntArray, Split
-from rubrika.retrieve.confidence import decide
-from rubrika.retrieve.guarantee import DEFAULT, Policy
+from rubrika.retrieve.confidence import Decisions, decide
+from rubrika.retrieve.guarantee import DEFAULT, Policy, advice
 from rubrika.retrieve.tree import Tree
 from rubrika.store.base import FloatArray
 
 SWEEP = 20
+# The figures that are one number, by their names in JSON; those of `confidence` lie in it.
+NUMBERS = (
+    *(each.name for each in fields(figures.Metrics)),
+    "hierarchical_f1",
+    *(f"confidence.{each.name}" for each in fields(figures.SelectiveRisk)),
+    *("rows", "classes", "k"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How good the predictions for the held-out rows are, and on which rows that was measured."""
+    """How good predictions are, and on which rows that was measured: held out, or asked of a live index."""
 
     metrics: figures.Metrics
     interval: figures.Interval
@@ -64,16 +71,20 @@ class Evaluation:
     classes: int
     split: Split
     top_k: int
-    sweep: list[Sweep]
+    sweep: list[Sweep]  # none for a live index, whose vote is settled
     seconds: dict[str, float]
     answers: Answers | None = None
     methods: tuple[MethodResult, ...] = ()
     validation: ValidationSplit | None = None
     protocol: str | None = None
+    stored: int | None = None  # how many of the products a live index has; None: the index was made for this
+    advice: str | None = None  # why nothing is automatic, and what would change that
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in plain values, under the names of the command line."""
-        extra: dict[str, Any] = {"protocol": self.protocol} if self.protocol else {}
+        sweep = [{"k": point.top_k, "mode": point.mode, "weighted": point.weighted} for point in self.sweep]
+        extra: dict[str, Any] = {"sweep": sweep} if self.stored is None else {"stored": self.stored}
+        extra |= {"protocol": self.protocol} if self.protocol else {}
         if self.methods:
             extra["methods"] = [method.to_dict() for method in self.methods]
             extra["rehearsal"] = asdict(self.validation) if self.validation else None
@@ -86,10 +97,30 @@ class Evaluation:
             "classes": self.classes,
             "split": {"how": self.split.how, "seed": self.split.seed, "hash": self.split.hash},
             "k": self.top_k,
-            "sweep": [{"k": point.top_k, "mode": point.mode, "weighted": point.weighted} for point in self.sweep],
+            "advice": self.advice,
             "seconds": self.seconds,
             **extra,
         }
+
+    def below(self, bounds: Mapping[str, float]) -> str | None:
+        """Which of these figures, by their NUMBERS, are below their bounds; None: none of them."""
+        found = self.to_dict()
+        values = found | {f"confidence.{name}": value for name, value in found["confidence"].items()}
+        missed = [name for name, bound in bounds.items() if values[name] < bound]
+        return "; ".join(f"{name} is {values[name]:.6g}, below {bounds[name]:g}" for name in missed) or None
+
+
+def measured(
+    truth: IntArray, predicted: IntArray, decided: Decisions, groups: IntArray, tree: Tree, policy: Policy, seed: int
+) -> dict[str, Any]:
+    """The figures of n predictions, under their names in Evaluation; the seed is of the interval."""
+    return {
+        "metrics": figures.metrics_of(truth, predicted),
+        "interval": figures.weighted_f1_interval(truth, predicted, groups, seed),
+        "hierarchy": figures.hierarchy_of(truth, predicted, tree),
+        "selective_risk": figures.selective_risk_of(decided, predicted == truth, policy.max_error),
+        "rows": len(truth),
+    }
 
 
 def evaluate(
@@ -125,17 +156,14 @@ def evaluate(
             return Sweep(count, *(figures.metrics_of(truth, each.winners).weighted_f1 for each in both))
 
         return Evaluation(
-            metrics=figures.metrics_of(truth, predicted),
-            interval=figures.weighted_f1_interval(truth, predicted, held.groups, setting.seed),
-            hierarchy=figures.hierarchy_of(truth, predicted, held.tree),
-            selective_risk=figures.selective_risk_of(decided, predicted == truth, policy.max_error),
-            rows=len(truth),
+            **measured(truth, predicted, decided, held.groups, held.tree, policy, setting.seed),
             classes=held.classes,
             split=held.split,
             top_k=next(iter(hits.values())).ids.shape[1],
             sweep=[sweep(n) for n in range(1, SWEEP + 1)],
             seconds=setting.timer.seconds,
             answers=answers,
+            advice=advice(held.calibration, policy),
             methods=comparison.results(truth, predicted, held.groups) if comparison else (),
             validation=comparison.validation if comparison else None,
             protocol=rules.name if rules else None,

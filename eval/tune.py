@@ -44,6 +44,7 @@ class Tuned:
     selective_risk: SelectiveRisk
     chosen_on: int
     measured_on: int
+    advice: str | None = None  # why nothing would be automatic, and what would change that
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in plain values."""
@@ -53,6 +54,7 @@ class Tuned:
             "confidence": asdict(self.selective_risk),
             "chosen_on": self.chosen_on,
             "measured_on": self.measured_on,
+            "advice": self.advice,
         }
 
 

@@ -61,7 +61,7 @@ def read_names(folder: Path) -> Names | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RowError) as error:
-        advice = "restore it; without it, the products say how their categories are called"
+        advice = "restore it, or remove it: then its products say how the categories are called"
         raise IndexFolderError(f"{path}: no names of categories can be read ({error}); {advice}") from None
 
 

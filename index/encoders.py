@@ -85,6 +85,13 @@ class Encoders:
             vectors[JOINT] = joint.encode(texts, {name: vectors[name] for name in inputs})
         return EncodedProducts({name: _finite(vectors[name]) for name in wanted if name in vectors}, failures)
 
+    def unseen_words(self, products: Sequence[Product]) -> tuple[int, int] | None:
+        """How many words of products a learned encoder has not learned from, of how many in all; None: not known."""
+        for encoder in (self.text, self.joint):
+            if isinstance(encoder, LearnedEncoder):
+                return encoder.unseen_words([product.text for product in products])
+        return None
+
     def picture_hashes(self, products: Sequence[Product], pictures: PictureFolder | None) -> PictureHashes:
         """Read the pictures of n products, to see which are the same and which cannot be read."""
         hashes, failures = list[str | None]([None] * len(products)), dict[int, str]()

@@ -108,7 +108,7 @@ class Index:
                 differs = "not the encoder this index was made with (its hash differs)"
                 raise IndexFolderError(f"{files}: {differs}; {_RESTORE}")
         location = store_location(manifest, at, os.environ)
-        store = open_store(location, manifest.sizes, manifest.search)
+        store = open_store(location, manifest.sizes, manifest.search, manifest.recall)
         return cls(at.folder, manifest, store, at.cache, location if isinstance(location, Connection) else None)
 
     @cached_property
@@ -296,7 +296,8 @@ def changing(
         yield index
         index.store.flush()
         products = index.store.count() if recount else manifest.contents.products
-        finish(replace(manifest, contents=replace(under_way, products=products))).write(at.folder)
+        contents, recall = replace(under_way, products=products), dict(index.store.recall)
+        finish(replace(manifest, contents=contents, recall=recall)).write(at.folder)
 
 
 # Products of new categories are found, but less surely than after learning again: see docs/ingesting.md.

@@ -1,7 +1,7 @@
 """index.json: what an index is made of, how it votes, how it is calibrated, and what has been ingested."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -10,7 +10,7 @@ from rubrika.encode.base import schema, validated
 from rubrika.encode.text import Backend
 from rubrika.errors import IndexFolderError
 from rubrika.files import read_bounded, write_in_one_step
-from rubrika.store.connection import Connection, SearchOptions
+from rubrika.store.connection import Connection, Recall, SearchOptions
 from rubrika.store.open import StoreLocation
 
 MANIFEST = "index.json"
@@ -124,7 +124,8 @@ class Manifest:
     store: Literal["edge", "server"] = EDGE  # a shard in the index folder, or a collection on a server
     url: str | None = None  # of the server; its key is never written down
     collection: str = "products"
-    search: SearchOptions = field(default_factory=SearchOptions)  # on a server
+    search: SearchOptions = field(default_factory=SearchOptions)  # on a server, until `recall` is measured
+    recall: dict[str, Recall] = field(default_factory=dict)  # by named vector: how it is searched, and what that finds
     vote: VoteSettings = field(default_factory=VoteSettings)
     calibration: Calibration = field(default_factory=Calibration)
     # The part of the first products that learned encoders have not learned from; None: an earlier version's index.
@@ -146,9 +147,14 @@ class Manifest:
         """The width of each named vector."""
         return {name: spec.size for name, spec in self.vectors.items()}
 
-    def at(self, location: StoreLocation, search: SearchOptions | None = None) -> "Manifest":
-        """The same index with its points elsewhere, searched as `search` says."""
-        moved = replace(self, search=search or SearchOptions())
+    def at(
+        self,
+        location: StoreLocation,
+        search: SearchOptions | None = None,
+        recall: Mapping[str, Recall] | None = None,
+    ) -> "Manifest":
+        """The same index with its points elsewhere, searched as `search` and `recall` say."""
+        moved = replace(self, search=search or SearchOptions(), recall=dict(recall or {}))
         if isinstance(location, Connection):
             return replace(moved, store=SERVER, url=location.url, collection=location.collection)
         return replace(moved, store=EDGE, url=None)
@@ -210,6 +216,7 @@ def _validated(raw: object) -> Manifest:
         "vectors": {TEXT} <= names <= {TEXT, IMAGE, JOINT},
         "size": all(0 < size <= MAX_SIZE for size in manifest.sizes.values()),
         "weights": set() < vote.weights.keys() <= names,
+        "recall": manifest.recall.keys() <= names,
         "top_k": 0 < vote.top_k <= MAX_TOP_K,
         "calibration": all(0 < len(fit.scores) == len(fit.confidences) for fit in fits),
         "contents": (manifest.contents.products or 0) >= 0,

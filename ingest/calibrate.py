@@ -34,7 +34,7 @@ from rubrika.vote import vote_over
 # Up to so many products are cross-fitted.
 CROSS_FIT = 40_000
 # Of more, so many are held out from learning, or this part.
-HELD_OUT, PART = 3_000, 0.02
+HELD_OUT, PART = 4_000, 0.02
 # So many held-out products are asked; and when the index has grown or shrunk by this, they are asked again.
 SAMPLE, CHANGED = 8_192, 0.2
 FETCH = 512

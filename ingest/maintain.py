@@ -96,7 +96,7 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
                 target.store.optimise()
                 target.store.flush()
                 contents = replace(manifest.contents, products=target.store.count())
-                fresh = calibrate(target, products, progress)
+                fresh = replace(calibrate(target, products, progress), recall=target.store.recall)
         replace(fresh, contents=contents).write(folder)
         for leftover in other_generations(folder, generation):
             shutil.rmtree(leftover, ignore_errors=True)

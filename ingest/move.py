@@ -42,7 +42,7 @@ def move_index(
         manifest = Manifest.read(folder)
         source, target = source_of(manifest, at, os.environ), server or edge_folder(folder, manifest.generation)
         search = options.search if options else SearchOptions()
-        stays = manifest.at(target, manifest.search) == manifest
+        stays = manifest.at(target, manifest.search, manifest.recall) == manifest
         if stays and search == SearchOptions():
             search = manifest.search
         if stays and search == manifest.search and alias is None:
@@ -51,25 +51,28 @@ def move_index(
             from rubrika.store.server import check_alias, switch_alias
 
             check_alias(server, alias)
-        with closing(open_store(source, manifest.sizes)) as store:
-            # Points that stay only change their collection's name or how they are searched.
-            count = store.count() if stays else 0
-            moved = Moved(0, count, count) if stays else _copy(store, target, manifest, options, progress)
+        with closing(open_store(source, manifest.sizes, search)) as store:
+            if stays:
+                # Points that stay only change their collection's name or how they are searched.
+                count, recall = store.count(), manifest.recall
+                moved = Moved(0, count, count)
+                if search != manifest.search:
+                    store.optimise()
+                    recall = store.recall
+            else:
+                with closing(_target(target, manifest.sizes, options)) as other:
+                    # Points that only the folder has are from before the index moved away.
+                    moved = push(store, other, progress, mirror=isinstance(target, Path))
+                    recall = other.recall
         if server and alias:
             switch_alias(server, alias)
             target = replace(server, collection=alias)
-        manifest.at(target, search).write(folder)
+        manifest.at(target, search, recall).write(folder)
     return moved
 
 
-def _copy(
-    source: Store, target: StoreLocation, manifest: Manifest, options: ServerOptions | None, progress: Progress | None
-) -> Moved:
-    sizes = manifest.sizes
-    store = _resumed(target, sizes) if isinstance(target, Path) else create_store(target, sizes, options)
-    with closing(store):
-        # Points that only the folder has are from before the index moved away.
-        return push(source, store, progress, mirror=isinstance(target, Path))
+def _target(target: StoreLocation, sizes: Mapping[str, int], options: ServerOptions | None) -> Store:
+    return _resumed(target, sizes) if isinstance(target, Path) else create_store(target, sizes, options)
 
 
 def _resumed(folder: Path, sizes: Mapping[str, int]) -> Store:
@@ -114,7 +117,7 @@ def push(source: Store, target: Store, progress: Progress | None = None, mirror:
     if count > moved.total:
         others = f"{count - moved.total} products that the source has not"
         raise StoreError(f"the target holds {others}, so they would vote too; move into an empty collection")
-    if copied:
-        target.optimise()
+    # An earlier run may have been stopped before this.
+    target.optimise()
     target.flush()
     return moved

@@ -1,7 +1,7 @@
 """Corrects labels: of products, as a person does, and of whole categories; all is checked before anything changes."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def _targets(folder: Path, ids: Iterable[int], names: Names, path: str | None) -
     return targets
 
 
-def _with(names: Names, targets: Mapping[int, Category], left: Iterable[int] = ()) -> Names:
+def _with(names: Names, targets: Mapping[int, Category], left: Set[int] = frozenset()) -> Names:
     """Names with those of the targets, and without those that were left."""
     named = names | {id: category.path for id, category in targets.items()}
-    return {id: name for id, name in named.items() if id not in set(left)}
+    return {id: name for id, name in named.items() if id not in left}

@@ -245,6 +245,7 @@ class Frame:
 
     frame: "pd.DataFrame"
     labelled: bool
+    group_by: str | None = None
     batch_rows: int = BATCH_ROWS
 
     @property
@@ -280,14 +281,16 @@ class Frame:
 
     def _product(self, row: Row, number: int) -> Product:
         try:
-            return product_of({**row, "text_fields": _notation(row["text_fields"])}, number, self.labelled, None)
+            plain = {**row, "text_fields": _notation(row["text_fields"])}
+            return product_of(plain, number, self.labelled, self.group_by)
         except RowError:
             raise
         except Exception as error:  # A cell may be any object, and raise whatever it likes.
             raise RowError(f"a cell cannot be read ({type(error).__name__})") from None
 
     def _columns(self) -> list[str]:
-        return wanted_columns(DATA_FRAME, [str(name) for name in self.frame.columns], self._type, self.labelled, None)
+        names = [str(name) for name in self.frame.columns]
+        return wanted_columns(DATA_FRAME, names, self._type, self.labelled, self.group_by)
 
     def _type(self, name: str) -> ColumnType:
         from pandas.api import types

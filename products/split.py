@@ -56,6 +56,11 @@ def stratified_split(ids: NDArray[np.uint64], categories: IntArray, holdout: flo
     return _named(chosen[family], ids, "stratified", seed)
 
 
+def unsplit(ids: NDArray[np.uint64], how: str, seed: int) -> Split:
+    """Ask all rows, of an index that was there before."""
+    return Split(np.ones(len(ids), bool), how, seed, _digest(ids))
+
+
 def families(ids: NDArray[np.uint64], groups: Sequence[str] | None = None) -> IntArray:
     """A number for each row (n,), equal for rows of one product id or group; without groups in the order of first rows.
 
@@ -106,5 +111,8 @@ def _target(rows: int, holdout: float) -> int:
 def _named(held_out: Mask, ids: NDArray[np.uint64], how: str, seed: int) -> Split:
     if not held_out.any() or held_out.all():
         raise RubrikaError("no split of these rows leaves products on both sides; give more rows")
-    digest = hashlib.sha256(np.sort(ids[held_out]).astype("<u8").tobytes()).hexdigest()
-    return Split(held_out, how, seed, digest[:16])
+    return Split(held_out, how, seed, _digest(ids[held_out]))
+
+
+def _digest(ids: NDArray[np.uint64]) -> str:
+    return hashlib.sha256(np.sort(ids).astype("<u8").tobytes()).hexdigest()[:16]

@@ -107,8 +107,9 @@ def charts_of(data: ReportData) -> list[Chart]:
     coverage = ("coverage: the surest share of the predictions", "share that is wrong", (PERCENT, "{x:.1%}"), "allowed")
     names, values = [size.name for size in data.sizes], [size.f1 for size in data.sizes]
     x = "products that a category was learned from"
+    if evaluation.sweep:
+        charts.append(_lines("sweep", "Weighted F1 by top_k", sweep, "top_k, how many neighbours vote", "weighted F1"))
     charts += [
-        _lines("sweep", "Weighted F1 by top_k", sweep, "top_k, how many neighbours vote", "weighted F1"),
         _lines("reliability", "Accuracy by confidence", reliability, *confidence),
         _lines("risk", "Errors among the surest predictions", risk, *coverage),
         Chart("sizes", "F1 by category size", lambda axes: draw.plot_columns(axes, names, values, x, "mean F1")),

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,9 @@ from rubrika.products.reader import Reader
 from rubrika.products.row import MAX_SIGNED
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import Classified, classify
-from rubrika.retrieve.confidence import NEW, REVIEW, rethreshold
-from rubrika.retrieve.guarantee import DEFAULT, Policy, threshold
+from rubrika.retrieve.confidence import NEW, REVIEW, nearest, rethreshold
+from rubrika.retrieve.guarantee import DEFAULT, Policy, advice, threshold
+from rubrika.retrieve.monitor import Figures, Tally
 from rubrika.retrieve.tree import NO_NODE
 from rubrika.store.base import FloatArray, Hits
 from rubrika.vote import NO_CATEGORY, Votes, vote_over
@@ -73,20 +74,23 @@ def neighbour_lists(hits: Mapping[str, Hits]) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class ClassifyReport:
-    """How many rows were classified, good and bad, which could not be read, and where the predictions are."""
+    """How many rows were classified, good and bad, which could not be read, and where and what the predictions are."""
 
     rows: int
     rejects: tuple[Reject, ...]
     seconds: float
     output: Path
+    figures: Figures  # of the products that could be read
+    advice: str | None = None  # why nothing is automatic, and what would change that
     unusable_pictures: Mapping[str, int] | None = None  # by reason; None when there was no folder of pictures
     rejects_output: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `classify --json` prints them."""
         counts = {"rows": self.rows, "rejected": len(self.rejects), "seconds": self.seconds, "output": str(self.output)}
+        found: dict[str, Any] = counts | asdict(self.figures) | {"advice": self.advice}
         unusable = self.unusable_pictures
-        return counts if unusable is None else counts | {"unusable_pictures": dict(unusable)}
+        return found if unusable is None else found | {"unusable_pictures": dict(unusable)}
 
 
 def classify_to_files(
@@ -105,9 +109,10 @@ def classify_to_files(
 
     A row that could not be read has no category and is for `review`; other arguments are those of `classify`.
     """
-    started, rows, rejects, unusable = time.monotonic(), 0, list[Reject](), Counter[str]()
+    started, rows, rejects, unusable, tally = time.monotonic(), 0, list[Reject](), Counter[str](), Tally()
     # The curve is kept for `redecide`.
-    fit = index.manifest.calibration.leaf if level is None else index.manifest.calibration.level(level)
+    calibration = index.manifest.calibration
+    fit = calibration.leaf if level is None else calibration.level(level)
     risk = {RISK: json.dumps([fit.design, fit.curve])}
     schema = pa.schema({"product_id": products.id_type()} | DETAILS, risk)
     short = pa.schema([schema.field(name) for name in RESULT])
@@ -120,12 +125,14 @@ def classify_to_files(
             table = _table(one, targets[-1].schema)
             for target in targets:
                 target.write_table(table.select(target.schema.names))
+            tally.add(one.decided, nearest(one.hits), index.encoders.unseen_words(one.batch.products))
             rejects += one.batch.rejects
             unusable.update(one.failures)
             rows += one.batch.rows
             advance(one.batch.rows)
     seconds = round(time.monotonic() - started, 3)
-    return ClassifyReport(rows, tuple(rejects), seconds, output, None if pictures is None else unusable)
+    said, unused = advice(replace(calibration, leaf=fit), policy), None if pictures is None else unusable
+    return ClassifyReport(rows, tuple(rejects), seconds, output, tally.figures(), said, unused)
 
 
 def _table(one: Classified, schema: pa.Schema) -> pa.Table:

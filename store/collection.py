@@ -5,12 +5,13 @@ import socket
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 from qdrant_client import QdrantClient, models
 
-from rubrika.store.connection import Connection, SearchOptions, ServerOptions
+from rubrika.store.connection import QUANTILE, Connection, Recall, ServerOptions
 
 # Long enough for a far server to accept; where nothing listens, most say so at once.
 PROBE_SECONDS = 1.0
@@ -88,14 +89,34 @@ def _quantisation(options: ServerOptions) -> models.ScalarQuantization | models.
     if options.quantisation == "turbo":
         turbo = models.TurboQuantQuantizationConfig(bits=models.TurboQuantBitSize.BITS4, always_ram=True)
         return models.TurboQuantization(turbo=turbo)
-    scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
+    scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=QUANTILE, always_ram=True)
     return models.ScalarQuantization(scalar=scalar)
 
 
-def search_params(options: SearchOptions) -> models.SearchParams:
-    """How a query searches: rescored by the full vectors, where they are quantised."""
-    rescored = models.QuantizationSearchParams(rescore=True, oversampling=options.oversampling)
-    return models.SearchParams(hnsw_ef=options.hnsw_ef, quantization=rescored)
+def search_params(how: Recall, exact: bool) -> models.SearchParams:
+    """How a query searches: rescored by the full vectors where they are quantised, or by those alone."""
+    if exact or how.oversampling is None:
+        quantised = models.QuantizationSearchParams(ignore=True)
+    else:
+        quantised = models.QuantizationSearchParams(rescore=True, oversampling=how.oversampling)
+    return models.SearchParams(hnsw_ef=how.hnsw_ef, exact=exact, quantization=quantised)
+
+
+Limits = models.StrictModeConfig | models.StrictModeConfigOutput
+
+
+def limits_of(info: models.CollectionInfo) -> Limits:
+    """What a search of a collection may ask for; a server in strict mode sets limits."""
+    limits = info.config.strict_mode_config
+    return limits if limits and limits.enabled else models.StrictModeConfig()
+
+
+def within(limits: Limits, how: Recall) -> Recall:
+    """The same way to search, as far as the limits allow it."""
+    effort, times = limits.search_max_hnsw_ef, limits.search_max_oversampling
+    if effort and how.hnsw_ef:
+        how = replace(how, hnsw_ef=min(how.hnsw_ef, effort))
+    return replace(how, oversampling=min(how.oversampling, times)) if times and how.oversampling else how
 
 
 def vectors_of(info: models.CollectionInfo) -> dict[str, models.VectorParams]:

@@ -1,4 +1,4 @@
-"""Where a Qdrant server is, and how a collection there is laid out and searched: plain settings, without the client."""
+"""Where a Qdrant server is, and how vectors are laid out and searched: plain settings, without the client."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -10,6 +10,9 @@ from rubrika.errors import StoreError
 Quantisation = Literal["none", "int8", "turbo"]
 
 HTTP_PORT, GRPC_PORT = 6333, 6334
+# Of both stores: how many times `top_k` points are rescored by their full vectors, and which part of the values 8 bits
+# tell apart, the few beyond being cut. docs/performance.md has what that finds.
+OVERSAMPLING, QUANTILE = 32.0, 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,17 @@ class SearchOptions:
     """How a collection on a server is searched, whatever its layout; an index keeps it in its manifest."""
 
     hnsw_ef: int | None = None  # candidates kept while walking the HNSW graph; None leaves it to the server
-    oversampling: float = 2.0  # how many times `top_k` points are taken to be rescored, where vectors are quantised
+    oversampling: float = OVERSAMPLING  # how many times `top_k` points are rescored, where vectors are quantised
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """How one named vector is searched, and what part of the ten nearest, by score, that found when it was measured."""
+
+    hnsw_ef: int | None = None  # candidates kept while walking a graph; None is the store's default
+    oversampling: float | None = OVERSAMPLING  # None: by the full vectors, not by the quantised ones
+    reached: float | None = None  # None: not measured, because the server allows no exact search
+    products: int = 0  # how many stored products it was measured with
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,17 @@ from typing import TypeVar
 import qdrant_edge as edge
 
 from rubrika.errors import StoreError
-from rubrika.store.base import FloatArray, Hit, Hits, Payload, Point, counts_of, hit_of, pages_of, point_of
+from rubrika.store.base import FloatArray, Hit, Hits, Payload, Point, counts_of, hit_of, nearest, pages_of, point_of
+from rubrika.store.connection import QUANTILE, Recall
+from rubrika.store.recall import measure
 
 Result = TypeVar("Result")
 
 QUERY_BATCH, SCROLL_BATCH = 256, 4_096
 FACET_LIMIT = 1_000_000
-# Scanning 8-bit vectors and rescoring the best by the full ones finds what an exact scan finds, in half its time and
-# with nothing to build. A graph gets lost among near duplicates, see docs/encoder.md, so it comes only where a scan
-# takes too long, and is then searched far and wide: docs/performance.md has the figures behind these numbers.
-OVERSAMPLING = 2.0
+# Scanning 8-bit vectors and rescoring the best by the full ones takes half the time of an exact scan, with nothing to
+# build; `optimise` measures what it finds. A graph gets lost among near duplicates, see docs/encoder.md, so it comes
+# only where a scan takes too long, and is then searched far and wide: docs/performance.md has the figures behind this.
 SEGMENTS = 2
 GRAPH_FROM, GRAPH_EFFORT = 500_000, 1_024
 _GRAPH = edge.HnswIndexConfig(m=12, ef_construct=64, full_scan_threshold=10)
@@ -33,8 +34,15 @@ _FACET = "category_id"
 class EdgeStore:
     """A Qdrant Edge shard in a folder, as a `Store`."""
 
-    def __init__(self, shard: edge.EdgeShard, folder: Path, graph_from: int = GRAPH_FROM) -> None:
+    def __init__(
+        self,
+        shard: edge.EdgeShard,
+        folder: Path,
+        graph_from: int = GRAPH_FROM,
+        recall: Mapping[str, Recall] | None = None,
+    ) -> None:
         self._shard, self._folder, self._graph_from = shard, folder, graph_from
+        self.recall = dict(recall or {})
 
     @classmethod
     def create(cls, folder: Path, sizes: Mapping[str, int], graph_from: int = GRAPH_FROM) -> "EdgeStore":
@@ -45,14 +53,17 @@ class EdgeStore:
         return store
 
     @classmethod
-    def open(cls, folder: Path, graph_from: int = GRAPH_FROM) -> "EdgeStore":
+    def open(
+        cls, folder: Path, graph_from: int = GRAPH_FROM, recall: Mapping[str, Recall] | None = None
+    ) -> "EdgeStore":
         """Open an existing store; refused in a sentence while another process holds it.
 
         `graph_from`: with how many points `optimise` builds a graph; below half as many it drops the graph again.
+        `recall` is how each named vector is searched until then.
         """
         if not folder.is_dir():
             raise StoreError(f"{folder}: no store here; run `rubrika ingest` first")
-        return cls(_call(folder, edge.EdgeShard.load, str(folder)), folder, graph_from)
+        return cls(_call(folder, edge.EdgeShard.load, str(folder)), folder, graph_from, recall)
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
         plain = ({name: row.tolist() for name, row in point.vectors.items()} for point in points)
@@ -67,17 +78,18 @@ class EdgeStore:
         for id, payload in payloads.items():
             self._update(edge.UpdateOperation.overwrite_payload([id], payload))
 
-    def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:  # noqa: D102
-        rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
-        params = edge.SearchParams(hnsw_ef=max(GRAPH_EFFORT, top_k), quantization=rescored)
-        request = partial(edge.QueryRequest, top_k, with_payload=["category_id"], params=params)
-        found: list[list[Hit]] = []
-        for start in range(0, len(queries), QUERY_BATCH):
-            rows = queries[start : start + QUERY_BATCH].tolist()
+    def search(self, vector: str, queries: FloatArray, top_k: int, exact: bool = False) -> Hits:  # noqa: D102
+        how = self.recall.get(vector, Recall())
+        quantised = edge.QuantizationSearchParams(exact or how.oversampling is None, True, how.oversampling)
+
+        def ask(rows: list[list[float]], limit: int) -> list[list[Hit]]:
+            params = edge.SearchParams(max(how.hnsw_ef or GRAPH_EFFORT, limit), exact, quantised)
+            request = partial(edge.QueryRequest, limit, with_payload=["category_id"], params=params)
             requests = [request(query=edge.Query.Nearest(row, using=vector)) for row in rows]
             batch = self._do(self._shard.query_batch, edge.QueryBatchRequest(requests))
-            found += [[hit_of(hit) for hit in hits] for hits in batch]
-        return Hits.of(found, top_k)
+            return [[hit_of(hit) for hit in hits] for hits in batch]
+
+        return nearest(ask, queries, top_k, QUERY_BATCH)
 
     def fetch(self, ids: Sequence[int], payload: bool = True, vectors: bool = False) -> dict[int, Point]:  # noqa: D102
         records = self._do(self._shard.retrieve, list(ids), payload, vectors)
@@ -97,8 +109,9 @@ class EdgeStore:
     def optimise(self) -> None:  # noqa: D102
         # What an optimisation that was killed has left there; the engine would never remove it.
         shutil.rmtree(self._folder / "temp_segments", ignore_errors=True)
-        self._choose_layout()
+        has_graph = self._choose_layout()
         self._do(self._shard.optimize)
+        measure(self, Recall(), GRAPH_EFFORT if has_graph else None)
 
     def flush(self) -> None:
         """Return when everything written is on the disk.
@@ -111,20 +124,21 @@ class EdgeStore:
     def close(self) -> None:  # noqa: D102
         self._shard.close()
 
-    def _choose_layout(self) -> None:
-        """Have the next `optimise` build a graph, or drop it, by how many points there are."""
+    def _choose_layout(self) -> bool:
+        """Have `optimise` build a graph, or drop it, by how many points there are; whether there will be one."""
         try:
             kept = json.loads((self._folder / _CONFIG).read_text(encoding="utf-8"))
             sizes = {name: int(vector["size"]) for name, vector in kept["vectors"].items()}
             has_graph = kept["hnsw_config"]["m"] > 0
         # Another version of the engine may keep it elsewhere: then the layout stays as it is.
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return
+            return False
         wants_graph = self.count() >= (self._graph_from // 2 if has_graph else self._graph_from)
         if wants_graph != has_graph:
             self.close()
             config = _config(sizes, _GRAPH if wants_graph else _SCAN)
             self._shard = self._do(edge.EdgeShard.load, str(self._folder), config)
+        return wants_graph
 
     def _update(self, operation: edge.UpdateOperation) -> None:
         self._do(self._shard.update, operation)
@@ -140,7 +154,7 @@ def _config(sizes: Mapping[str, int], layout: edge.HnswIndexConfig) -> edge.Edge
     return edge.EdgeConfig(
         vectors={name: edge.EdgeVectorParams(size, edge.Distance.Dot, on_disk=mapped) for name, size in sizes.items()},
         hnsw_config=layout,
-        quantization_config=edge.ScalarQuantizationConfig(edge.ScalarType.Int8, always_ram=False),
+        quantization_config=edge.ScalarQuantizationConfig(edge.ScalarType.Int8, QUANTILE, always_ram=False),
         # Segments are searched side by side, one a core.
         optimizers=edge.EdgeOptimizersConfig(default_segment_number=SEGMENTS),
     )

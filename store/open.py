@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from rubrika.errors import StoreError
 from rubrika.store.base import Store
-from rubrika.store.connection import Connection, SearchOptions, ServerOptions
+from rubrika.store.connection import Connection, Recall, SearchOptions, ServerOptions
 
 StoreLocation = Path | Connection  # where points are: a folder, or a collection on a server
 
@@ -26,15 +26,23 @@ def create_store(location: StoreLocation, sizes: Mapping[str, int], options: Ser
     return EdgeStore.create(location, sizes)
 
 
-def open_store(location: StoreLocation, sizes: Mapping[str, int], search: SearchOptions | None = None) -> Store:
-    """Open an existing store whose named vectors should be as in `sizes`; `search` is for a server."""
+def open_store(
+    location: StoreLocation,
+    sizes: Mapping[str, int],
+    search: SearchOptions | None = None,
+    recall: Mapping[str, Recall] | None = None,
+) -> Store:
+    """Open an existing store whose named vectors should be as in `sizes`.
+
+    Each is searched as `recall` says, when that was measured; else a server by `search`, a folder in its own way.
+    """
     if isinstance(location, Connection):
         from rubrika.store.server import ServerStore
 
-        return ServerStore(location, sizes, search)
+        return ServerStore(location, sizes, search, recall)
     from rubrika.store.edge import EdgeStore
 
-    return EdgeStore.open(location)
+    return EdgeStore.open(location, recall=recall)
 
 
 def is_alias(server: Connection) -> bool:

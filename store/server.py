@@ -14,9 +14,22 @@ from qdrant_client import QdrantClient, models
 
 from rubrika.errors import StoreError
 from rubrika.store import collection
-from rubrika.store.base import FloatArray, Hit, Hits, Payload, Point, counts_of, hit_of, pages_of, point_of
-from rubrika.store.connection import Connection, SearchOptions, ServerOptions
+from rubrika.store.base import (
+    MAX_TIED,
+    FloatArray,
+    Hit,
+    Hits,
+    Payload,
+    Point,
+    counts_of,
+    hit_of,
+    nearest,
+    pages_of,
+    point_of,
+)
+from rubrika.store.connection import Connection, Recall, SearchOptions, ServerOptions
 from rubrika.store.faults import NoCollectionError, RetryingClient, RetryPolicy
+from rubrika.store.recall import measure
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,6 +52,7 @@ class ServerStore:
         connection: Connection,
         sizes: Mapping[str, int] | None = None,
         search: SearchOptions | None = None,
+        recall: Mapping[str, Recall] | None = None,
         *,
         create: ServerOptions | None = None,
         client: QdrantClient | None = None,
@@ -46,16 +60,17 @@ class ServerStore:
     ) -> None:
         """Open a collection, with `sizes` only one whose vectors are these; whatever fails closes the connection.
 
-        With `create` a collection that is not there is made so; one that is there keeps its layout, and becomes ours if
-        it has no points. A `client` that is lent, such as one in memory, stays open.
+        Each vector is searched as `recall` says, when that was measured, else by `search`. With `create` a collection
+        that is not there is made so; one that is there keeps its layout, and becomes ours if it has no points. A
+        `client` that is lent, such as one in memory, stays open.
         """
         self._connection, self._lent = connection, client is not None
         self._client = client or collection.connect(connection)
         # The client's memory mode takes one thread, and warns of search parameters, which it has no use for.
-        local = self._client.init_options.get("location") == ":memory:"
-        self._streams = 1 if local else STREAMS
+        self._local = self._client.init_options.get("location") == ":memory:"
+        self._streams = 1 if self._local else STREAMS
         search = search or (create.search if create else SearchOptions())
-        self._params = None if local else collection.search_params(search)
+        self._first, self.recall = Recall(search.hnsw_ef, search.oversampling), dict(recall or {})
         # Until it is open, one try: whoever mistyped the url should not wait.
         self._call = RetryingClient(connection, RetryPolicy(tries=1))
         try:
@@ -71,6 +86,8 @@ class ServerStore:
                 raise self.error(f"its vectors are not the index's: {differs}; choose another `collection`")
             self.sizes = {name: params.size for name, params in collection.vectors_of(info).items()}
             self.is_ours = collection.is_ours(info)
+            self._limits = collection.limits_of(info)
+            self._first = collection.within(self._limits, self._first)
             if create is not None:
                 self._take_over()
         except BaseException:
@@ -91,16 +108,18 @@ class ServerStore:
         update = self._client.batch_update_points
         self._write(operations, lambda batch: self._do(update, update_operations=batch, wait=True))
 
-    def search(self, vector: str, queries: FloatArray, top_k: int) -> Hits:  # noqa: D102
+    def search(self, vector: str, queries: FloatArray, top_k: int, exact: bool = False) -> Hits:  # noqa: D102
         self._check_size(vector, queries.shape[1], "a query")
-        keys = ["category_id"]
-        query = partial(models.QueryRequest, using=vector, limit=top_k, with_payload=keys, params=self._params)
-        found: list[list[Hit]] = []
-        for start in range(0, len(queries), QUERY_BATCH):
-            requests = [query(query=row) for row in queries[start : start + QUERY_BATCH].tolist()]
+        how = collection.within(self._limits, self.recall.get(vector, self._first))
+        params, keys = None if self._local else collection.search_params(how, exact), ["category_id"]
+        query = partial(models.QueryRequest, using=vector, with_payload=keys, params=params)
+
+        def ask(rows: list[list[float]], limit: int) -> list[list[Hit]]:
+            requests = [query(query=row, limit=limit) for row in rows]
             answers = self._do(self._client.query_batch_points, requests=requests)
-            found += [[hit_of(hit) for hit in answer.points] for answer in answers]
-        return Hits.of(found, top_k)
+            return [[hit_of(hit) for hit in answer.points] for answer in answers]
+
+        return nearest(ask, queries, top_k, QUERY_BATCH, min(self._limits.max_query_limit or MAX_TIED, MAX_TIED))
 
     def fetch(self, ids: Sequence[int], payload: bool = True, vectors: bool = False) -> dict[int, Point]:  # noqa: D102
         if not ids:
@@ -133,9 +152,14 @@ class ServerStore:
             time.sleep(OPTIMISE_POLL_SECONDS)
             info = self._do(self._client.get_collection)
             if info.status == models.CollectionStatus.GREEN:
-                return
+                break
             if info.status == models.CollectionStatus.RED:
                 raise self.error("the server failed to optimise it; see the server's log")
+        if self._limits.search_allow_exact is False:
+            self.recall = dict.fromkeys(self.sizes, self._first)
+            return
+        graph = info.config.hnsw_config
+        measure(self, self._first, self._first.hnsw_ef or graph.ef_construct if graph.m else None)
 
     def flush(self) -> None:
         """Nothing to do: what the server has acknowledged is in its log on disk."""

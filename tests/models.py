@@ -6,7 +6,14 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.models import WordPiece
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertModel,
+    PreTrainedTokenizerFast,
+    ViTConfig,
+    ViTImageProcessor,
+    ViTModel,
+)
 
 TITLES = [
     "кроссовки женские беговые",
@@ -56,4 +63,13 @@ def save_bert(folder: Path, *, pooler: bool = True) -> Path:
     )
     BertModel(config, add_pooling_layer=pooler).save_pretrained(folder)
     words.save_pretrained(folder)
+    return folder
+
+
+def save_vit(folder: Path, *, seed: int = 7) -> Path:
+    """A ViT of one layer, 32 wide, that looks at pictures of 32 pixels."""
+    torch.manual_seed(seed)
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    ViTModel(ViTConfig(image_size=32, patch_size=8, **shape)).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder

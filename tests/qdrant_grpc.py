@@ -45,7 +45,7 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
             ids = [GrpcToRest.convert_point_id(id) for id in request.ids]
             payload = request.with_payload.enable or bool(request.with_payload.include.fields)
             found = self.client.retrieve(request.collection_name, ids, payload, request.with_vectors.enable)
-            return grpc.GetResponse(result=[RestToGrpc.convert_record(record) for record in found])
+            return grpc.GetResponse(result=list(map(point, found)))
         try:
             info = self.client.get_collection(request.collection_name)
         except ValueError:
@@ -101,8 +101,22 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
         results = [[RestToGrpc.convert_scored_point(hit) for hit in answer.points] for answer in answers]
         return grpc.QueryBatchResponse(result=[grpc.BatchResult(result=hits) for hits in results])
 
+    def Scroll(self, request: Any, context: Any) -> Any:
+        offset = GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None
+        found, offset = self.client.scroll(
+            *(request.collection_name, None, request.limit, None, offset),
+            with_payload=request.with_payload.enable,
+            with_vectors=request.with_vectors.enable,
+        )
+        following = offset and RestToGrpc.convert_extended_point_id(offset)
+        return grpc.ScrollResponse(result=map(point, found), next_page_offset=following)
+
     def Count(self, request: Any, context: Any) -> Any:
         return grpc.CountResponse(result=grpc.CountResult(count=self.client.count(request.collection_name).count))
+
+
+def point(record: models.Record) -> Any:
+    return RestToGrpc.convert_record(record.model_copy(update={"payload": record.payload or {}}))
 
 
 @contextmanager

@@ -31,7 +31,8 @@ class QdrantOverHttp:
         seconds: how long every answer takes.
         answered: method and path of every request that got an answer.
         created: how each collection was to be laid out, by name.
-        searches: the parameters of every search.
+        searches: every search.
+        strict: limits of strict mode, by their names in a collection's configuration.
     """
 
     def __init__(self, api_key: str | None = None, read_only_key: str | None = None) -> None:
@@ -41,6 +42,7 @@ class QdrantOverHttp:
         self.answered: list[tuple[str, str]] = []
         self.created: dict[str, Json] = {}
         self.searches: list[Json] = []
+        self.strict: Json = {}
         self.lock = threading.Lock()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.http.daemon_threads = True
@@ -63,11 +65,26 @@ class QdrantOverHttp:
         if path == "/aliases":
             return self.client.get_aliases()
         if path.endswith("/query/batch"):
-            self.searches += [search["params"] for search in body["searches"]]
+            self.searches += body["searches"]
+            for search in body["searches"]:
+                self.check_limits(search["limit"], search["params"])
         name, rest = COLLECTION.fullmatch(path).groups()
         if (method, rest) == ("PUT", None):
             self.created[unquote(name)] = body
-        return ANSWERS[method, rest or ""](self.client, unquote(name), body)
+        answer = ANSWERS[method, rest or ""](self.client, unquote(name), body)
+        if (method, rest) == ("GET", None) and self.strict:
+            answer.config.strict_mode_config = models.StrictModeConfigOutput(enabled=True, **self.strict)
+        return answer
+
+    def check_limits(self, limit: int, params: Json) -> None:
+        oversampling = params["quantization"].get("oversampling")
+        for name, value, most in (
+            ("limit", limit, self.strict.get("max_query_limit")),
+            ("oversampling", oversampling, self.strict.get("search_max_oversampling")),
+            ("exact", params.get("exact"), self.strict.get("search_allow_exact")),
+        ):
+            if most is not None and value is not None and value > most:
+                raise ValueError(f'Limit exceeded {value} > {most} for "{name}".')
 
 
 def create(client: QdrantClient, name: str, body: Json) -> object:

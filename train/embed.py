@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from torch.nn import functional as F
 
 from rubrika.encode.base import FloatArray
-from rubrika.encode.hashing import features_of
+from rubrika.encode.hashing import WORD_WEIGHT, Words, features_of
 from rubrika.encode.learned import LearnedConfig, LearnedEncoder, feature_rows
 from rubrika.errors import EncoderError
 from rubrika.products.product import Products, Selection
@@ -111,6 +111,8 @@ class FeatureBags:
     totals: NDArray[np.float64]  # the weights of each product added up, (n,)
     labels: IntArray  # categories numbered from 0, (n,)
     categories: IntArray  # the id of each category, ascending
+    words: Words  # the hash of every word, ascending
+    unseen_words: float  # the part of each product's words that no other product has
 
     def batch(self, chosen: IntArray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The table rows that these products need, the matrix (n, rows) that averages them, and its transpose."""
@@ -138,7 +140,7 @@ def read_feature_bags(products: Products, bits: int | None, progress: Progress) 
 
     Memory is some 5 bytes a feature, 700 a product with a short title, and twice the rows' 4 bytes at the end.
     """
-    rows, weights, counts, totals, ids = [], [], [], [], list[int]()
+    rows, weights, counts, totals, ids, vocabulary = [], [], [], [], list[int](), Vocabulary()
     with progress.stage("reading products to learn from", len(products)) as advance:
         for batch in products:
             features = features_of([product.text for product in batch.products])
@@ -148,6 +150,8 @@ def read_feature_bags(products: Products, bits: int | None, progress: Progress) 
             weights.append(features.weights.astype(np.uint8))
             totals.append(np.bincount(owner, features.weights, minlength=len(count)))
             counts.append(count)
+            is_word = features.weights == WORD_WEIGHT
+            vocabulary.add(features.hashes[is_word].astype(np.uint32), owner[is_word])
             ids += [product.category.id for product in batch.products if product.category]
             advance(batch.rows)
     if not ids:
@@ -161,7 +165,27 @@ def read_feature_bags(products: Products, bits: int | None, progress: Progress) 
     categories, labels = np.unique(np.array(ids, np.int64), return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
     table = csr_array((np.concatenate(weights), flat, offsets), (len(ids), 2**bits))
-    return FeatureBags(bits, table, np.concatenate(totals), labels, categories)
+    return FeatureBags(bits, table, np.concatenate(totals), labels, categories, *vocabulary.counted())
+
+
+class Vocabulary:
+    """The words of products, read batch by batch."""
+
+    def __init__(self) -> None:
+        self._batches = list[tuple[Words, IntArray, IntArray]]()
+
+    def add(self, words: Words, owners: IntArray) -> None:
+        """Add the words of a batch, with the product that has each, both (n,)."""
+        known, code = np.unique(words, return_inverse=True)
+        products = np.bincount(np.unique(owners * len(known) + code) % max(len(known), 1), minlength=len(known))
+        self._batches.append((known, products, np.bincount(code, minlength=len(known))))
+
+    def counted(self) -> tuple[Words, float]:
+        """All words, ascending, and the part of all that stands in one product alone."""
+        words, products, times = map(np.concatenate, zip(*self._batches, strict=True))
+        known, code = np.unique(words, return_inverse=True)
+        alone = np.bincount(code, products)[code] == 1
+        return known, round(float(times[alone].sum() / max(times.sum(), 1)), 4)
 
 
 class _Run:
@@ -230,5 +254,12 @@ class _Run:
             projections[name] = np.concatenate([scaled, (learned[-1] - given.mean @ scaled)[None]]).astype(np.float32)
         widths = {name: given.vectors.shape[1] for name, given in self._inputs.items()}
         categories = tuple(self._bags.categories.tolist())
-        config = LearnedConfig(self._settings.size, self._bags.bits, widths, products=products, categories=categories)
-        return LearnedEncoder(config, self._table.to(torch.float16).numpy(), projections)
+        config = LearnedConfig(
+            self._settings.size,
+            self._bags.bits,
+            widths,
+            products=products,
+            categories=categories,
+            unseen_words=self._bags.unseen_words,
+        )
+        return LearnedEncoder(config, self._table.to(torch.float16).numpy(), projections, self._bags.words)

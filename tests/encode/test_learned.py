@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from rubrika.encode.learned import LearnedEncoder, cores
 from rubrika.errors import EncoderError
@@ -78,6 +79,24 @@ def test_another_process_gives_the_same_vectors_without_torch(encoder: LearnedEn
     vectors, torch_loaded = json.loads(done.stdout)
     assert np.array_equal(np.array(vectors, np.float32), encoder.encode(["кеды красные", "корм"]))
     assert not torch_loaded
+
+
+def test_words_that_were_not_learned_are_counted(encoder: LearnedEncoder) -> None:
+    assert encoder.unseen_words(["Кроссовки зимние", "чехол для ноутбука", "—"]) == (2, 5)
+    words = [word for group in TITLES.values() for title in group for word in title.split()]
+    alone = sum(words.count(word) == 1 for word in words)
+    assert encoder.config.unseen_words == pytest.approx(alone / len(words), abs=1e-4)
+
+
+def test_an_earlier_encoder_does_not_know_its_words(encoder: LearnedEncoder, tmp_path: Path) -> None:
+    encoder.save(tmp_path)
+    weights, config = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "config.json").read_text())
+    del weights["words"], config["unseen_words"]
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    earlier = LearnedEncoder.load(tmp_path)
+    assert (earlier.unseen_words(["кеды"]), earlier.config.unseen_words) == (None, None)
+    assert np.array_equal(earlier.encode(["кеды"]), encoder.encode(["кеды"]))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not say which cores may be used")

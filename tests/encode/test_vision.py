@@ -21,12 +21,6 @@ TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "in
 EYE = {"image_size": 32, "patch_size": 8}
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    # huggingface_hub reads the environment once, and may have been imported before.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-
-
 @pytest.fixture(scope="module")
 def pictures() -> list[Image.Image]:
     random = np.random.default_rng(3)

@@ -1,7 +1,6 @@
 """What works where torch is not installed, and what is said where it is needed."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,9 +39,8 @@ def grown(market: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_index_with_a_learned_encoder_classifies_and_grows(
-    index: Path, market: Path, grown: Path, tmp_path: Path
+    copy: Path, market: Path, grown: Path, tmp_path: Path
 ) -> None:
-    copy = shutil.copytree(index, tmp_path / "index")
     done = run("classify", market / "test.parquet", "--index", copy, "-o", tmp_path / "result.parquet", "--json")
     assert done.returncode == 0, done.stderr
     assert pd.read_parquet(tmp_path / "result.parquet")["predicted_category_id"].notna().all()

@@ -47,12 +47,19 @@ class Compared:
 
 
 @pytest.fixture(scope="module")
-def compared(market: Path, rubrika: Rubrika, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+def few(market: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("few") / "few.parquet"
+    pd.read_parquet(market / "train.parquet").head(700).to_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def compared(few: Path, rubrika: Rubrika, tmp_path_factory: pytest.TempPathFactory) -> Compared:
     folder = tmp_path_factory.mktemp("report")
     options = ("--group-by", "group_key", "--methods", "all", "--report", folder, "--json")
-    done = rubrika("evaluate", market / "train.parquet", *options)
+    done = rubrika("evaluate", few, *options)
     assert done.code == 0, done.err
-    return Compared(market / "train.parquet", done, folder)
+    return Compared(few, done, folder)
 
 
 def test_every_method_has_its_row_and_rubrika_the_first(compared: Compared) -> None:
@@ -113,8 +120,8 @@ def test_the_report_shows_the_comparison_and_how_the_mlp_learned(compared: Compa
             assert image.width == 1_280
 
 
-def test_a_person_reads_a_table(rubrika: Rubrika, market: Path) -> None:
-    done = rubrika("evaluate", market / "train.parquet", "--methods", "linear,tfidf-knn")
+def test_a_person_reads_a_table(rubrika: Rubrika, few: Path) -> None:
+    done = rubrika("evaluate", few, "--methods", "linear,tfidf-knn")
     table = done.out[done.out.index("methods on the same") :]
     assert "TF-IDF kNN" in table
     assert "fastText" not in table
@@ -250,10 +257,10 @@ def test_one_group_leaves_nothing_to_keep_apart() -> None:
         validation_rows(np.zeros(10, np.int64), 0)
 
 
-def test_the_protocol_draws_rows_as_others_did_and_counts_the_mode(rubrika: Rubrika, market: Path) -> None:
-    done = rubrika("evaluate", market / "train.parquet", "--protocol", "kazanexpress", "--json")
+def test_the_protocol_draws_rows_as_others_did_and_counts_the_mode(rubrika: Rubrika, few: Path) -> None:
+    done = rubrika("evaluate", few, "--protocol", "kazanexpress", "--json")
     assert done.code == 0, done.err
-    ids = pd.read_parquet(market / "train.parquet")["product_id"].to_numpy(np.uint64)
+    ids = pd.read_parquet(few)["product_id"].to_numpy(np.uint64)
     assert done.json["protocol"] == "kazanexpress"
     assert done.json["split"] == {"how": "rows", "seed": 0, "hash": plain_split(ids, 10_000 / 91_120, 0).hash}
     assert done.json["k"] == 5
@@ -273,6 +280,6 @@ def test_the_protocol_refuses_what_contradicts_it(rubrika: Rubrika, market: Path
     assert f"leave out {option[0]}" in " ".join(done.err.replace("│", " ").split())
 
 
-def test_without_methods_and_protocol_nothing_is_said_of_them(rubrika: Rubrika, market: Path) -> None:
-    done = rubrika("evaluate", market / "train.parquet", "--json")
-    assert not {"methods", "protocol"} & done.json.keys()
+def test_without_methods_and_protocol_nothing_is_said_of_them(evaluated: Path) -> None:
+    said = json.loads((evaluated / "said.json").read_text(encoding="utf-8"))
+    assert not {"methods", "protocol"} & said.keys()

@@ -18,12 +18,7 @@ from rubrika.index.folder import Index, changing, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest, VectorSpec, VoteSettings
 from rubrika.products.product import Product
-from rubrika.store.connection import SearchOptions
-
-
-@pytest.fixture
-def copy(index: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(index, tmp_path / "copy"))
+from rubrika.store.connection import Recall, SearchOptions
 
 
 def test_a_manifest_reads_as_it_was_written(tmp_path: Path) -> None:
@@ -38,11 +33,13 @@ def test_a_manifest_reads_as_it_was_written(tmp_path: Path) -> None:
 def test_index_json_keeps_the_names_it_had_and_passes_over_new_ones(tmp_path: Path) -> None:
     vote = VoteSettings(unseen_reach=0.25)
     spec = VectorSpec("learned", 128, "ab" * 32)
-    written = Manifest({"text": spec}, search=SearchOptions(hnsw_ef=64), vote=vote)
+    recall = {"text": Recall(oversampling=None, reached=1.0, products=200)}
+    written = Manifest({"text": spec}, search=SearchOptions(hnsw_ef=64), recall=recall, vote=vote)
     written.write(tmp_path)
     raw = json.loads((tmp_path / "index.json").read_text())
     assert raw == written.to_dict()
-    assert raw["search"] == {"search_effort": 64, "oversampling": 2.0}
+    assert raw["search"] == {"search_effort": 64, "oversampling": 32.0}
+    assert raw["recall"]["text"] == {"search_effort": None, "oversampling": None, "reached": 1.0, "products": 200}
     assert raw["vote"] == {
         "name_reach": 0.4,
         "temperature": 60.0,
@@ -53,6 +50,20 @@ def test_index_json_keeps_the_names_it_had_and_passes_over_new_ones(tmp_path: Pa
     assert raw["vote"] == vote.to_dict()
     (tmp_path / "index.json").write_text(json.dumps(raw | {"later": {}}))
     assert Manifest.read(tmp_path) == written
+
+
+def test_how_an_index_is_searched_is_measured_kept_and_used_and_one_that_does_not_say_it_opens(
+    index: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(index, tmp_path / "index"))
+    at, raw = Location(folder), json.loads((folder / "index.json").read_text())
+    assert raw["recall"] == {"text": {"oversampling": 32.0, "products": 200, "reached": 1.0, "search_effort": None}}
+    for kept in (raw, {name: part for name, part in raw.items() if name != "recall"}):
+        (folder / "index.json").write_text(json.dumps(kept))
+        with Index.open(at) as opened:
+            assert opened.store.recall == opened.manifest.recall
+            assert bool(opened.store.recall) == ("recall" in kept)
+            assert opened.store.search("text", np.eye(1, 128, dtype=np.float32), 3).ids.shape == (1, 3)
 
 
 @pytest.mark.parametrize(

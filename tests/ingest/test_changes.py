@@ -31,9 +31,8 @@ ROWS = [
 
 
 @pytest.fixture
-def folder(tmp_path: Path, write: Write) -> Path:
-    put(tmp_path / "index", write(ROWS))
-    return tmp_path / "index"
+def folder(index_of: Callable[..., Path]) -> Path:
+    return index_of(ROWS)
 
 
 def put(folder: Path, *files: Path, **options: bool) -> IngestReport:

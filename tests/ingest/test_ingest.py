@@ -29,9 +29,8 @@ def counts(report: IngestReport) -> dict[str, int]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, write: Write) -> Path:
-    ingest(Location(tmp_path / "index", cache=CACHE), Reader([write(ROWS)], labelled=True))
-    return tmp_path / "index"
+def folder(index_of: Callable[..., Path]) -> Path:
+    return index_of(ROWS)
 
 
 def again(folder: Path, path: Path) -> dict[str, int]:

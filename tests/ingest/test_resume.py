@@ -68,7 +68,8 @@ def test_stopped_while_writing_it_says_how_to_go_on(files: list[Path], tmp_path:
     again = ingest(tmp_path / "index", *files)
     assert (again.added, again.unchanged, again.encoded) == (2, 4, 2)
     assert contents(tmp_path / "index") == contents(tmp_path / "undisturbed")
-    assert Manifest.read(tmp_path / "index") == Manifest.read(tmp_path / "undisturbed")
+    one, other = (Manifest.read(tmp_path / name) for name in ("index", "undisturbed"))
+    assert replace(one, calibration=replace(one.calibration, at=other.calibration.at)) == other
 
 
 def test_stopped_while_learning_it_leaves_nothing(files: list[Path], tmp_path: Path) -> None:

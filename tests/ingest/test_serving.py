@@ -3,13 +3,13 @@
 import json
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from conftest import Run
+from conftest import Run, copied
 from qdrant_http import QdrantOverHttp, serve
 from rows import CASES, row
 
@@ -20,12 +20,16 @@ KEY = "ключ-не-для-чужих".encode().hex()
 
 
 @pytest.fixture
+def few(market: Path, tmp_path: Path) -> Path:
+    """A part of the market that is written in several requests."""
+    pd.read_parquet(market / "train.parquet").head(400).to_parquet(tmp_path / "few.parquet")
+    return tmp_path / "few.parquet"
+
+
+@pytest.fixture
 def moved(rubrika: Rubrika, index: Path, tmp_path: Path) -> tuple[Path, Path]:
     """Two copies of an index: one that stays in its folder, one to be pushed."""
-    stays, goes = tmp_path / "stays", tmp_path / "goes"
-    for copy in (stays, goes):
-        shutil.copytree(index, copy)
-    return stays, goes
+    return copied(index, tmp_path / "stays"), copied(index, tmp_path / "goes")
 
 
 def classify(rubrika: Rubrika, market: Path, index: Path, output: Path, **environment: str) -> bytes:
@@ -63,25 +67,28 @@ def test_a_pushed_index_answers_byte_for_byte_as_before_and_comes_back(
 
 
 def test_ingest_into_a_server_and_again_changes_nothing(
-    rubrika: Rubrika, market: Path, index: Path, tmp_path: Path
+    rubrika: Rubrika, market: Path, few: Path, tmp_path: Path
 ) -> None:
     with serve() as server:
-        arguments = ("ingest", market / "train.parquet", "--index", tmp_path / "index", "--url", server.url, "--json")
+        arguments = ("ingest", few, "--index", tmp_path / "index", "--url", server.url, "--json")
         first, again = rubrika(*arguments).json, rubrika(*arguments).json
         assert first["added"] == again["unchanged"] == again["read"]
         assert not (tmp_path / "index" / "edge").exists()
         served = classify(rubrika, market, tmp_path / "index", tmp_path / "served.parquet")
-    assert served == classify(rubrika, market, index, tmp_path / "folder.parquet")
+    assert rubrika("ingest", few, "--index", tmp_path / "folder").code == 0
+    assert served == classify(rubrika, market, tmp_path / "folder", tmp_path / "folder.parquet")
 
 
 def test_a_server_that_goes_away_stops_the_run_and_the_next_run_completes_it(
-    rubrika: Rubrika, market: Path, tmp_path: Path
+    rubrika: Rubrika, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The command waits some twenty seconds for the server to come back.
+    monkeypatch.setattr("rubrika.store.faults.time.sleep", lambda seconds: None)
     with serve() as whole, serve() as broken:
-        complete = ("ingest", market / "train.parquet", "--index", tmp_path / "whole", "--json", "--url", whole.url)
+        complete = ("ingest", few, "--index", tmp_path / "whole", "--json", "--url", whole.url)
         assert rubrika(*complete).code == 0
-        arguments = ("ingest", market / "train.parquet", "--index", tmp_path / "index", "--json", "--url", broken.url)
-        with gone_after_upserts(broken, 4):
+        arguments = ("ingest", few, "--index", tmp_path / "index", "--json", "--url", broken.url)
+        with gone_after_upserts(broken, 2):
             stopped = rubrika(*arguments)
         assert (stopped.code, stopped.out) == (1, "")
         assert stopped.err.count("rubrika: ") == 1
@@ -101,13 +108,13 @@ def test_an_index_pushed_with_a_search_effort_is_searched_with_it_from_then_on(
         first = rubrika(*push, "--graph-links", "16", "--graph-effort", "200", "--search-effort", "64")
         assert first.code == 0, first.err
         assert rubrika("neighbours", "--title", "кеды", "--index", goes).code == 0
-        assert [search["hnsw_ef"] for search in server.searches] == [64]
+        assert {search["params"].get("hnsw_ef") for search in server.searches} == {64}
         assert server.created["products"]["hnsw_config"] == {"m": 16, "ef_construct": 200}
         server.searches.clear()
         again = rubrika(*push, "--search-effort", "128")
         assert (again.json["copied"], again.json["total"]) == (0, first.json["total"])
         assert rubrika("neighbours", "--title", "кеды", "--index", goes).code == 0
-        assert [search["hnsw_ef"] for search in server.searches] == [128]
+        assert {search["params"].get("hnsw_ef") for search in server.searches} == {128}
         nothing = rubrika(*push)
         assert (nothing.code, "its points are in products already" in nothing.err) == (1, True)
 
@@ -145,8 +152,8 @@ def test_an_index_that_is_being_changed_is_not_moved(rubrika: Rubrika, moved: tu
     assert server.answered == []
 
 
-def test_evaluating_through_a_server_gives_the_same_figures_and_leaves_nothing(rubrika: Rubrika, market: Path) -> None:
-    asked = ("evaluate", market / "train.parquet", "--holdout", "0.2", "--json")
+def test_evaluating_through_a_server_gives_the_same_figures_and_leaves_nothing(rubrika: Rubrika, few: Path) -> None:
+    asked = ("evaluate", few, "--holdout", "0.2", "--json")
     embedded = rubrika(*asked)
     with serve() as server:
         served = rubrika(*asked, "--url", server.url)
@@ -179,19 +186,18 @@ def test_a_failed_evaluation_leaves_nothing_on_the_server(rubrika: Rubrika, writ
 @contextmanager
 def gone_after_upserts(server: QdrantOverHttp, count: int) -> Iterator[None]:
     """Close every connection once so many requests to write points were answered, until the block ends."""
-    done = threading.Event()
+    answer, points = server.answer, 0
 
-    def timer() -> None:
-        while not done.wait(0.005):
-            if sum(method == "PUT" and path.endswith("/points") for method, path in server.answered) >= count:
-                server.dropped = 1_000_000
+    def answer_some(method: str, path: str, body: dict[str, object]) -> object:
+        nonlocal points
+        points += (method, path[-7:]) == ("PUT", "/points")
+        if points == count:
+            server.dropped = 1_000_000
+        return answer(method, path, body)
 
-    watcher = threading.Thread(target=timer)
-    watcher.start()
+    server.answer = answer_some
     yield
-    done.set()
-    watcher.join()
-    server.dropped = 0
+    server.dropped, server.answer = 0, answer
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The command line through its real entry point: what it prints, writes, and how it exits."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import Run
+from conftest import Run, run_process
 from rows import CASES, row
 
 Rubrika = Callable[..., Run]
@@ -26,9 +25,9 @@ def classified(rubrika: Rubrika, market: Path, index: Path, tmp_path_factory: py
     return folder
 
 
-def test_help_answers_at_once(rubrika: Rubrika) -> None:
+def test_help_answers_at_once() -> None:
     started = time.monotonic()
-    done = rubrika("--help")
+    done = run_process("--help")
     # Under half a second on a quiet machine; a heavy import would take several.
     assert time.monotonic() - started < 1.5
     assert all(name in done.out for name in ("sample", "ingest", "classify", "evaluate", "neighbours", "info"))
@@ -106,9 +105,8 @@ def test_ingest_counts_and_keeps_rejects(rubrika: Rubrika, write: Write, tmp_pat
     assert rubrika("ingest", path, "--index", tmp_path / "index", "--strict").code == 1
 
 
-def test_evaluate_reports_the_contract(rubrika: Rubrika, market: Path) -> None:
-    done = rubrika("evaluate", market / "train.parquet", "--group-by", "group_key", "--json")
-    answer = done.json
+def test_evaluate_reports_the_contract(evaluated: Path) -> None:
+    answer = json.loads((evaluated / "said.json").read_text(encoding="utf-8"))
     low, high = answer["ci95"]
     assert low < answer["weighted_f1"] < high
     assert 0.75 < answer["weighted_f1"] < 0.99
@@ -137,12 +135,14 @@ def test_info_says_what_is_in_the_index(rubrika: Rubrika, index: Path, market: P
     answer = rubrika("info", "--index", index, "--json").json
     assert (answer["products"], answer["categories"]) == (len(train), train["category_id"].nunique())
     assert answer["vectors"]["text"]["encoder"] == "learned"
+    assert (answer["recall"]["text"]["reached"], answer["recall"]["text"]["products"]) == (1.0, 200)
+    assert "1.0000 of the nearest 10 (200 products, oversampling 32)" in rubrika("info", "--index", index).out
 
 
-def test_info_shows_names_as_they_are(rubrika: Rubrika, index: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(index, tmp_path / "index") / "index.json"
-    copy.write_text(copy.read_text().replace('"encoder": "learned"', '"encoder": "[red]котоэнкодер[/]"'))
-    assert "[red]котоэнкодер[/], " in rubrika("info", "--index", copy.parent).out
+def test_info_shows_names_as_they_are(rubrika: Rubrika, copy: Path) -> None:
+    manifest = copy / "index.json"
+    manifest.write_text(manifest.read_text().replace('"encoder": "learned"', '"encoder": "[red]котоэнкодер[/]"'))
+    assert "[red]котоэнкодер[/], " in rubrika("info", "--index", copy).out
 
 
 def test_the_index_folder_may_come_from_the_environment(rubrika: Rubrika, index: Path) -> None:
@@ -197,5 +197,14 @@ def test_unknown_products_are_said(rubrika: Rubrika, index: Path) -> None:
     assert "product 999999999 is not in" in done.err
 
 
-def test_json_is_the_only_thing_on_stdout(rubrika: Rubrika, index: Path) -> None:
-    assert json.loads(rubrika("info", "--index", index, "--json").out)
+@pytest.mark.parametrize(
+    ("words", "code"), [(["info", "--json"], 0), (["info", "--index", "nowhere"], 1), (["info", "--top", "1"], 2)]
+)
+def test_a_process_of_its_own_says_the_same(rubrika: Rubrika, index: Path, words: list[str], code: int) -> None:
+    done = run_process(*words, RUBRIKA_INDEX=str(index))
+    assert vars(done) == vars(rubrika(*words, RUBRIKA_INDEX=str(index)))
+    assert done.code == code
+
+
+def test_json_is_the_only_thing_on_stdout(index: Path) -> None:
+    assert json.loads(run_process("neighbours", "--title", "кеды", "--index", index, "--json").out)

@@ -35,7 +35,7 @@ def grown(fitted: RetrievalClassifier) -> RetrievalClassifier:
     return copy.partial_fit(DRESSES, ["платья"] * 3, classes=["платья", "шубы"])
 
 
-@parametrize_with_checks([Tables()])
+@parametrize_with_checks([Tables(size=32, epochs=6)])
 def test_scikit_learn_finds_nothing_wrong(estimator: Tables, check: Callable[[Tables], None]) -> None:
     check(estimator)
 
@@ -135,8 +135,10 @@ def test_search_is_exact_and_ties_go_by_place() -> None:
     assert hits.categories.tolist() == hits.ids.tolist()
 
 
-def test_it_decides_as_an_index_of_the_same_texts(market: Path, index: Path) -> None:
-    products = [product for batch in Reader([market / "train.parquet"], labelled=True) for product in batch.products]
+def test_it_decides_as_an_index_of_the_same_texts(market: Path, index_of: Callable[..., Path]) -> None:
+    index = index_of(pd.read_parquet(market / "train.parquet").head(400).to_dict("records"))
+    file = index.with_name("products.parquet")
+    products = [product for batch in Reader([file], labelled=True) for product in batch.products]
     known = RetrievalClassifier().fit([one.text for one in products], [one.category.id for one in products])
     asked = [product for batch in Reader([market / "test.parquet"], labelled=False) for product in batch.products]
     with Index.open(index) as opened:

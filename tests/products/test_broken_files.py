@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,6 +26,7 @@ from broken_files import (
     healthy,
     write_rows,
 )
+from conftest import copied
 from rows import row
 
 CUTS = 200
@@ -176,7 +176,7 @@ def test_a_file_that_may_not_be_read_is_said(file: Path, process: ReadingProcess
 @pytest.fixture(scope="module")
 def shop(index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of this file's own, since other tests read that of all."""
-    return Path(shutil.copytree(index, tmp_path_factory.mktemp("broken") / "rubrika-index"))
+    return copied(index, tmp_path_factory.mktemp("broken") / "rubrika-index")
 
 
 def test_bad_rows_through_the_front_door(shop: Path, file: Path, rubrika: Callable[..., Any]) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import qdrant_edge as edge
 from click.testing import Result
+from conftest import copied
 from rows import CASES, row
 from typer.testing import CliRunner
 
@@ -196,8 +196,7 @@ def run(*words: object) -> Result:
 
 def rewritten(shop: Path, tmp_path: Path, change: Callable[[Payload], Payload]) -> Path:
     """A copy of the index whose payloads somebody else has written."""
-    index = tmp_path / "index"
-    shutil.copytree(shop / "index", index)
+    index = copied(shop / "index", tmp_path / "index")
     store = EdgeStore.open(edge_folder(index))
     points = [point for page in store.scroll() for point in page]
     store.replace_payloads({point.id: change(point.payload) for point in points})
@@ -236,6 +235,9 @@ def test_what_somebody_else_stored_cannot_command_a_terminal(name: str, shop: Pa
 @pytest.mark.parametrize("name", ASKED)
 def test_points_that_are_no_products_end_in_a_sentence(name: str, payload: Payload, shop: Path, tmp_path: Path) -> None:
     done = asked(name, shop, tmp_path, rewritten(shop, tmp_path, lambda _: payload))
+    if name == "classify" and payload.get("category_id") == 11:
+        assert done.exit_code == 0  # a vote needs no more, and the index itself knows the name
+        return
     assert isinstance(done.exception, StoreError | IndexFolderError), done.exception
     assert re.search(
         r"point \d+ is not a product with a |there are no products in it|of one category", str(done.exception)

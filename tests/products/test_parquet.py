@@ -122,3 +122,21 @@ def test_text_that_is_not_utf8_costs_only_its_row(tmp_path: Path) -> None:
     path = tmp_path / "bytes.parquet"
     pq.write_table(table, path)
     assert read(path, labelled=False) == (["кот"], [(1, "text_fields is empty")])
+
+
+def test_labels_are_counted_alone_and_bad_ones_passed_over(write: Write, tmp_path: Path) -> None:
+    pets = [row(3, "пёс", (7, "Животные")), row(4, "ёж", (None, "Животные"))]
+    bytes_of = pa.array([b"\xff\xfe", "Обувь".encode(), "Обувь".encode()]).view(pa.string())
+    pq.write_table(pa.table({"category_id": [1, 2, 2], "category_name": bytes_of}), tmp_path / "bytes.parquet")
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "bytes.parquet").read_bytes()[:-100])
+    files = [
+        write([row(1, "кот"), row(2, "", text_fields="{{"), *pets]),
+        tmp_path / "bytes.parquet",
+        tmp_path / "cut.parquet",
+    ]
+    found = Reader(files, labelled=True).labels()
+    assert {(label.id, label.path): count for label, count in found.items()} == {
+        (11, "Все категории->Обувь->Кроссовки"): 2,
+        (7, "Животные"): 1,
+        (2, "Обувь"): 2,
+    }

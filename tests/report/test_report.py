@@ -54,15 +54,6 @@ SURE = np.where(TRUTH == PREDICTED, 0.9, 0.6).astype(np.float32)
 GROUPS = np.arange(30) // 2
 
 
-@pytest.fixture(scope="module")
-def report(market: Path, rubrika: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("report") / "report"
-    done = rubrika("evaluate", market / "train.parquet", "--group-by", "group_key", "--report", folder, "--json")
-    assert done.code == 0, done.err
-    (folder / "stdout.json").write_text(done.out, encoding="utf-8")
-    return folder
-
-
 def found(title: str = "кроссовки", methods: tuple[MethodResult, ...] = (), tree: Tree = TREE) -> ReportData:
     vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float16)
     samples = Samples(np.arange(100, 130, dtype=np.uint64), [title] * 30, np.full(30, 7), np.arange(30), vectors)
@@ -95,9 +86,9 @@ def written(folder: Path, data: ReportData, pictures: PictureFolder | None = Non
     return write_report(folder, data, pictures, Timer()).read_text(encoding="utf-8")
 
 
-def test_numbers_of_the_report_are_those_of_the_command(report: Path) -> None:
-    numbers = json.loads((report / "report.json").read_text(encoding="utf-8"))
-    said = json.loads((report / "stdout.json").read_text(encoding="utf-8"))
+def test_numbers_of_the_report_are_those_of_the_command(evaluated: Path) -> None:
+    numbers = json.loads((evaluated / "report.json").read_text(encoding="utf-8"))
+    said = json.loads((evaluated / "said.json").read_text(encoding="utf-8"))
     assert numbers["weighted_f1"] == pytest.approx(said["weighted_f1"], abs=1e-6)
     assert numbers["split"] == said["split"]
     assert len(numbers["sweep"]) == 20
@@ -107,22 +98,22 @@ def test_numbers_of_the_report_are_those_of_the_command(report: Path) -> None:
     assert len(numbers["map"]["spots"]) == numbers["rows"]
 
 
-def test_every_stage_has_its_time_and_memory(report: Path) -> None:
-    stages = json.loads((report / "report.json").read_text(encoding="utf-8"))["stages"]
+def test_every_stage_has_its_time_and_memory(evaluated: Path) -> None:
+    stages = json.loads((evaluated / "report.json").read_text(encoding="utf-8"))["stages"]
     names = ["read labels", "learn and ingest", "classify", "vote and measure", "study the mistakes"]
     assert [stage["name"] for stage in stages] == [*names, "map the embedding", "draw the report"]
     assert all(stage["seconds"] >= 0 and 0.05 < stage["peak_gb"] < 50 for stage in stages)
 
 
-def test_every_plot_is_a_picture_too(report: Path) -> None:
+def test_every_plot_is_a_picture_too(evaluated: Path) -> None:
     for name in PLOTS:
-        with Image.open(report / f"{name}.png") as image:
+        with Image.open(evaluated / f"{name}.png") as image:
             assert image.width == 1_280
 
 
-def test_the_page_says_the_split_and_needs_nothing_else(report: Path) -> None:
-    page = (report / "report.html").read_text(encoding="utf-8")
-    split = json.loads((report / "stdout.json").read_text(encoding="utf-8"))["split"]
+def test_the_page_says_the_split_and_needs_nothing_else(evaluated: Path) -> None:
+    page = (evaluated / "report.html").read_text(encoding="utf-8")
+    split = json.loads((evaluated / "said.json").read_text(encoding="utf-8"))["split"]
     assert split["hash"] in page
     assert len(page) < 5_000_000
     links = set(re.findall(r'(?:src|href)="([^"]*)', page))
@@ -134,9 +125,9 @@ def test_the_page_says_the_split_and_needs_nothing_else(report: Path) -> None:
 
 @needs_browser
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_a_browser_shows_every_plot_and_complains_of_nothing(report: Path, tmp_path: Path, dark: bool) -> None:
+def test_a_browser_shows_every_plot_and_complains_of_nothing(evaluated: Path, tmp_path: Path, dark: bool) -> None:
     shown = palette(dark)
-    seen = opened(report / "report.html", tmp_path, dark)
+    seen = opened(evaluated / "report.html", tmp_path, dark)
     assert seen.console == []
     assert re.findall(r'<figure id="(\w+)"><svg', seen.document) == list(PLOTS)
     assert "#{:02x}{:02x}{:02x}".format(*seen.screen.getpixel((1, 1))) == shown["surface"]

@@ -178,18 +178,17 @@ def test_the_top_of_the_tree_is_surer_than_the_leaf(
 
 
 def test_tune_reports_on_products_it_did_not_choose_by_and_keeps_what_it_found(
-    rubrika: Rubrika, market: Path, tmp_path: Path
+    rubrika: Rubrika, market: Path, copy: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "index"
-    assert rubrika("ingest", market / "train.parquet", "--index", folder).code == 0
-    options = ("--index", folder, "--group-by", "group_key", "--holdout", 0.3, "--json")
+    options = ("--index", copy, "--group-by", "group_key", "--holdout", 0.3, "--json")
     tuned = rubrika("tune", market / "train.parquet", *options)
     assert tuned.code == 0, tuned.err
     names = [part["name"] for part in tuned.json["parts"]]
     assert (names[0], names[-1]) == ("the nearest neighbour", "weighted vote, tuned")
     assert tuned.json["chosen_on"] + tuned.json["measured_on"] == pytest.approx(0.3 * 1_200, rel=0.2)
-    manifest = Manifest.read(folder)
+    manifest = Manifest.read(copy)
     assert (manifest.calibration.rows, manifest.calibration.how) == (1_350, "cross-fitted")
     assert manifest.vote.top_k == tuned.json["vote"]["top_k"]
-    few = rubrika("tune", market / "train.parquet", *options[:2], "--holdout", 0.02)
+    pd.read_parquet(market / "train.parquet").head(90).to_parquet(tmp_path / "few.parquet")
+    few = rubrika("tune", tmp_path / "few.parquet", *options[:2])
     assert (few.code, "larger --holdout" in few.err) == (1, True)

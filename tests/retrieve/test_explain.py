@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from conftest import Run
+from models import save_vit
 from PIL import Image
 from rows import row
-from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from rubrika.errors import RubrikaError
 from rubrika.index.folder import Index
@@ -44,11 +44,7 @@ def shop(rubrika: Rubrika, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
     for one in ROWS:
         Image.new("RGB", (32, 32), COLOURS[one["category_id"]]).save(folder / "images" / f"{one['product_id']}.png")
-    config = ViTConfig(
-        image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-    )
-    ViTModel(config).save_pretrained(folder / "vit")
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder / "vit")
+    save_vit(folder / "vit")
     done = rubrika(
         *("ingest", folder / "products.parquet", "--index", folder / "index"),
         *("--images", folder / "images", "--image-encoder", folder / "vit"),

@@ -11,6 +11,7 @@ import pytest
 
 from rubrika.errors import StoreError
 from rubrika.store.base import Point
+from rubrika.store.connection import Recall
 from rubrika.store.edge import EdgeStore
 
 SIZE = 8
@@ -174,6 +175,22 @@ def test_what_a_killed_optimisation_left_is_cleared(store: EdgeStore, tmp_path: 
     store.optimise()
     assert not left.exists()
     assert store.count() == 5_000
+
+
+def test_where_8_bits_cannot_tell_vectors_apart_the_full_ones_are_searched(tmp_path: Path) -> None:
+    folder, random = tmp_path / "edge", np.random.default_rng(0)
+    rows = random.standard_normal(1_024) + 0.05 * random.standard_normal((3_000, 1_024))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    store = EdgeStore.create(folder, {"text": 1_024})
+    store.upsert([Point(i, {"text": row}, {"category_id": 1}) for i, row in enumerate(rows)])
+    store.optimise()
+    chosen, exact = store.recall, store.search("text", rows[:50], 10, exact=True)
+    assert chosen == {"text": Recall(hnsw_ef=None, oversampling=None, reached=1.0, products=200)}
+    store.close()
+    for recall, finds_all in ((chosen, True), (None, False)):
+        again = EdgeStore.open(folder, recall=recall)
+        assert np.array_equal(again.search("text", rows[:50], 10).ids, exact.ids) == finds_all
+        again.close()
 
 
 def wide(count: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from rubrika.index.manifest import Manifest
 from rubrika.ingest.ingest import ingest
 from rubrika.products.reader import Reader
 from rubrika.store.base import Store
+from rubrika.store.connection import Recall
 from rubrika.store.open import open_store
 
 Write = Callable[..., Path]
@@ -35,6 +36,10 @@ class Failing:
     def __init__(self, store: Store, sound: int, done: bool) -> None:
         self._store, self._sound, self._done = store, sound, done
 
+    @property
+    def recall(self) -> dict[str, Recall]:
+        return self._store.recall
+
     def __getattr__(self, name: str) -> Callable[..., object]:
         def call(*given: object, **named: object) -> object:
             self._sound -= name != "close"
@@ -48,10 +53,8 @@ class Failing:
 
 
 @pytest.fixture
-def shelf(write: Write, tmp_path: Path) -> Path:
-    """An index of SHELF."""
-    ingest(Location(tmp_path / "index", cache=tmp_path), Reader([write(SHELF, "shelf.parquet")], labelled=True))
-    return tmp_path / "index"
+def shelf(index_of: Callable[..., Path]) -> Path:
+    return index_of(SHELF)
 
 
 @pytest.fixture

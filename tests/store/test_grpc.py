@@ -10,7 +10,7 @@ from qdrant_grpc import QdrantOverGrpc, serve_grpc
 from qdrant_http import serve
 
 from rubrika.errors import StoreError
-from rubrika.store.connection import Connection, ServerOptions
+from rubrika.store.connection import Connection, Recall, ServerOptions
 from rubrika.store.faults import RetryPolicy
 from rubrika.store.server import ServerStore
 
@@ -31,6 +31,8 @@ def test_products_are_written_found_and_fetched(served: tuple[QdrantOverGrpc, Co
     points = shelf(300)
     store.upsert(points)
     assert store.count() == 300
+    store.optimise()
+    assert store.recall == {"text": Recall(reached=1.0, products=200)}
     queries = unit(20, seed=1)
     hits = store.search("text", queries, 5)
     ids, scores = nearest(points, queries, 5)

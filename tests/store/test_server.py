@@ -13,14 +13,14 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from points import SIZE, shelf, unit
+from points import SIZE, product, shelf, unit
 from qdrant_client import models
 from qdrant_http import QdrantOverHttp, serve
 
 from rubrika.errors import StoreError
 from rubrika.store.base import Point
 from rubrika.store.collection import connect, layout
-from rubrika.store.connection import Connection, ServerOptions
+from rubrika.store.connection import Connection, Recall, ServerOptions
 from rubrika.store.faults import RetryingClient, RetryPolicy
 from rubrika.store.open import temporary_collection
 from rubrika.store.server import ServerStore, delete_collection, switch_alias
@@ -349,7 +349,7 @@ def test_a_product_that_is_not_there_is_said(server: QdrantOverHttp) -> None:
 def test_options_become_the_layout_of_the_collection() -> None:
     plain = layout(SIZES, ServerOptions())
     assert plain["hnsw_config"].m == 0
-    assert plain["quantization_config"].scalar.type == "int8"
+    assert (plain["quantization_config"].scalar.type, plain["quantization_config"].scalar.quantile) == ("int8", 0.98)
     chosen = ServerOptions(
         shards=6, replicas=2, write_consistency=2, on_disk=True, quantisation="turbo", hnsw_m=16, ef_construct=200
     )
@@ -359,6 +359,22 @@ def test_options_become_the_layout_of_the_collection() -> None:
     assert (made["shard_number"], made["replication_factor"], made["write_consistency_factor"]) == (6, 2, 2)
     assert (made["hnsw_config"].m, made["hnsw_config"].ef_construct) == (16, 200)
     assert layout(SIZES, ServerOptions(quantisation="none"))["quantization_config"] is None
+
+
+def test_a_server_in_strict_mode_is_searched_within_its_limits(server: QdrantOverHttp) -> None:
+    server.strict = {"search_allow_exact": False, "search_max_oversampling": 4.0, "max_query_limit": 8}
+    store = ServerStore(Connection(server.url, "products"), SIZES, create=NEW)
+    same = unit(1)[0]
+    store.upsert([product(id, same) for id in range(30, 10, -1)])
+    store.optimise()
+    assert store.recall == {"text": Recall(oversampling=4.0, reached=None, products=0)}
+    assert np.isfinite(store.search("text", same[None], 5).scores).all()
+    assert np.isfinite(store.search("text", same[None], 8).scores).all()
+    assert [(search["limit"], search["params"]["quantization"]["oversampling"]) for search in server.searches] == [
+        *[(6, 4.0), (8, 4.0)],
+        (8, 4.0),
+    ]
+    assert "Limit exceeded 9 > 8" in sentence(lambda: store.search("text", same[None], 9))
 
 
 def test_nothing_else_imports_the_client() -> None:

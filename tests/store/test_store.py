@@ -13,7 +13,7 @@ from qdrant_http import serve
 
 from rubrika.errors import StoreError
 from rubrika.store.base import Point, Store
-from rubrika.store.connection import Connection, ServerOptions
+from rubrika.store.connection import Connection, Recall, ServerOptions
 from rubrika.store.edge import EdgeStore
 from rubrika.store.server import ServerStore, delete_collection
 
@@ -78,6 +78,33 @@ def test_equal_products_come_in_the_order_of_their_ids(store: Store) -> None:
     same = unit(1)[0]
     store.upsert([product(id, same) for id in (9, 2, 5)])
     assert store.search("text", same[None], 3).ids.tolist() == [[2, 5, 9]]
+
+
+def test_of_equal_products_at_the_last_place_the_smallest_ids_are_found_whatever_was_written_first(
+    store: Store,
+) -> None:
+    rows = unit(3)
+    shelves = zip(([9, 99], range(20, 80), range(100, 130)), rows, strict=True)
+    near, equal, far = ([product(id, row) for id in ids] for ids, row in shelves)
+    points = [*near, *equal, *far]
+    store.upsert([points[at] for at in np.random.default_rng(7).permutation(len(points))])
+    # Nearest to the first, then to the second.
+    query = (rows[0] + 0.5 * rows[1])[None]
+    for _ in range(2):
+        assert store.search("text", np.repeat(query, 2, axis=0), 6).ids.tolist() == [[9, 99, 20, 21, 22, 23]] * 2
+        assert store.search("text", query, 62).ids.tolist() == [[9, 99, *range(20, 80)]]
+        store.optimise()
+
+
+def test_what_a_search_finds_is_measured_at_the_end_of_optimise(store: Store) -> None:
+    store.upsert(shelf(250))
+    assert store.recall == {}
+    store.optimise()
+    assert store.recall == {"text": Recall(hnsw_ef=None, oversampling=32.0, reached=1.0, products=200)}
+    store.upsert(pictured(50))
+    store.delete(range(51, 251))
+    store.optimise()
+    assert store.recall == dict.fromkeys(SIZES, Recall(reached=1.0, products=50))
 
 
 def test_fewer_products_than_asked_for_leave_places_empty(store: Store) -> None:

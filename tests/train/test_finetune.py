@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,12 +102,6 @@ def shelf(count: int = 200, kinds: int = len(KINDS)) -> Shelf:
     return Shelf(products)
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    # huggingface_hub reads the environment once, and may have been imported before.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """Models this small only wait for one another's threads."""
@@ -192,7 +187,7 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_been(bert: Path, tuned: Fi
         "t.finetune_text(t.shelf(), sys.argv[3], t.Path(sys.argv[4]), settings, t.Killer(27))"
     )
     arguments = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(bert), str(tmp_path / "model")]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     killed = subprocess.run(
         [sys.executable, "-c", script, *arguments], env=environment, capture_output=True, timeout=120
     )
@@ -243,13 +238,21 @@ def test_ctrl_c_saves_a_checkpoint_and_the_same_call_goes_on(bert: Path, tuned: 
     assert_same(resumed.folder, tuned.folder)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "rng_state.pth"])
-def test_a_damaged_checkpoint_is_one_sentence(bert: Path, tmp_path: Path, name: str) -> None:
+@pytest.fixture(scope="module")
+def stopped(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run leaves that was stopped in its first step, to be copied."""
+    folder = tmp_path_factory.mktemp("stopped") / "model"
     with pytest.raises(StoppedError):
-        finetune_text(shelf(), str(bert), tmp_path, QUICK, Presser(1))
-    (tmp_path / "checkpoints" / "checkpoint-2" / name).write_bytes(b"no checkpoint")
+        finetune_text(shelf(), str(bert), folder, QUICK, Presser(1))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "rng_state.pth"])
+def test_a_damaged_checkpoint_is_one_sentence(bert: Path, stopped: Path, tmp_path: Path, name: str) -> None:
+    output = Path(shutil.copytree(stopped, tmp_path / "model"))
+    (output / "checkpoints" / "checkpoint-2" / name).write_bytes(b"no checkpoint")
     with pytest.raises(EncoderError, match="cannot be read .* delete it to start again") as caught:
-        finetune_text(shelf(), str(bert), tmp_path, QUICK, Silent())
+        finetune_text(shelf(), str(bert), output, QUICK, Silent())
     assert "\n" not in str(caught.value)
 
 
@@ -261,15 +264,13 @@ def test_a_folder_of_others_checkpoints_is_left_alone(bert: Path, tmp_path: Path
     assert (tmp_path / "checkpoints" / "checkpoint-1" / "model.bin").exists()
 
 
-def test_nothing_is_unpickled_from_a_checkpoint(bert: Path, tmp_path: Path) -> None:
+def test_nothing_is_unpickled_from_a_checkpoint(bert: Path, stopped: Path, tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[Path]]:
             return Path.touch, (tmp_path / "executed",)
 
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
-        output = tmp_path / name
-        with pytest.raises(StoppedError):
-            finetune_text(shelf(), str(bert), output, QUICK, Presser(1))
+        output = Path(shutil.copytree(stopped, tmp_path / name))
         torch.save({"state": Evil(), "python": Evil()}, output / "checkpoints" / "checkpoint-2" / name)
         with pytest.raises(EncoderError, match="cannot be read .* delete it to start again"):
             finetune_text(shelf(), str(bert), output, QUICK, Silent())
