@@ -14,6 +14,7 @@ from rubrika.index.folder import Choice, Staleness, has_index, staleness, writin
 from rubrika.index.folder import Index as Opened
 from rubrika.index.location import CACHE, Location
 from rubrika.index.manifest import IMAGE, Manifest
+from rubrika.ingest.audit import AuditReport, write_audit
 from rubrika.ingest.calibrate import refitted
 from rubrika.ingest.ingest import default_reject_path, ingest, write_rejects
 from rubrika.ingest.maintain import Checked, Deleted, Relearned, check, delete, relearn
@@ -24,7 +25,6 @@ from rubrika.ingest.write import IngestReport
 from rubrika.inputs import Place, Vote, choice_of, count_of, location_of, paths_of, person_of, pictures_of, products_of
 from rubrika.products.reader import Reader
 from rubrika.progress import Progress, Silent
-from rubrika.retrieve.audit import AuditReport, write_audit
 from rubrika.retrieve.classify import classify
 from rubrika.retrieve.drift import RUNS, Drift, drift_of
 from rubrika.retrieve.explain import Explanation, explain
@@ -299,14 +299,25 @@ class Index:
             return explain(index, Query.of_product(index, inputs.product_id_of(product_id)), count)
         return explain(index, Query.of_content(index, title or "", None if image is None else Path(image)), count)
 
-    def audit(self, output: Place = "audit.parquet", duplicates: Place | None = None, limit: int = 20) -> AuditReport:
-        """Find labelled products that their neighbours contradict, the surest first.
+    def audit(
+        self,
+        output: Place = "audit.parquet",
+        duplicates: Place | None = None,
+        limit: int = 20,
+        *,
+        files: "Files" = (),
+        min_confidence: float = 0.0,
+    ) -> AuditReport:
+        """Find labels that are probably wrong, the surest first, by encoders that are learned without them.
 
-        They go to `output`, near duplicates with different categories to `duplicates`; the first `limit` rows of both
-        are in the report.
+        Those whose `confidence`, how likely the label is wrong, is at least `min_confidence` go to `output`, near
+        duplicates with different categories to `duplicates`: parquet, or CSV where the name ends in .csv. The first
+        `limit` rows of both are in the report. `files` are where the products' texts are, by default those ingested.
         """
-        pairs = None if duplicates is None else Path(duplicates)
-        return write_audit(self._index(), Path(output), pairs, limit, self._progress)
+        if not 0 <= min_confidence <= 1:
+            raise ParameterError(f"`min_confidence` is a probability from 0 to 1, not {min_confidence}")
+        pairs, places = None if duplicates is None else Path(duplicates), paths_of(files) if files else ()
+        return write_audit(self._index(), Path(output), pairs, limit, places, min_confidence, self._progress)
 
     @staticmethod
     def decide(

@@ -248,8 +248,10 @@ def explain(
 
 @app.command()
 def audit(
+    files: opt.SomeFiles = None,
     output: Annotated[Path, Option("-o", "--output", help="Where label issues go.")] = Path("audit.parquet"),
     duplicates: opt.Duplicates = None,
+    min_confidence: Annotated[float, Option(min=0, max=1, help="Leave out label issues less sure than this.")] = 0.0,
     limit: Annotated[int, Option(min=0, max=10_000, help="How many rows of each table to show.")] = 20,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
@@ -257,9 +259,9 @@ def audit(
     cache: opt.Cache = opt.CACHE,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Find labelled products that their neighbours contradict, the surest first."""
+    """Find labels that are probably wrong, the surest first."""
     with _index(index, url, collection, cache) as opened:
-        report = opened.audit(output, duplicates, limit)
+        report = opened.audit(output, duplicates, limit, files=files or (), min_confidence=min_confidence)
     _print(report.to_dict(), as_json, lambda: display.format_audit(report))
 
 

@@ -17,13 +17,13 @@ from rubrika.products.product import display_path
 if TYPE_CHECKING:
     from rubrika.api import Info
     from rubrika.eval import evaluate, metrics, tune
-    from rubrika.ingest import naming
+    from rubrika.ingest import audit, naming
     from rubrika.ingest.maintain import Checked
     from rubrika.ingest.move import Moved
     from rubrika.ingest.relabel import Relabelled
     from rubrika.ingest.write import IngestReport
     from rubrika.progress import Advance
-    from rubrika.retrieve import audit, drift, explain, predictions, search
+    from rubrika.retrieve import drift, explain, predictions, search
     from rubrika.stats.lengths import Histogram, Summary
     from rubrika.stats.stats import Categories, Stats
     from rubrika.store.connection import Recall
@@ -332,8 +332,8 @@ def format_audit(report: "audit.AuditReport") -> str:
     for row in report.first_suspects:
         paths = (display_path(row["category_name"]), display_path(row["suggested_category_name"]))
         suspects.append((f"{row['confidence']:.2f}", row["title"] or "", *paths, str(row["product_id"])))
-    texts = ["title", "labelled", "neighbours say"]
-    issues = _table("labels that their neighbours contradict", suspects, ["confidence"], texts, ["id"])
+    texts = ["title", "labelled", "more like"]
+    issues = _table("labels that are probably wrong", suspects, ["confidence"], texts, ["id"])
     confused = []
     for pair in report.confused:
         counts = (f"{pair.there + pair.back:,}", f"{pair.there:,}", f"{pair.back:,}")
@@ -347,8 +347,9 @@ def format_audit(report: "audit.AuditReport") -> str:
         near.add_section()
     tables = [part for table in (issues, pairs, near) if table.row_count for part in (table, "")]
     summary = (
-        f"{report.output}: {report.suspects:,} of {report.products:,} labels are contradicted, "
-        f"{report.duplicates:,} pairs of near duplicates have different categories; {report.seconds:.1f} s"
+        f"{report.output} lists {report.suspects:,} of {report.products:,} labels, of all about {report.expected:,} "
+        f"are expected to be wrong; {report.duplicates:,} pairs of near duplicates have different categories; "
+        f"{report.seconds:.1f} s"
     )
     return f"{_rendered(Group(*tables))}\n\n{summary}" if tables else summary
 

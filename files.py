@@ -1,5 +1,6 @@
 """Files that get their name only when they are complete, and one sentence when a disk is full or refuses them."""
 
+import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -7,8 +8,10 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from rubrika.errors import IndexFolderError, InputError, RubrikaError
@@ -84,10 +87,32 @@ def write_in_one_step(path: Path, text: str) -> None:
 _taken: set[Path] = set()
 
 
-class Target:
-    """A parquet file that is being written, still under a temporary name; its tables have this schema."""
+class CsvWriter:
+    """Writes tables as CSV, their lists as JSON."""
 
-    def __init__(self, path: Path, schema: pa.Schema, writer: pq.ParquetWriter) -> None:
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        flat = [pa.field(it.name, pa.string()) if pa.types.is_nested(it.type) else it for it in schema]
+        self._schema = pa.schema(flat)
+        self._writer = pa.csv.CSVWriter(file, self._schema)
+
+    def write_table(self, table: pa.Table) -> None:
+        """Append rows."""
+        columns = [_as_json(column) if pa.types.is_nested(column.type) else column for column in table.columns]
+        self._writer.write_table(pa.table(columns, schema=self._schema))
+
+    def close(self) -> None:
+        """Write the rest."""
+        self._writer.close()
+
+
+def _as_json(column: pa.ChunkedArray) -> pa.Array:
+    return pa.array([json.dumps(value, ensure_ascii=False) for value in column.to_pylist()], pa.string())
+
+
+class Target:
+    """A file of a table that is being written, still under a temporary name; its tables have this schema."""
+
+    def __init__(self, path: Path, schema: pa.Schema, writer: pq.ParquetWriter | CsvWriter) -> None:
         self.schema, self._path, self._writer = schema, path, writer
 
     def write_table(self, table: pa.Table) -> None:
@@ -97,8 +122,11 @@ class Target:
 
 
 @contextmanager
-def parquet(path: Path, schema: pa.Schema) -> Iterator[Target]:
-    """Open a file for writing; an error within leaves what was there before. No file is written twice at a time."""
+def parquet(path: Path, schema: pa.Schema, or_csv: bool = False) -> Iterator[Target]:
+    """Open a file for writing; an error within leaves what was there before. No file is written twice at a time.
+
+    With `or_csv` it is CSV where its name ends in .csv.
+    """
     check_place(path)
     resolved, unfinished = path.resolve(), path.with_name(path.name + ".unfinished")
     if resolved in _taken:
@@ -107,7 +135,7 @@ def parquet(path: Path, schema: pa.Schema) -> Iterator[Target]:
         unfinished.unlink(missing_ok=True)
         # Never through a link that somebody put there.
         file = unfinished.open("xb")
-    writer = pq.ParquetWriter(file, schema)
+    writer = CsvWriter(file, schema) if or_csv and path.suffix.lower() == ".csv" else pq.ParquetWriter(file, schema)
     _taken.add(resolved)
     try:
         yield Target(path, schema, writer)

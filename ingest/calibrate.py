@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rubrika.encode.duplicates import group_number, merged_groups, text_groups
-from rubrika.index.folder import LEARNED, Index
+from rubrika.index.folder import Index
 from rubrika.index.location import encoder_folder
 from rubrika.index.manifest import JOINT, Calibration, Manifest, VoteSettings
-from rubrika.ingest.reach import learned, measured_reach
+from rubrika.ingest.crossfit import cross_fitted, folds_of, unlearned_sizes
+from rubrika.ingest.reach import measured_reach
 from rubrika.ingest.write import stored_vectors, timestamp
 from rubrika.products.product import Category, Product, Products
 from rubrika.progress import Progress, Silent
@@ -30,8 +31,8 @@ from rubrika.retrieve.tree import Tree
 from rubrika.store.base import FloatArray, Hits, Point
 from rubrika.vote import vote_over
 
-# Up to so many products are cross-fitted, in five folds or, of more than MANY, in three.
-CROSS_FIT, MANY = 40_000, 10_000
+# Up to so many products are cross-fitted.
+CROSS_FIT = 40_000
 # Of more, so many are held out from learning, or this part.
 HELD_OUT, PART = 4_000, 0.02
 # So many held-out products are asked; and when the index has grown or shrunk by this, they are asked again.
@@ -135,43 +136,23 @@ def _cross_fitted(index: Index, products: Products, progress: Progress) -> tuple
     numbers = np.array([group_number(it.title, it.group, it.id) for it in chosen], np.int64)
     named = any(product.group for product in chosen)
     groups = numbers if named else merged_groups(numbers, text_groups([product.text for product in chosen]))
-    folds = _folds(groups, 3 if len(chosen) > MANY else 5)
+    folds = folds_of(groups)
     weights = index.manifest.vote.weights
-    stored = stored_vectors(index.store, ids.tolist(), _given_sizes(index.manifest))
+    stored = stored_vectors(index.store, ids.tolist(), unlearned_sizes(index.manifest))
     parts = [CalibrationSet.none(weights)]
     with progress.stage("calibrating", len(chosen)) as advance:
-        for mine in (folds == number for number in np.unique(folds)):
-            if len(np.unique(truth[~mine])) < 2:
-                continue  # from one category nothing can be learned
-            hits, unseen = dict[str, Hits](), dict[str, NDArray[np.bool_]]()
-            for name in weights:
-                vectors, seen = stored.get(name), None
-                if vectors is None:
-                    given = stored if name == JOINT else {}
-                    encoder = learned(chosen, ~mine, given)
-                    vectors = encoder.encode([product.text for product in chosen], given)
-                    seen = np.array(encoder.config.categories, np.int64)
+        for fold in cross_fitted(chosen, folds, weights, stored):
+            mine, hits = fold.asked, dict[str, Hits]()
+            for name, vectors in fold.vectors.items():
                 # Products of its own fold are as new to the encoder as the one asked: an index has learned the others.
                 search = ExactSearch(vectors[mine], KEPT)
                 _add(search, ids[~mine], vectors[~mine], truth[~mine], groups[~mine])
                 hits[name] = _found(search.hits(), vectors[mine])
-                unseen |= unseen_of({name: hits[name]}, {} if seen is None else {name: seen})
-            parts.append(CalibrationSet(ids[mine], truth[mine], groups[mine], hits, unseen))
+            parts.append(CalibrationSet(ids[mine], truth[mine], groups[mine], hits, unseen_of(hits, fold.seen)))
             advance(int(mine.sum()))
         main = next(name for name in weights if name not in stored)
         vote = measured_reach(index.manifest.vote, chosen, folds == folds[0], stored if main == JOINT else {})
     return functools.reduce(CalibrationSet.joined, parts), tree, vote
-
-
-def _given_sizes(manifest: Manifest) -> dict[str, int]:
-    """The vectors that no label had a part in."""
-    return {name: spec.size for name, spec in manifest.vectors.items() if spec.encoder != LEARNED}
-
-
-def _folds(groups: IntArray, count: int) -> IntArray:
-    """A fold for each product (n,); near duplicates are in the same."""
-    codes = np.unique(groups, return_inverse=True)[1]
-    return np.asarray(np.random.default_rng(0).permutation(codes.max(initial=0) + 1)[codes] % count)
 
 
 def _add(search: ExactSearch, ids: NDArray[np.uint64], vectors: FloatArray, labels: IntArray, groups: IntArray) -> None:

@@ -111,7 +111,7 @@ def similarities(nearest: FloatArray) -> tuple[tuple[float, int], ...]:
 
 def _model(evidence: FloatArray, right: Mask) -> Fit:
     weights = np.round(logistic(evidence, right), 4)
-    scores, confidences = _isotonic(evidence.astype(np.float64) @ weights[1:] + weights[0], right)
+    scores, confidences = isotonic(evidence.astype(np.float64) @ weights[1:] + weights[0], right)
     constant, supporting, opposing = weights.tolist()
     steps = [tuple(np.round(each, 4).tolist()) for each in (scores, confidences)]
     return Fit((constant, supporting, opposing), steps[0], steps[1])
@@ -128,7 +128,7 @@ def logistic(features: FloatArray, right: Mask) -> NDArray[np.float64]:
     return np.asarray(model.coef_[0])
 
 
-def _isotonic(scores: NDArray[np.float64], right: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def isotonic(scores: NDArray[np.float64], right: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The middle and the level of each step of an isotonic regression.
 
     scikit-learn's gives the ends of the steps; between middles, predictions of one step still differ in confidence.

@@ -214,27 +214,27 @@ def test_a_category_is_named_with_its_first_correction(folder: Path) -> None:
     assert payloads(folder)[7]["category_levels"] == ["Спорт", "Купальники"]
 
 
-def test_the_audit_does_not_ask_about_what_a_person_has_seen(made: Path, tmp_path: Path, write: Write) -> None:
-    folder = shutil.copytree(made / "index", tmp_path / "index")
-    wrong = [row(id, f"чехол силиконовый {id}", SHOES) for id in (10, 11)]
+def test_the_audit_does_not_ask_about_what_a_person_has_seen(folder: Path, tmp_path: Path, write: Write) -> None:
+    shoes = ("кеды", "ботинки", "туфли", "сапоги", "босоножки", "сланцы")
+    cases = ("бампер", "накладка", "футляр", "книжка", "обложка", "кейс")
+    rows = [row(20 + place, f"обувь мужская {name}") for place, name in enumerate(shoes)]
+    rows += [row(30 + place, f"телефон силикон {name}", CASES) for place, name in enumerate(cases)]
+    # Of three that are almost the same, two have a wrong label.
+    rows += [row(id, "телефон силикон панель", SHOES if id < 12 else CASES) for id in (10, 11, 12)]
     with Index.open(folder) as index:
-        index.correct({1: SHOES[0]})
-        index.ingest(write(wrong))
-        pairs = tmp_path / "pairs.parquet"
-        index.audit(tmp_path / "audit.parquet", pairs)
-        assert {10, 11} <= set(pd.read_parquet(tmp_path / "audit.parquet")["product_id"])
-        at_odds = len(pd.read_parquet(pairs))
-        index.correct({10: None})
-        index.audit(tmp_path / "audit.parquet", pairs)
-        found = pd.read_parquet(tmp_path / "audit.parquet")
-        assert set(found["product_id"]) & {10, 11} == {11}
-        [eleven] = found[found["product_id"] == 11]["neighbours"]
-        assert 10 in {each["product_id"] for each in eleven}
-        # A pair is asked about as long as one of the two is open.
-        assert len(pd.read_parquet(pairs)) == at_odds > 0
-        index.correct(dict.fromkeys([1, 2, 3, 4, 5, 6, 7, 8, 11]))
-        index.audit(tmp_path / "audit.parquet", pairs)
-        assert len(pd.read_parquet(pairs)) == len(pd.read_parquet(tmp_path / "audit.parquet")) == 0
+        index.ingest(write(rows))
+
+        def issues_and_pairs() -> tuple[set[int], int]:
+            index.audit(tmp_path / "audit.parquet", tmp_path / "pairs.parquet")
+            issues = set(pd.read_parquet(tmp_path / "audit.parquet")["product_id"])
+            return issues & {10, 11}, len(pd.read_parquet(tmp_path / "pairs.parquet"))
+
+        assert issues_and_pairs() == ({10, 11}, 2)
+        # A pair is asked about as long as one of the two is open, as is that of Anna's shoe and another.
+        index.correct({11: None})
+        assert issues_and_pairs() == ({10}, 2)
+        index.correct(dict.fromkeys([2, 3, 10, 12]))
+        assert issues_and_pairs() == (set(), 0)
 
 
 def test_the_commands_say_what_was_kept(rubrika: Callable[..., Run], folder: Path, catalogue: Path) -> None:
