@@ -24,7 +24,8 @@ demo: $(READY)
 	$(BIN)/rubrika evaluate $(DEMO)/market/train.parquet $(PICTURES)/train --image-encoder efficientnet-lite0 --group-by group_key --max-error 0.05
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	# Tests of a file share what it made, so one worker has them all; by name, as the longest file would be the last.
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,19 +1,14 @@
-"""Tiny models made in the test, saved as the real ones are, so that the real code loads them without a network."""
+"""Tiny models made in the test, saved as the real ones are, so that the real code loads them without a network.
+
+What makes them is imported where they are made: it takes seconds, and most tests of the files that can need none.
+"""
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors, trainers
-from tokenizers.models import WordPiece
-from transformers import (
-    BertConfig,
-    BertModel,
-    PreTrainedTokenizerFast,
-    ViTConfig,
-    ViTImageProcessor,
-    ViTModel,
-)
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 TITLES = [
     "кроссовки женские беговые",
@@ -27,8 +22,12 @@ SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
 @cache
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> "PreTrainedTokenizerFast":
     """A WordPiece vocabulary of the titles; made once, as training breaks ties by chance."""
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers.models import WordPiece
+    from transformers import PreTrainedTokenizerFast
+
     made = Tokenizer(WordPiece(unk_token=SPECIALS[1]))
     made.normalizer = normalizers.BertNormalizer(strip_accents=False)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -51,6 +50,9 @@ def as_downloaded(cache: Path, name: str) -> Path:
 
 def save_bert(folder: Path, *, pooler: bool = True) -> Path:
     """A BERT of two layers, 32 wide, that takes 64 tokens."""
+    import torch
+    from transformers import BertConfig, BertModel
+
     torch.manual_seed(7)
     words = tokenizer()
     config = BertConfig(
@@ -68,6 +70,9 @@ def save_bert(folder: Path, *, pooler: bool = True) -> Path:
 
 def save_vit(folder: Path, *, seed: int = 7) -> Path:
     """A ViT of one layer, 32 wide, that looks at pictures of 32 pixels."""
+    import torch
+    from transformers import ViTConfig, ViTImageProcessor, ViTModel
+
     torch.manual_seed(seed)
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     ViTModel(ViTConfig(image_size=32, patch_size=8, **shape)).save_pretrained(folder)

@@ -104,9 +104,11 @@ def test_learning_again_on_a_server_clears_away_what_a_killed_one_left_there(fil
         assert (left.name, server.client.count(left.name).count) == (Manifest.read(index).collection, 6)
 
 
-def test_a_second_writer_is_told_of_the_first_and_the_first_completes(files: list[Path], tmp_path: Path) -> None:
-    index = tmp_path / "index"
-    first = start("batch", "wait", "ingest", files[0], "--index", index)
+def test_a_second_writer_is_told_of_the_first_and_the_first_completes(
+    files: list[Path], index_of: Callable[..., Path]
+) -> None:
+    index = index_of(ROWS)
+    first = start("batch", "wait", "ingest", files[1], "--index", index)
     assert first.stdout is not None
     assert first.stdout.readline() == "waiting\n"
     second = run_rubrika("ingest", files[0], "--index", index)
@@ -115,7 +117,7 @@ def test_a_second_writer_is_told_of_the_first_and_the_first_completes(files: lis
     assert second.err.endswith("is changing this index; wait for it to end\n")
     _, said = first.communicate("\n", timeout=300)
     assert first.returncode == 0, said
-    assert len(contents(index)) == 4
+    assert len(contents(index)) == 5
 
 
 def test_a_category_that_is_not_there_changes_nothing(files: list[Path], tmp_path: Path) -> None:
