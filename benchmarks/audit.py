@@ -11,6 +11,7 @@ cleanlab is installed (`pip install cleanlab`), by its `find_label_issues` on th
 
 import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubrika.encode.duplicates import group_number, merged_groups, text_groups
+from rubrika.encode.learned import LearnedConfig
 from rubrika.index.folder import Index
 from rubrika.index.location import Location
 from rubrika.ingest.audit import audit
@@ -60,7 +62,7 @@ def by_stored_neighbours(index: Index) -> list[int]:
     return list(ids[np.lexsort((ids, -margin))].tolist())
 
 
-def by_cleanlab(file: Path) -> list[int] | None:
+def by_cleanlab(file: Path, encoders: Mapping[str, LearnedConfig]) -> list[int] | None:
     """Product ids ranked by cleanlab's default filter and its best ranking; None where it is not installed."""
     try:
         from cleanlab.filter import find_label_issues
@@ -71,7 +73,7 @@ def by_cleanlab(file: Path) -> list[int] | None:
     groups = merged_groups(numbers, text_groups([product.text for product in products]))
     labels = np.unique([it.category.id for it in products if it.category], return_inverse=True)[1]
     chances, weights = np.zeros((len(products), labels.max() + 1), np.float32), {"text": 1.0}
-    for fold in cross_fitted(products, folds_of(groups), weights, {}):
+    for fold in cross_fitted(products, folds_of(groups), weights, {}, encoders):
         for rows, found in similarities(fold.asked, fold.vectors, weights, labels):
             likely = np.exp(TEMPERATURE * (found - found.max(axis=1, keepdims=True)))
             chances[rows] = likely / likely.sum(axis=1, keepdims=True)
@@ -104,9 +106,9 @@ def main() -> None:
         with Index.open(at) as index:
             started = time.monotonic()
             found = audit(index)
-            seconds, before = time.monotonic() - started, by_stored_neighbours(index)
+            seconds, before, encoders = time.monotonic() - started, by_stored_neighbours(index), index.learned
         row = [f"{len(table):,}", f"{len(wrong):,}", first(found.issues.ids.tolist()), first(before)]
-        row += [first(by_cleanlab(file)), f"{found.expected:,}", f"{seconds:.0f}"]
+        row += [first(by_cleanlab(file, encoders)), f"{found.expected:,}", f"{seconds:.0f}"]
     print("| products | flipped | audit | as before | cleanlab | expected | audit s |\n|---|---|---|---|---|---|---|")
     print(f"| {' | '.join(row)} |")
 

@@ -1,8 +1,9 @@
-"""The features of a text: words, pairs of words and characters, hashed."""
+"""The features of a text, hashed: words, pairs of words, characters, and how it begins."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,10 @@ GRAM_LENGTHS = (3, 4, 5)
 # A word says more than its parts; chosen on held-out groups, see docs/encoder.md.
 WORD_WEIGHT, PAIR_WEIGHT, GRAM_WEIGHT = 3.0, 2.0, 1.0
 
-_SPACE, _LETTER, _DIGIT = 0, 1, 2
+# What a text begins with says most about the kind of a product; it counts beside the same word and pair elsewhere.
+FIRST_WEIGHT = 4.0
+
+_SPACE, _LETTER, _DIGIT, _OTHER = 0, 1, 2, 3
 _BASIC_PLANE = 0x10000
 _WORD_SPACE = 32
 _MULTIPLIER = 0x9E3779B97F4A7C15
@@ -33,30 +37,89 @@ class Features:
 
 
 def features_of(texts: Sequence[str]) -> Features:
-    """Hash the features of each text; of a text longer than MAX_CHARACTERS only the beginning is read."""
-    stream, owner = _stream(texts)
-    span = _span_hasher(stream)
-    words, starts = _words(stream, span)
-    word_owner = owner[starts]
-    together = word_owner[1:] == word_owner[:-1]
-    pairs = _mixed(words[:-1] * np.uint64(3) + words[1:] * np.uint64(7) + np.uint64(11))[together]
-    parts = [(words, word_owner, WORD_WEIGHT), (pairs, word_owner[1:][together], PAIR_WEIGHT)]
-    for length in GRAM_LENGTHS:
-        starts = _gram_starts(stream, length)
-        grams = _mixed(span(starts, starts + length) + np.uint64(length * 0x51ED270B))
-        parts.append((grams, owner[starts], GRAM_WEIGHT))
+    """Hash words, pairs and the characters of each word; of a text longer than MAX_CHARACTERS the beginning is read."""
+    stream = _stream(texts)
+    span = _span_hasher(stream.codes)
+    words, starts = _words(stream.codes, span)
+    owner = stream.owner[starts]
+    pairs, second = _pairs(words, owner)
+    parts = [(words, owner, WORD_WEIGHT), (pairs, owner[second], PAIR_WEIGHT)]
+    return _joined([*parts, *_grams(stream, span)], len(texts))
+
+
+def rich_features_of(texts: Sequence[str]) -> Features:
+    """As `features_of`, and the first word and pair, runs of letters with digits («ps3»), and characters across marks.
+
+    A feature may be there more than once in a text.
+    """
+    stream = _stream(texts, marks=True)
+    codes, kind = stream.codes, stream.kind
+    span = _span_hasher(codes)
+    readable = (kind == _LETTER) | (kind == _DIGIT)
+    starts, ends = _runs(kind, readable)
+    # As in `features_of`: the hash of the word between two spaces.
+    space, length = np.uint64(_WORD_SPACE + 1), ends - starts
+    powers = _powers(_MULTIPLIER, int(length.max(initial=0)) + 2)
+    words = _mixed(space + span(starts, ends) * powers[1] + space * powers[length + 1])
+    owner = stream.owner[starts]
+    pairs, second = _pairs(words, owner)
+    first = np.diff(owner, prepend=-1) != 0
+    run_starts, run_ends = _runs(readable, readable)
+    several = np.searchsorted(starts, run_ends) - np.searchsorted(starts, run_starts) > 1
+    run_starts, run_ends = run_starts[several], run_ends[several]
+    parts = [
+        (words, owner, WORD_WEIGHT),
+        (_mixed(span(run_starts, run_ends) + np.uint64(13)), stream.owner[run_starts], PAIR_WEIGHT),
+        (pairs, owner[second], PAIR_WEIGHT),
+        (_at_first(words[first]), owner[first], FIRST_WEIGHT),
+        (_at_first(pairs[first[second - 1]]), owner[second[first[second - 1]]], FIRST_WEIGHT),
+    ]
+    return _joined([*parts, *_grams(stream, span)], len(texts))
+
+
+def _joined(parts: Sequence[tuple[Hashes, Places, float]], count: int) -> Features:
+    """The features of `count` texts, of (hashes, the texts they are of, their weight)."""
     owners = np.concatenate([owner for _, owner, _ in parts])
     order = np.argsort(owners, kind="stable")
     hashes = np.concatenate([hashes for hashes, _, _ in parts])
     weights = np.concatenate([np.full(len(hashes), weight, np.float32) for hashes, _, weight in parts])
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(texts)))])
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=count))])
     return Features(hashes[order], weights[order], offsets)
 
 
-def words_of(texts: Sequence[str]) -> Words:
-    """The lower halves of the hashes of all words of texts, in their order; quick, as nothing else is hashed."""
-    stream, _ = _stream(texts)
-    return _words(stream, _span_hasher(stream))[0].astype(np.uint32)
+def words_of(texts: Sequence[str]) -> tuple[Words, Places]:
+    """The lower halves of the hashes of all words of texts, in their order, and which text each is of, both (n,).
+
+    It is quick, as nothing else is hashed.
+    """
+    stream = _stream(texts)
+    words, starts = _words(stream.codes, _span_hasher(stream.codes))
+    return words.astype(np.uint32), stream.owner[starts]
+
+
+def _pairs(words: Hashes, owner: Places) -> tuple[Hashes, Places]:
+    """The hashes of each two words that follow one another in a text, and where the second of them is."""
+    second = np.flatnonzero(owner[1:] == owner[:-1]) + 1
+    return _mixed(words[second - 1] * np.uint64(3) + words[second] * np.uint64(7) + np.uint64(11)), second
+
+
+def _at_first(hashes: Hashes) -> Hashes:
+    return _mixed(hashes * np.uint64(5) + np.uint64(17))
+
+
+def _grams(stream: "_Stream", span: Callable[[Places, Places], Hashes]) -> Iterator[tuple[Hashes, Places, float]]:
+    for length in GRAM_LENGTHS:
+        starts = _gram_starts(stream.codes, length)
+        grams = _mixed(span(starts, starts + length) + np.uint64(length * 0x51ED270B))
+        yield grams, stream.owner[starts], GRAM_WEIGHT
+
+
+def _runs(kind: NDArray[Any], wanted: NDArray[np.bool_]) -> tuple[Places, Places]:
+    """Where each longest run of one kind starts and ends, of those that are wanted, both (n,)."""
+    change = np.flatnonzero(np.diff(kind.astype(np.int8), prepend=-1, append=-1))
+    starts, ends = change[:-1], change[1:]
+    chosen = wanted[starts]
+    return starts[chosen], ends[chosen]
 
 
 def _words(stream: NDArray[np.uint32], span: Callable[[Places, Places], Hashes]) -> tuple[Hashes, Places]:
@@ -65,25 +128,40 @@ def _words(stream: NDArray[np.uint32], span: Callable[[Places, Places], Hashes])
     return _mixed(span(spaces[:-1], spaces[1:] + 1)), spaces[:-1]
 
 
-def _stream(texts: Sequence[str]) -> tuple[NDArray[np.uint32], Places]:
-    """All tokens, each with a space before it and the last with one after, and the text that each character is of."""
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """Characters one after the other, (n,): their codes, their kinds, and which text each is of."""
+
+    codes: NDArray[np.uint32]
+    kind: NDArray[np.uint8]
+    owner: Places
+
+
+def _stream(texts: Sequence[str], marks: bool = False) -> _Stream:
+    """All tokens, each with a space before it and the last with one after.
+
+    A token is a run of letters or a run of digits: «100мл» and «iphone11» are two tokens each; with `marks`, it is all
+    between two spaces.
+    """
     joined = "".join(text[:MAX_CHARACTERS].replace("\n", " ") + "\n" for text in texts).lower()
     codes = np.frombuffer(joined.encode("utf-32-le", "replace"), np.uint32)
     kinds, folded = _character_table()
     plain = np.where(codes < _BASIC_PLANE, codes, _WORD_SPACE)
     kind, code = kinds[plain], folded[plain]
     text = np.cumsum(codes == ord("\n")) - (codes == ord("\n"))
-    kept = kind != _SPACE
-    # A token is a run of letters or a run of digits: «100мл» and «iphone11» are two tokens each.
-    starts = kept & (kind != np.concatenate([[_SPACE], kind[:-1]]))
+    before = np.concatenate([[np.uint8(_SPACE)], kind[:-1]])
+    kept = kind != _SPACE if marks else (kind == _LETTER) | (kind == _DIGIT)
+    starts = kept & ((before == _SPACE) if marks else (kind != before))
     place = np.cumsum(kept.astype(np.int64) + starts) - 1
     size = int(place[-1]) + 2 if len(place) else 1
     stream = np.full(size, _WORD_SPACE, np.uint32)
     owner = np.full(size, max(len(texts) - 1, 0), np.int64)
+    kind_of = np.zeros(size, np.uint8)
     stream[place[kept]] = code[kept]
+    kind_of[place[kept]] = kind[kept]
     owner[place[kept]] = text[kept]
     owner[place[starts] - 1] = text[starts]
-    return stream, owner
+    return _Stream(stream, kind_of, owner)
 
 
 def _gram_starts(stream: NDArray[np.uint32], length: int) -> Places:
@@ -122,8 +200,14 @@ def _mixed(hashes: Hashes) -> Hashes:
 def _character_table() -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
     """For each character of the basic plane: what kind it is, and what it is folded to («ё» to «е»)."""
     characters = [chr(code) for code in range(_BASIC_PLANE)]
-    letters = np.array([c.isalpha() for c in characters])
-    digits = np.array([c.isdigit() for c in characters])
+    letters, digits, spaces = (
+        np.array([test(c) for c in characters]) for test in (str.isalpha, str.isdigit, _is_space)
+    )
     folded = np.arange(_BASIC_PLANE, dtype=np.uint32)
     folded[ord("ё")] = ord("е")
-    return np.where(digits, _DIGIT, np.where(letters, _LETTER, _SPACE)).astype(np.uint8), folded
+    kinds = np.select([digits, letters, spaces], [_DIGIT, _LETTER, _SPACE], _OTHER)
+    return kinds.astype(np.uint8), folded
+
+
+def _is_space(character: str) -> bool:
+    return character.isspace() or not character.isprintable()

@@ -1,14 +1,16 @@
-"""The encoder learned from labelled products: a product's vector is the weighted mean of its features' rows.
+"""The encoder learned from labelled products: a product's vector is the sum of its features' rows, in two views.
 
-The vectors of other encoders (of its picture, say) can be added through learned projections: it is then the encoder of
-the `joint` vector. It needs numpy and scipy alone, so that classifying starts at once; `train/embed.py` makes it.
+The learned view comes from a softmax over categories, the margin view from a linear SVM; side by side they err less
+than either. The vectors of other encoders (of its picture, say) can be added to the learned view through projections:
+it is then the encoder of the `joint` vector. It needs numpy and scipy alone, so that classifying starts at once;
+`train/embed.py` makes it.
 """
 
 import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -20,16 +22,20 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 
 from rubrika.encode.base import FloatArray, read_settings, unit_or_zero, unit_rows
-from rubrika.encode.hashing import Words, features_of, words_of
+from rubrika.encode.hashing import Words, features_of, rich_features_of, words_of
 from rubrika.errors import EncoderError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TABLE, WORDS = "table", "words"
+MARGIN, MARGIN_ROWS = "margin", "margin_rows"
+PLAIN, RICH = "hashed-bag-1", "hashed-bag-2"  # how texts become features; the first one knows no margin view
 BATCH_TEXTS = 1_024
 MAX_THREADS = 8  # each takes some 100 MB while it works
 # A million categories are listed in less; how wide Qdrant's vectors may be, and the bits of a table that memory holds.
 MAX_CONFIG_BYTES = 64_000_000
 MAX_SIZE, MAX_BITS = 65_536, 30
+
+WEIGHT_UNIT = 8  # weights of features are whole numbers of eighths, so that a byte holds them
 
 Width = Annotated[int, Interval(ge=1, le=MAX_SIZE)]
 Count = Annotated[int, Interval(ge=0, le=2**63 - 1)]
@@ -41,7 +47,7 @@ class LearnedConfig:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 
-    size: Width  # of a vector
+    size: Width  # of a view
     bits: Annotated[int, Interval(ge=1, le=MAX_BITS)]  # a feature's row is the lowest `bits` bits of its hash
     inputs: dict[str, Width] = field(default_factory=dict)  # other vectors that are projected and added: their widths
     input_weight: float = 0.67  # what each counts for beside the text, which counts for 1; chosen in docs/encoder.md
@@ -49,7 +55,22 @@ class LearnedConfig:
     categories: tuple[Count, ...] = ()  # the ids of their categories, ascending
     # The part of their words that no other of them has: of a new product, about so many will be new (Good, 1953).
     unseen_words: Annotated[float, Interval(ge=0, le=1)] | None = None
-    kind: str = "hashed-bag-1"  # names this way of encoding, so that another is not mistaken for it
+    # What the margin view counts for, the learned view counting for the rest: 0 is the learned one alone, 1 the other.
+    margin: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    kind: str = RICH  # names this way of encoding, so that another is not mistaken for it
+
+    @property
+    def width(self) -> int:
+        """Of a vector: one view, or two side by side."""
+        return self.size * (2 if 0 < self.margin < 1 else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class MarginView:
+    """A vector for each of some rows of the features' table, float16 (m, size), and which rows, ascending (m,)."""
+
+    rows: NDArray[np.int32]
+    table: NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -70,14 +91,20 @@ class LearnedEncoder:
         table: NDArray[np.float16],
         projections: Mapping[str, FloatArray] | None = None,
         words: Words | None = None,
+        margin: MarginView | None = None,
     ) -> None:
-        self.config, self.size = config, config.size
+        self.config, self.size = config, config.width
         self._table, self._projections, self._words = table, dict(projections or {}), words
+        self._margin = margin or MarginView(np.zeros(0, np.int32), np.zeros((0, config.size), np.float16))
         shapes = {name: matrix.shape for name, matrix in self._projections.items()} | {TABLE: table.shape}
         rows = {name: width + 1 for name, width in config.inputs.items()} | {TABLE: 2**config.bits}
         expected = {name: (count, config.size) for name, count in rows.items()}
         if shapes != expected:
             raise EncoderError(f"the learned encoder's weights are {shapes}, not {expected}")
+        if self._margin.table.shape != (len(self._margin.rows), config.size):
+            raise EncoderError(
+                f"the margin view's weights are {self._margin.table.shape} for {len(self._margin.rows)} rows"
+            )
 
     def encode(self, texts: Sequence[str], inputs: Mapping[str, FloatArray] | None = None) -> FloatArray:
         """Encode products into float32 (n, size), every row of length 1.
@@ -95,11 +122,20 @@ class LearnedEncoder:
             list(pool.map(work, range(0, len(texts), BATCH_TEXTS)))
         return vectors
 
+    def with_margin(self, margin: MarginView) -> "LearnedEncoder":
+        """The same encoder with a margin view."""
+        return LearnedEncoder(self.config, self._table, self._projections, self._words, margin)
+
+    def of_products(self, count: int) -> "LearnedEncoder":
+        """The same encoder, which was learned from some of so many products."""
+        config = replace(self.config, products=count)
+        return LearnedEncoder(config, self._table, self._projections, self._words, self._margin)
+
     def unseen_words(self, texts: Sequence[str]) -> tuple[int, int] | None:
         """How many words of texts were not learned from, of how many in all; None when that is not known."""
         if self._words is None or not len(self._words):
             return None
-        words = words_of(texts)
+        words, _ = words_of(texts)
         places = np.minimum(np.searchsorted(self._words, words), len(self._words) - 1)
         return int((self._words[places] != words).sum()), len(words)
 
@@ -108,7 +144,10 @@ class LearnedEncoder:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
         words = {} if self._words is None else {WORDS: self._words}
-        save_file({TABLE: self._table, **self._projections, **words}, folder / WEIGHTS)
+        margin: dict[str, NDArray[Any]] = {}
+        if len(self._margin.rows):
+            margin = {MARGIN: self._margin.table, MARGIN_ROWS: self._margin.rows}
+        save_file({TABLE: self._table, **self._projections, **words, **margin}, folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path) -> "LearnedEncoder":
@@ -116,21 +155,53 @@ class LearnedEncoder:
         config = read_config(folder)
         try:
             weights = load_file(folder / WEIGHTS)
-            return cls(config, weights.pop(TABLE), words=weights.pop(WORDS, None), projections=weights)
+            margin = MarginView(weights.pop(MARGIN_ROWS), weights.pop(MARGIN)) if MARGIN in weights else None
+            return cls(config, weights.pop(TABLE), weights, words=weights.pop(WORDS, None), margin=margin)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise _unreadable(folder, error) from None
 
-    def _encoded(self, texts: Sequence[str], inputs: Mapping[str, FloatArray]) -> FloatArray:
-        features = features_of(texts)
-        rows, columns = np.unique(feature_rows(features.hashes, self.config.bits), return_inverse=True)
-        bags = csr_array((features.weights, columns, features.offsets), (len(texts), len(rows)))
-        total = unit_or_zero(bags @ self._table[rows].astype(np.float32))
-        for name, vectors in inputs.items():
+    def views(self, bags: csr_array, inputs: Mapping[str, FloatArray] | None = None) -> tuple[FloatArray, FloatArray]:
+        """The learned and the margin view of bags of features (n, 2^bits), float32 (n, size); rows of length 1 or 0."""
+        rows, columns = np.unique(bags.indices, return_inverse=True)
+        used = csr_array((bags.data.astype(np.float32), columns, bags.indptr), (bags.shape[0], len(rows)))
+        learned = unit_or_zero(used @ self._table[rows].astype(np.float32))
+        for name, vectors in (inputs or {}).items():
             # A row of zeros stays one.
             present, projection = vectors.any(axis=1, keepdims=True).astype(np.float32), self._projections[name]
             projected = vectors @ projection[:-1] + present * projection[-1]
-            total += self.config.input_weight * unit_or_zero(projected)
-        return unit_rows(total)
+            learned += self.config.input_weight * unit_or_zero(projected)
+        known = np.flatnonzero(np.isin(rows, self._margin.rows, assume_unique=True))
+        margin = np.zeros((len(rows), self.config.size), np.float32)
+        margin[known] = self._margin.table[np.searchsorted(self._margin.rows, rows[known])]
+        return unit_or_zero(learned), unit_or_zero(used @ margin)
+
+    def _encoded(self, texts: Sequence[str], inputs: Mapping[str, FloatArray]) -> FloatArray:
+        learned, margin = self.views(bag_matrix(texts, self.config.bits, self.config.kind), inputs)
+        return unit_rows(side_by_side(learned, margin, self.config.margin))
+
+
+def side_by_side(learned: FloatArray, margin: FloatArray, share: float) -> FloatArray:
+    """Both views (n, size) as one (n, 2 · size), the margin view counting for `share`: of 0 or 1, one view alone."""
+    if share in (0, 1):
+        return margin if share else learned
+    return np.concatenate([(1 - share) * learned, share * margin], axis=1)
+
+
+def bag_matrix(texts: Sequence[str], bits: int, kind: str = RICH) -> csr_array:
+    """The features of texts as rows of a table, and what each counts for: whole numbers, float32 (n, 2^bits).
+
+    Of a feature that is there c times the weight is 1 + ln c times as much: long texts repeat themselves.
+    """
+    features = rich_features_of(texts) if kind == RICH else features_of(texts)
+    rows, weights, offsets = feature_rows(features.hashes, bits), features.weights, features.offsets
+    if kind == RICH:
+        owner = np.repeat(np.arange(len(texts), dtype=np.int64), np.diff(offsets))
+        keys, first, times = np.unique(owner << bits | rows, return_index=True, return_counts=True)
+        rows, weights = keys & (2**bits - 1), np.rint(WEIGHT_UNIT * weights[first] * (1 + np.log(times)))
+        offsets = np.searchsorted(keys, np.arange(len(texts) + 1, dtype=np.int64) << bits)
+    return csr_array(
+        (weights.astype(np.float32), rows.astype(np.int32), offsets.astype(np.int64)), (len(texts), 2**bits)
+    )
 
 
 def cores() -> int:
@@ -141,7 +212,7 @@ def cores() -> int:
 def read_config(folder: Path) -> LearnedConfig:
     """Read what `LearnedEncoder.save` wrote beside the weights; EncoderError when it encodes differently."""
     try:
-        if (kind := read_settings(_Kind, folder / CONFIG, MAX_CONFIG_BYTES).kind) != LearnedConfig.kind:
+        if (kind := read_settings(_Kind, folder / CONFIG, MAX_CONFIG_BYTES).kind) not in (PLAIN, RICH):
             raise EncoderError(f"{folder}: made by a Rubrika that encodes differently ({kind!r:.50}); ingest anew")
         return read_settings(LearnedConfig, folder / CONFIG, MAX_CONFIG_BYTES)
     except (OSError, ValueError) as error:

@@ -131,7 +131,7 @@ def audit(index: Index, files: Sequence[Path] = (), progress: Progress | None = 
     random = (labels + np.random.default_rng(0).integers(1, len(categories), len(labels))) % len(categories)
     rows, hits = [np.zeros(0, np.intp)], {name: [Hits.none(0, top_k)] for name in weights}
     with progress.stage("auditing products", len(products)) as advance:
-        for fold in cross_fitted(products, folds_of(groups), weights, stored):
+        for fold in cross_fitted(products, folds_of(groups), weights, stored, index.learned):
             margins.measure(fold.asked, fold.vectors, weights, labels, random)
             rows.append(np.flatnonzero(fold.asked & ~settled & (margins.label > 0)))
             for name, vectors in fold.vectors.items():

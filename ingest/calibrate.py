@@ -141,7 +141,7 @@ def _cross_fitted(index: Index, products: Products, progress: Progress) -> tuple
     stored = stored_vectors(index.store, ids.tolist(), unlearned_sizes(index.manifest))
     parts = [CalibrationSet.none(weights)]
     with progress.stage("calibrating", len(chosen)) as advance:
-        for fold in cross_fitted(chosen, folds, weights, stored):
+        for fold in cross_fitted(chosen, folds, weights, stored, index.learned):
             mine, hits = fold.asked, dict[str, Hits]()
             for name, vectors in fold.vectors.items():
                 # Products of its own fold are as new to the encoder as the one asked: an index has learned the others.
@@ -151,7 +151,8 @@ def _cross_fitted(index: Index, products: Products, progress: Progress) -> tuple
             parts.append(CalibrationSet(ids[mine], truth[mine], groups[mine], hits, unseen_of(hits, fold.seen)))
             advance(int(mine.sum()))
         main = next(name for name in weights if name not in stored)
-        vote = measured_reach(index.manifest.vote, chosen, folds == folds[0], stored if main == JOINT else {})
+        inputs, share = stored if main == JOINT else {}, index.learned[main].margin
+        vote = measured_reach(index.manifest.vote, chosen, folds == folds[0], inputs, share)
     return functools.reduce(CalibrationSet.joined, parts), tree, vote
 
 

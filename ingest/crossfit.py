@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rubrika.encode.learned import LearnedConfig
 from rubrika.index.folder import LEARNED
 from rubrika.index.manifest import JOINT, Manifest
 from rubrika.ingest.reach import Mask, learned
@@ -34,9 +35,13 @@ def folds_of(groups: IntArray) -> IntArray:
 
 
 def cross_fitted(
-    products: Sequence[Product], folds: IntArray, names: Collection[str], stored: Mapping[str, FloatArray]
+    products: Sequence[Product],
+    folds: IntArray,
+    names: Collection[str],
+    stored: Mapping[str, FloatArray],
+    encoders: Mapping[str, LearnedConfig],
 ) -> Iterator[Fold]:
-    """Every fold, with these named vectors: as `stored`, (n, size), or by an encoder learned for it.
+    """Every fold, with these named vectors: as `stored`, (n, size), or by an encoder like the one given, newly learned.
 
     From products of one category nothing can be learned: their complement is not asked.
     """
@@ -46,7 +51,7 @@ def cross_fitted(
         seen = dict[str, IntArray]()
         for name in (name for name in names if name not in stored and len(np.unique(labels[~asked])) > 1):
             inputs = stored if name == JOINT else {}
-            encoder = learned(products, ~asked, inputs)
+            encoder = learned(products, ~asked, inputs, encoders[name].margin)
             vectors[name] = encoder.encode([product.text for product in products], inputs)
             seen[name] = np.array(encoder.config.categories, np.int64)
         if len(vectors) == len(names):

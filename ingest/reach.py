@@ -26,16 +26,23 @@ IntArray = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
-def learned(products: Sequence[Product], chosen: Mask, inputs: Mapping[str, FloatArray]) -> LearnedEncoder:
-    """An encoder that has learned from the products chosen, (n,); `inputs` are vectors of all, (n, width) by name."""
-    from rubrika.train.embed import Input, learn
+def learned(
+    products: Sequence[Product], chosen: Mask, inputs: Mapping[str, FloatArray], margin: float
+) -> LearnedEncoder:
+    """An encoder that has learned from the products chosen, (n,), in which the margin view counts for `margin`.
+
+    `inputs` are vectors of all, (n, width) by name.
+    """
+    from rubrika.train.embed import Input, LearnSettings, learn
 
     given = {name: Input.of(vectors[chosen]) for name, vectors in inputs.items()}
-    return learn(Kept([products[row] for row in np.flatnonzero(chosen).tolist()]), Silent(), inputs=given)
+    return learn(
+        Kept([products[row] for row in np.flatnonzero(chosen).tolist()]), Silent(), LearnSettings(margin=margin), given
+    )
 
 
 def measured_reach(
-    vote: VoteSettings, products: Sequence[Product], asked: Mask, inputs: Mapping[str, FloatArray]
+    vote: VoteSettings, products: Sequence[Product], asked: Mask, inputs: Mapping[str, FloatArray], margin: float
 ) -> VoteSettings:
     """The vote with the farthest reach that takes little from known categories.
 
@@ -51,7 +58,7 @@ def measured_reach(
     known, kept = asked & ~is_hidden, ~asked & ~is_hidden
     if not len(hidden) or len(np.unique(truth[kept])) < 2:
         return vote
-    encoder = learned(products, kept, inputs)
+    encoder = learned(products, kept, inputs, margin)
     vectors = encoder.encode([product.text for product in products], inputs)
     leaves = {label.id: label.levels[-1] for label in labels if label.levels}
     nothing = {name: np.zeros((len(hidden), each.shape[1]), np.float32) for name, each in inputs.items()}

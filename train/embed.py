@@ -1,26 +1,25 @@
 """Learns the default text encoder from labelled products, on the CPU."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from torch.nn import functional as F
 
-from rubrika.encode.base import FloatArray
-from rubrika.encode.hashing import WORD_WEIGHT, Words, features_of
-from rubrika.encode.learned import LearnedConfig, LearnedEncoder, feature_rows
+from rubrika.encode.base import FloatArray, unit_or_zero
+from rubrika.encode.learned import LearnedConfig, LearnedEncoder
 from rubrika.errors import EncoderError
 from rubrika.products.product import Products, Selection
-from rubrika.progress import Progress
+from rubrika.progress import Progress, Silent
+from rubrika.train.bags import FeatureBags, read_feature_bags
+from rubrika.train.margin import MarginSettings, drawn_for_margin, learn_margin
+from rubrika.train.views import USUAL, chosen_share
 
 IntArray = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-MIN_BITS, MAX_BITS = 10, 21
 CHUNK = 4_096  # rows of vectors that are measured at once
 
 
@@ -28,7 +27,8 @@ CHUNK = 4_096  # rows of vectors that are measured at once
 class LearnSettings:
     """How to learn; the defaults were chosen on held-out groups, see docs/encoder.md."""
 
-    size: int = 128  # the width of a vector
+    size: int = 128  # the width of each view
+    margin: float | None = None  # what the margin view counts for, from 0 to 1; None: chosen on products held out
     bits: int | None = None  # the table has 2^bits rows; None: about as many as different features, at most 2^21
     epochs: int | None = None  # how often every product is seen; None: 4 to 20 times, of few products more often
     batch_size: int | None = None  # products a step; None: about a hundredth of them, 64 to 512
@@ -90,102 +90,47 @@ def learn(
     categories = len(bags.categories)
     if categories < 2:
         raise EncoderError(f"learning needs at least 2 categories, the products have {categories}; add others")
+    share = settings.margin
+    if share is None:
+        vectors = {name: given.vectors for name, given in inputs.items()}
+        with progress.stage("choosing between views", 1) as advance:
+            share = chosen_share(bags, vectors, lambda rows: _fitted(bags, rows, inputs, settings, USUAL, Silent()))
+            advance(1)
+    encoder = _fitted(bags, bags.order, inputs, settings, share, progress)
+    return encoder.of_products(count) if drawn else encoder
+
+
+def _fitted(
+    bags: FeatureBags,
+    rows: IntArray,
+    inputs: Mapping[str, Input],
+    settings: LearnSettings,
+    share: float,
+    progress: Progress,
+) -> LearnedEncoder:
+    """The encoder that learns from some of the products, by their rows (n,); the order of the rows counts."""
     run = _Run(bags, inputs, settings)
-    epochs, batch_size = settings.pace(len(bags.labels))
-    steps, random = epochs * -(-len(bags.labels) // batch_size), np.random.default_rng(settings.seed)
-    orders = (random.permutation(len(bags.labels)) for _ in range(epochs))
+    epochs, batch_size = settings.pace(len(rows))
+    steps, random = epochs * -(-len(rows) // batch_size), np.random.default_rng(settings.seed)
+    orders = (rows[random.permutation(len(rows))] for _ in range(epochs))
     batches = (order[start : start + batch_size] for order in orders for start in range(0, len(order), batch_size))
-    with progress.stage(f"learning the {'joint' if inputs else 'text'} encoder", epochs * len(bags.labels)) as advance:
-        for step, rows in enumerate(batches):
-            run.step(rows, left=1 - step / steps)
-            advance(len(rows))
-    return run.encoder(count if drawn else len(bags.labels))
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureBags:
-    """Features of all products, as hashed rows of a table."""
-
-    bits: int  # the table has 2^bits rows
-    features: csr_array  # uint8 (n, 2^bits), how much each counts: whole numbers, as there are hundreds of millions
-    totals: NDArray[np.float64]  # the weights of each product added up, (n,)
-    labels: IntArray  # categories numbered from 0, (n,)
-    categories: IntArray  # the id of each category, ascending
-    words: Words  # the hash of every word, ascending
-    unseen_words: float  # the part of each product's words that no other product has
-
-    def batch(self, chosen: IntArray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The table rows that these products need, the matrix (n, rows) that averages them, and its transpose."""
-        part = self.features[chosen]
-        used = np.zeros(2**self.bits, bool)
-        used[part.indices] = True
-        rows = np.flatnonzero(used)
-        column = np.empty(2**self.bits, np.int32)
-        column[rows] = np.arange(len(rows), dtype=np.int32)
-        weights = (part.data / np.repeat(self.totals[chosen], np.diff(part.indptr))).astype(np.float32)
-        matrix = csr_array((weights, column[part.indices], part.indptr), (len(chosen), len(rows)))
-        return torch.from_numpy(rows), _sparse(matrix), _sparse(csr_array(matrix.T))
-
-
-def _sparse(matrix: csr_array) -> torch.Tensor:
-    offsets, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
-    with warnings.catch_warnings():
-        # torch says of every first sparse matrix that its support is in beta.
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(offsets, columns, values, size=matrix.shape, check_invariants=False)
-
-
-def read_feature_bags(products: Products, bits: int | None, progress: Progress) -> FeatureBags:
-    """Read labelled products once, keeping hashed features alone; without `bits` the table has a row for about each.
-
-    Memory is some 5 bytes a feature, 700 a product with a short title, and twice the rows' 4 bytes at the end.
-    """
-    rows, weights, counts, totals, ids, vocabulary = [], [], [], [], list[int](), Vocabulary()
-    with progress.stage("reading products to learn from", len(products)) as advance:
-        for batch in products:
-            features = features_of([product.text for product in batch.products])
-            count = np.diff(features.offsets)
-            owner = np.repeat(np.arange(len(count)), count)
-            rows.append(feature_rows(features.hashes, bits or MAX_BITS).astype(np.int32))
-            weights.append(features.weights.astype(np.uint8))
-            totals.append(np.bincount(owner, features.weights, minlength=len(count)))
-            counts.append(count)
-            is_word = features.weights == WORD_WEIGHT
-            vocabulary.add(features.hashes[is_word].astype(np.uint32), owner[is_word])
-            ids += [product.category.id for product in batch.products if product.category]
-            advance(batch.rows)
-    if not ids:
-        raise EncoderError("there is no readable labelled product to learn from; see the rows set aside")
-    flat = np.concatenate(rows)
-    rows.clear()
-    if bits is None:
-        different = int(np.count_nonzero(np.bincount(flat, minlength=2**MAX_BITS)))
-        bits = int(np.clip(round(np.log2(max(different, 1))), MIN_BITS, MAX_BITS))
-        flat &= np.int32(2**bits - 1)
-    categories, labels = np.unique(np.array(ids, np.int64), return_inverse=True)
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-    table = csr_array((np.concatenate(weights), flat, offsets), (len(ids), 2**bits))
-    return FeatureBags(bits, table, np.concatenate(totals), labels, categories, *vocabulary.counted())
-
-
-class Vocabulary:
-    """The words of products, read batch by batch."""
-
-    def __init__(self) -> None:
-        self._batches = list[tuple[Words, IntArray, IntArray]]()
-
-    def add(self, words: Words, owners: IntArray) -> None:
-        """Add the words of a batch, with the product that has each, both (n,)."""
-        known, code = np.unique(words, return_inverse=True)
-        products = np.bincount(np.unique(owners * len(known) + code) % max(len(known), 1), minlength=len(known))
-        self._batches.append((known, products, np.bincount(code, minlength=len(known))))
-
-    def counted(self) -> tuple[Words, float]:
-        """All words, ascending, and the part of all that stands in one product alone."""
-        words, products, times = map(np.concatenate, zip(*self._batches, strict=True))
-        known, code = np.unique(words, return_inverse=True)
-        alone = np.bincount(code, products)[code] == 1
-        return known, round(float(times[alone].sum() / max(times.sum(), 1)), 4)
+    with progress.stage(f"learning the {'joint' if inputs else 'text'} encoder", epochs * len(rows)) as advance:
+        for step, batch in enumerate(batches):
+            run.step(batch, left=1 - step / steps)
+            advance(len(batch))
+    encoder, categories = run.encoder(len(rows), share), run.categories
+    del run  # its table is large, and the margin view needs room
+    if not share:
+        return encoder
+    features = int(np.diff(bags.features.indptr)[rows].sum())
+    drawn = rows[drawn_for_margin(features, bags.labels[rows], settings.seed)]
+    chunks = (drawn[start : start + CHUNK] for start in range(0, len(drawn), CHUNK))
+    vectors = np.concatenate([encoder.views(bags.features[chunk])[0] for chunk in chunks])
+    with progress.stage("learning margins", 1) as advance:
+        chosen = MarginSettings(size=settings.size, seed=settings.seed)
+        margin = learn_margin(bags.features[drawn], bags.labels[drawn], vectors, categories, chosen)
+        advance(1)
+    return encoder.with_margin(margin)
 
 
 class _Run:
@@ -245,7 +190,13 @@ class _Run:
             parts.append(padded @ self._projections[name])
         return mean * torch.from_numpy(~without_text[:, None]).float() + torch.stack(parts).sum(0)
 
-    def encoder(self, products: int) -> LearnedEncoder:
+    @property
+    def categories(self) -> FloatArray:
+        """A vector of length 1 for each category, (c, size)."""
+        return unit_or_zero(self._category.detach().numpy())
+
+    def encoder(self, products: int, margin: float) -> LearnedEncoder:
+        """The encoder as far as it is learned, which has no margin view yet."""
         projections = {}
         for name, given in self._inputs.items():
             learned = self._projections[name].detach().numpy()
@@ -261,5 +212,6 @@ class _Run:
             products=products,
             categories=categories,
             unseen_words=self._bags.unseen_words,
+            margin=margin,
         )
         return LearnedEncoder(config, self._table.to(torch.float16).numpy(), projections, self._bags.words)

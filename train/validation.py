@@ -1,6 +1,7 @@
 """Measures a fine-tuning: what is held out, what its neighbours vote for, and the history as JSON and as a curve."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +40,10 @@ def nearest_categories(known: FloatArray, labels: IntArray, queries: FloatArray)
         algorithm="brute",
         metric="cosine",
     )
-    return np.asarray(model.fit(known, labels).predict(queries))
+    with warnings.catch_warnings():
+        # scikit-learn wonders at many categories of few products.
+        warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
+        return np.asarray(model.fit(known, labels).predict(queries))
 
 
 def weighted_f1(truth: IntArray, predicted: IntArray) -> float:

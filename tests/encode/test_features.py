@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rubrika.encode.hashing import GRAM_WEIGHT, WORD_WEIGHT, features_of
+from rubrika.encode.hashing import FIRST_WEIGHT, GRAM_WEIGHT, PAIR_WEIGHT, WORD_WEIGHT, features_of, rich_features_of
 
 
 def bag(text: str) -> list[tuple[int, float]]:
@@ -45,6 +45,40 @@ def test_related_words_share_parts() -> None:
 def test_word_order_shows_in_pairs_only() -> None:
     one, other = {h for h, _ in bag("чехол для телефона")}, {h for h, _ in bag("телефона для чехол")}
     assert len(one - other) == 2
+
+
+def rich(text: str, weight: float) -> set[int]:
+    features = rich_features_of([text])
+    return set(features.hashes[features.weights == weight].tolist())
+
+
+@given(st.lists(st.text(), max_size=5))
+def test_rich_features_are_the_same_alone_and_in_company(texts: list[str]) -> None:
+    together = rich_features_of(texts)
+    for number, text in enumerate(texts):
+        part = slice(together.offsets[number], together.offsets[number + 1])
+        assert sorted(together.hashes[part].tolist()) == sorted(rich_features_of([text]).hashes.tolist())
+
+
+@given(st.text(alphabet="аб 1x-.ё\n", max_size=20))
+def test_the_words_of_a_text_are_the_same_in_both_ways(text: str) -> None:
+    plain = features_of([text])
+    assert rich(text, WORD_WEIGHT) == set(plain.hashes[plain.weights == WORD_WEIGHT].tolist())
+
+
+def test_the_first_word_and_pair_count_beside_the_same_ones_elsewhere() -> None:
+    assert len(rich("молоко топлёное", FIRST_WEIGHT)) == 2
+    assert len(rich("молоко", FIRST_WEIGHT)) == 1
+    assert not rich("кефир молоко", FIRST_WEIGHT) & rich("молоко кефир", FIRST_WEIGHT)
+
+
+def test_letters_with_digits_are_a_feature_too() -> None:
+    assert len(rich("игра ps3", PAIR_WEIGHT) - rich("игра ps 3", PAIR_WEIGHT)) == 1
+    assert rich("игра ps3", WORD_WEIGHT) == rich("игра ps 3", WORD_WEIGHT)
+
+
+def test_marks_within_a_word_show_in_its_characters() -> None:
+    assert rich("1.5л", GRAM_WEIGHT) - rich("1 5 л", GRAM_WEIGHT)
 
 
 def test_texts_without_words_have_no_features() -> None:

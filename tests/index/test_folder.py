@@ -63,7 +63,8 @@ def test_how_an_index_is_searched_is_measured_kept_and_used_and_one_that_does_no
         with Index.open(at) as opened:
             assert opened.store.recall == opened.manifest.recall
             assert bool(opened.store.recall) == ("recall" in kept)
-            assert opened.store.search("text", np.eye(1, 128, dtype=np.float32), 3).ids.shape == (1, 3)
+            query = np.eye(1, opened.manifest.sizes["text"], dtype=np.float32)
+            assert opened.store.search("text", query, 3).ids.shape == (1, 3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+"""The products to learn from, as bags of hashed features."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from rubrika.encode.duplicates import group_number
+from rubrika.encode.hashing import Words, words_of
+from rubrika.encode.learned import bag_matrix
+from rubrika.errors import EncoderError
+from rubrika.products.product import Products
+from rubrika.progress import Progress
+
+IntArray = NDArray[np.int64]
+
+MIN_BITS, MAX_BITS = 10, 21
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBags:
+    """Features of all products, as hashed rows of a table."""
+
+    bits: int  # the table has 2^bits rows
+    features: csr_array  # uint8 (n, 2^bits), how much each counts: whole numbers, as there are hundreds of millions
+    totals: NDArray[np.float64]  # the weights of each product added up, (n,)
+    order: IntArray  # the rows by product id, (n,): what is learned does not depend on the order of a file
+    groups: IntArray  # equal for near duplicates, (n,)
+    labels: IntArray  # categories numbered from 0, (n,)
+    categories: IntArray  # the id of each category, ascending
+    words: Words  # the hash of every word, ascending
+    unseen_words: float  # the part of each product's words that no other product has
+
+    def batch(self, chosen: IntArray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The table rows that these products need, the matrix (n, rows) that averages them, and its transpose."""
+        part = self.features[chosen]
+        used = np.zeros(2**self.bits, bool)
+        used[part.indices] = True
+        rows = np.flatnonzero(used)
+        column = np.empty(2**self.bits, np.int32)
+        column[rows] = np.arange(len(rows), dtype=np.int32)
+        weights = (part.data / np.repeat(self.totals[chosen], np.diff(part.indptr))).astype(np.float32)
+        matrix = csr_array((weights, column[part.indices], part.indptr), (len(chosen), len(rows)))
+        return torch.from_numpy(rows), _sparse(matrix), _sparse(csr_array(matrix.T))
+
+
+def _sparse(matrix: csr_array) -> torch.Tensor:
+    offsets, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    with warnings.catch_warnings():
+        # torch says of every first sparse matrix that its support is in beta.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.sparse_csr_tensor(offsets, columns, values, size=matrix.shape, check_invariants=False)
+
+
+def read_feature_bags(products: Products, bits: int | None, progress: Progress) -> FeatureBags:
+    """Read labelled products once, keeping hashed features alone; without `bits` the table has a row for about each.
+
+    Memory is some 5 bytes a feature, 700 a product with a short title, and twice the rows' 4 bytes at the end.
+    """
+    rows, weights, counts, totals, vocabulary = [], [], [], [], Vocabulary()
+    ids, groups, categories = list[int](), list[int](), list[int]()
+    with progress.stage("reading products to learn from", len(products)) as advance:
+        for batch in products:
+            features = bag_matrix([product.text for product in batch.products], bits or MAX_BITS)
+            count = np.diff(features.indptr)
+            rows.append(features.indices)
+            weights.append(np.minimum(features.data, 255).astype(np.uint8))
+            owner = np.repeat(np.arange(len(count)), count)
+            totals.append(np.bincount(owner, features.data, minlength=len(count)))
+            counts.append(count)
+            vocabulary.add(*words_of([product.text for product in batch.products]))
+            ids += [product.id for product in batch.products]
+            groups += [group_number(product.title, product.group, product.id) for product in batch.products]
+            categories += [product.category.id for product in batch.products if product.category]
+            advance(batch.rows)
+    if not ids:
+        raise EncoderError("there is no readable labelled product to learn from; see the rows set aside")
+    flat = np.concatenate(rows)
+    rows.clear()
+    if bits is None:
+        different = int(np.count_nonzero(np.bincount(flat, minlength=2**MAX_BITS)))
+        bits = int(np.clip(round(np.log2(max(different, 1))), MIN_BITS, MAX_BITS))
+        flat &= np.int32(2**bits - 1)
+    known, labels = np.unique(np.array(categories, np.int64), return_inverse=True)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+    table = csr_array((np.concatenate(weights), flat, offsets), (len(ids), 2**bits))
+    order = np.argsort(np.array(ids, np.uint64), kind="stable")
+    return FeatureBags(
+        bits, table, np.concatenate(totals), order, np.array(groups, np.int64), labels, known, *vocabulary.counted()
+    )
+
+
+class Vocabulary:
+    """The words of products, read batch by batch."""
+
+    def __init__(self) -> None:
+        self._batches = list[tuple[Words, IntArray, IntArray]]()
+
+    def add(self, words: Words, owners: IntArray) -> None:
+        """Add the words of a batch, with the product that has each, both (n,)."""
+        known, code = np.unique(words, return_inverse=True)
+        products = np.bincount(np.unique(owners * len(known) + code) % max(len(known), 1), minlength=len(known))
+        self._batches.append((known, products, np.bincount(code, minlength=len(known))))
+
+    def counted(self) -> tuple[Words, float]:
+        """All words, ascending, and the part of all that stands in one product alone."""
+        words, products, times = map(np.concatenate, zip(*self._batches, strict=True))
+        known, code = np.unique(words, return_inverse=True)
+        alone = np.bincount(code, products)[code] == 1
+        return known, round(float(times[alone].sum() / max(times.sum(), 1)), 4)

@@ -1,0 +1,54 @@
+"""Chooses how much the margin view counts for beside the learned one, on products that neither has learned from."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rubrika.encode.base import FloatArray, unit_rows
+from rubrika.encode.learned import LearnedEncoder, side_by_side
+from rubrika.train.bags import FeatureBags
+from rubrika.train.validation import nearest_categories
+
+IntArray = NDArray[np.int64]
+Inputs = Mapping[str, NDArray[np.float16] | FloatArray]  # vectors of other encoders for all products, by name
+
+SHARES = (0.0, 0.3, 0.45, 0.6, 0.75, 1.0)  # the last not where there are inputs, which the margin view does not see
+# What is better by less than this is so by chance; of equally good shares, the nearest to the usual one is taken.
+CHANCE, USUAL = 0.001, 0.6
+# So few products are asked fold by fold; of more, so many are asked once, and so many learned from at most.
+FEW, FOLDS, ASKED, LEARNED_FROM = 3_000, 5, 2_000, 20_000
+
+
+def chosen_share(bags: FeatureBags, inputs: Inputs, fit: Callable[[IntArray], LearnedEncoder]) -> float:
+    """The share whose vote is right most often; `fit` learns both views from the rows that it is given.
+
+    Near duplicates are never on both sides. Where nothing can be held out, it is the usual one.
+    """
+    random = np.random.default_rng(0)
+    rows = bags.order[np.sort(random.permutation(len(bags.order))[: LEARNED_FROM + ASKED])]
+    code = np.unique(bags.groups[rows], return_inverse=True)[1]
+    folds = FOLDS if len(rows) <= FEW else round(len(rows) / ASKED)
+    fold = (random.permutation(code.max() + 1) % folds)[code]
+    shares = SHARES[:-1] if inputs else SHARES
+    truth, winners = list[IntArray](), [list[IntArray]() for _ in shares]
+    for number in range(FOLDS if len(rows) <= FEW else 1):
+        known, asked = rows[fold != number], rows[fold == number]
+        if len(np.unique(bags.labels[known])) < 2 or not len(asked):
+            continue
+        encoder = fit(known)
+        stored, queries = (encoder.views(bags.features[part], _of(inputs, part)) for part in (known, asked))
+        truth.append(bags.labels[asked])
+        for share, found in zip(shares, winners, strict=True):
+            vectors, query = (unit_rows(side_by_side(*views, share)) for views in (stored, queries))
+            found.append(nearest_categories(vectors, bags.labels[known], query))
+    if not truth:
+        return USUAL
+    right = np.concatenate(truth)
+    accuracy = [float((np.concatenate(each) == right).mean()) for each in winners]
+    good = [share for share, score in zip(shares, accuracy, strict=True) if score >= max(accuracy) - CHANCE]
+    return min(good, key=lambda share: abs(share - USUAL))
+
+
+def _of(inputs: Inputs, rows: IntArray) -> dict[str, FloatArray]:
+    return {name: vectors[rows].astype(np.float32) for name, vectors in inputs.items()}
