@@ -117,7 +117,7 @@ class LinearSvm(Baseline):
 
     def fit(self, inputs: Sequence[str], labels: IntArray) -> Self:
         """As in Baseline; refused when it would take too much memory."""
-        self.features_, rows = learn_tfidf(inputs, words=True)
+        self.features_, rows = learn_tfidf(inputs)
         self.classes_ = np.unique(labels)
         size = rows.shape[1] * len(self.classes_) * BYTES_PER_WEIGHT / 1e9
         if size > MAX_GB:
@@ -284,13 +284,11 @@ def ensemble_weights(votes: Mapping[str, Votes], truth: IntArray) -> dict[str, f
     return {name: count / sum(chosen) for name, count in zip(votes, chosen, strict=True) if count}
 
 
-def learn_tfidf(texts: Sequence[str], words: bool = False) -> tuple[FeatureUnion, Any]:
-    """TF-IDF of character 3–5-grams and, if wanted, of words and their pairs, and these texts' rows (csr, float32)."""
+def learn_tfidf(texts: Sequence[str]) -> tuple[FeatureUnion, Any]:
+    """TF-IDF of character 3–5-grams, of words and of their pairs, and these texts' rows (csr, float32)."""
     common: dict[str, Any] = {"min_df": 2 if len(texts) >= MANY_TEXTS else 1, "sublinear_tf": True, "dtype": np.float32}
-    kinds = [("characters", TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), **common))]
-    if words:
-        kinds.append(("words", TfidfVectorizer(ngram_range=(1, 2), **common)))
-    features = FeatureUnion(kinds)
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), **common)
+    features = FeatureUnion([("characters", characters), ("words", TfidfVectorizer(ngram_range=(1, 2), **common))])
     try:
         return features, features.fit_transform(texts)
     except ValueError as error:

@@ -93,8 +93,10 @@ def learn(
     share = settings.margin
     if share is None:
         vectors = {name: given.vectors for name, given in inputs.items()}
+        # Half the epochs tell as well which share is best.
+        brief = replace(settings, epochs=max(settings.pace(len(bags.labels))[0] // 2, 2))
         with progress.stage("choosing between views", 1) as advance:
-            share = chosen_share(bags, vectors, lambda rows: _fitted(bags, rows, inputs, settings, USUAL, Silent()))
+            share = chosen_share(bags, vectors, lambda rows: _fitted(bags, rows, inputs, brief, USUAL, Silent()))
             advance(1)
     encoder = _fitted(bags, bags.order, inputs, settings, share, progress)
     return encoder.of_products(count) if drawn else encoder

@@ -16,8 +16,8 @@ Inputs = Mapping[str, NDArray[np.float16] | FloatArray]  # vectors of other enco
 SHARES = (0.0, 0.3, 0.45, 0.6, 0.75, 1.0)  # the last not where there are inputs, which the margin view does not see
 # What is better by less than this is so by chance; of equally good shares, the nearest to the usual one is taken.
 CHANCE, USUAL = 0.001, 0.6
-# So few products are asked fold by fold; of more, so many are asked once, and so many learned from at most.
-FEW, FOLDS, ASKED, LEARNED_FROM = 3_000, 5, 2_000, 20_000
+# So few products are asked fold by fold; of more a fifth are asked, but so many at most, and so many learned from.
+FEW, FOLDS, ASKED, LEARNED_FROM = 1_000, 3, 2_000, 20_000
 
 
 def chosen_share(bags: FeatureBags, inputs: Inputs, fit: Callable[[IntArray], LearnedEncoder]) -> float:
@@ -28,7 +28,7 @@ def chosen_share(bags: FeatureBags, inputs: Inputs, fit: Callable[[IntArray], Le
     random = np.random.default_rng(0)
     rows = bags.order[np.sort(random.permutation(len(bags.order))[: LEARNED_FROM + ASKED])]
     code = np.unique(bags.groups[rows], return_inverse=True)[1]
-    folds = FOLDS if len(rows) <= FEW else round(len(rows) / ASKED)
+    folds = FOLDS if len(rows) <= FEW else max(5, round(len(rows) / ASKED))
     fold = (random.permutation(code.max() + 1) % folds)[code]
     shares = SHARES[:-1] if inputs else SHARES
     truth, winners = list[IntArray](), [list[IntArray]() for _ in shares]
