@@ -143,7 +143,10 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         seed = int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31))
         settings = LearnSettings(size=self.size, epochs=self.epochs, seed=seed)
         rows = enumerate(zip(texts, codes.tolist(), strict=True))
-        products = [Product(row, "", text, row + 1, Category(label, str(label))) for row, (text, label) in rows]
+        products = [
+            Product(row, text.split("\n", 1)[0], text, row + 1, Category(label, str(label)))
+            for row, (text, label) in rows
+        ]
         self.encoder_ = learn(Kept(products), Silent(), settings)
         self.classes_, self.seen_ = classes, np.array(self.encoder_.config.categories, np.int64)
         self.vectors_, self.labels_ = self.encoder_.encode(texts), codes.astype(np.int64)

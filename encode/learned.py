@@ -161,7 +161,10 @@ class LearnedEncoder:
             raise _unreadable(folder, error) from None
 
     def views(self, bags: csr_array, inputs: Mapping[str, FloatArray] | None = None) -> tuple[FloatArray, FloatArray]:
-        """The learned and the margin view of bags of features (n, 2^bits), float32 (n, size); rows of length 1 or 0."""
+        """The learned and the margin view of bags of features (n, 2^bits), both float32 (n, size).
+
+        Rows have length 1 or, of products of which nothing is known, 0; of the margin view some length between.
+        """
         rows, columns = np.unique(bags.indices, return_inverse=True)
         used = csr_array((bags.data.astype(np.float32), columns, bags.indptr), (bags.shape[0], len(rows)))
         learned = unit_or_zero(used @ self._table[rows].astype(np.float32))
@@ -173,7 +176,8 @@ class LearnedEncoder:
         known = np.flatnonzero(np.isin(rows, self._margin.rows, assume_unique=True))
         margin = np.zeros((len(rows), self.config.size), np.float32)
         margin[known] = self._margin.table[np.searchsorted(self._margin.rows, rows[known])]
-        return unit_or_zero(learned), unit_or_zero(used @ margin)
+        means = used @ margin / np.maximum(used.sum(axis=1), 1)[:, None]
+        return unit_or_zero(learned), means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1)
 
     def _encoded(self, texts: Sequence[str], inputs: Mapping[str, FloatArray]) -> FloatArray:
         learned, margin = self.views(bag_matrix(texts, self.config.bits, self.config.kind), inputs)

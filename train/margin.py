@@ -10,13 +10,18 @@ SVM would decide alike. A linear map of a linear map is one table, with a row a 
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from rubrika.encode.base import FloatArray
 from rubrika.encode.learned import MarginView
+from rubrika.errors import EncoderError
+
+try:
+    import numba
+except ImportError:
+    raise EncoderError("learning needs numba; pip install 'rubrika[train]'") from None
 
 # Weights of features for categories are in memory: 1 GB. What is more than this leaves out the rarest features.
 MAX_WEIGHTS = 2**28
@@ -26,7 +31,8 @@ MAX_FEATURES = 40_000_000
 AT_LEAST = 5
 # From so many products on, a feature of one alone is left out, and from so many on, mistakes cost less.
 SOME, MANY = 1_000, 3_000
-CHUNK = 4_096
+CHUNK, SAMPLE = 4_096, 2_048
+KNOWN = 0.5  # of what the SVM usually knows of a product: with less, the margin view counts for less
 LENGTH = np.float32(2)  # of the features of a product, squared
 
 IntArray = NDArray[np.int64]
@@ -77,10 +83,11 @@ def learn_margin(
     for start in range(0, len(rows), CHUNK):
         part = slice(start, start + CHUNK)
         table[part] = (weights[part] @ codes) * rarity[part, None]
-    # Only directions matter; so scaled, half precision holds them.
-    return MarginView(
-        rows.astype(np.int32), (table / max(float(np.abs(table).max(initial=0)), 1e-30)).astype(np.float16)
-    )
+    # A product of which the SVM knows half as much as usual, or more, gets a vector of length 1, others shorter ones.
+    some = features[:: max(len(labels) // SAMPLE, 1)]
+    means = (some[:, rows] @ table) / np.maximum(some.sum(axis=1, dtype=np.float32), 1)[:, None]
+    usual = max(float(np.median(np.linalg.norm(means, axis=1))), 1e-30)
+    return MarginView(rows.astype(np.int32), (table / (KNOWN * usual)).astype(np.float16))
 
 
 def drawn_for_margin(features: int, labels: IntArray, seed: int) -> IntArray:

@@ -13,7 +13,8 @@ from rubrika.train.validation import nearest_categories
 IntArray = NDArray[np.int64]
 Inputs = Mapping[str, NDArray[np.float16] | FloatArray]  # vectors of other encoders for all products, by name
 
-SHARES = (0.0, 0.3, 0.45, 0.6, 0.75, 1.0)  # the last not where there are inputs, which the margin view does not see
+# Never the margin view alone: it knows neither new words and categories nor pictures.
+SHARES = (0.0, 0.3, 0.45, 0.6, 0.75, 0.85)
 # What is better by less than this is so by chance; of equally good shares, the nearest to the usual one is taken.
 CHANCE, USUAL = 0.001, 0.6
 # So few products are asked fold by fold; of more a fifth are asked, but so many at most, and so many learned from.
@@ -30,8 +31,7 @@ def chosen_share(bags: FeatureBags, inputs: Inputs, fit: Callable[[IntArray], Le
     code = np.unique(bags.groups[rows], return_inverse=True)[1]
     folds = FOLDS if len(rows) <= FEW else max(5, round(len(rows) / ASKED))
     fold = (random.permutation(code.max() + 1) % folds)[code]
-    shares = SHARES[:-1] if inputs else SHARES
-    truth, winners = list[IntArray](), [list[IntArray]() for _ in shares]
+    truth, winners = list[IntArray](), [list[IntArray]() for _ in SHARES]
     for number in range(FOLDS if len(rows) <= FEW else 1):
         known, asked = rows[fold != number], rows[fold == number]
         if len(np.unique(bags.labels[known])) < 2 or not len(asked):
@@ -39,14 +39,14 @@ def chosen_share(bags: FeatureBags, inputs: Inputs, fit: Callable[[IntArray], Le
         encoder = fit(known)
         stored, queries = (encoder.views(bags.features[part], _of(inputs, part)) for part in (known, asked))
         truth.append(bags.labels[asked])
-        for share, found in zip(shares, winners, strict=True):
+        for share, found in zip(SHARES, winners, strict=True):
             vectors, query = (unit_rows(side_by_side(*views, share)) for views in (stored, queries))
             found.append(nearest_categories(vectors, bags.labels[known], query))
     if not truth:
         return USUAL
     right = np.concatenate(truth)
     accuracy = [float((np.concatenate(each) == right).mean()) for each in winners]
-    good = [share for share, score in zip(shares, accuracy, strict=True) if score >= max(accuracy) - CHANCE]
+    good = [share for share, score in zip(SHARES, accuracy, strict=True) if score >= max(accuracy) - CHANCE]
     return min(good, key=lambda share: abs(share - USUAL))
 
 
