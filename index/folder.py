@@ -18,7 +18,7 @@ import portalocker
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from rubrika.encode.learned import LearnedConfig, LearnedEncoder, read_config
+from rubrika.encode.learned import RICH, LearnedConfig, LearnedEncoder, read_config
 from rubrika.encode.registry import default_pictures, picture_encoder, text_encoder
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import IndexFolderError, StoppedError, StoreError
@@ -306,7 +306,10 @@ NEW_SHARE, GROWN = 0.01, 1.5
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
-    """What has changed since the encoder learned: `products` more or fewer, `unseen` in `categories` new to it."""
+    """What has changed since the encoder learned: `products` more or fewer, `unseen` in `categories` new to it.
+
+    Learning pays when that is much, or when the encoder is of a Rubrika that knew one view only.
+    """
 
     learned_from: int
     products: int
@@ -323,5 +326,5 @@ def staleness(index: Index) -> Staleness | None:
     known = set(config.categories)
     unseen = {category: count for category, count in index.store.facet("category_id").items() if category not in known}
     total, count = sum(unseen.values()), index.store.count()
-    pays = total > NEW_SHARE * count or count > GROWN * config.products
+    pays = config.kind != RICH or total > NEW_SHARE * count or count > GROWN * config.products
     return Staleness(config.products, count - config.products, len(unseen), total, pays)

@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from rubrika.encode.learned import LearnedEncoder, cores
+from rubrika.encode.hashing import features_of
+from rubrika.encode.learned import LearnedEncoder, cores, feature_rows
 from rubrika.errors import EncoderError
 from rubrika.products.product import Batch, Category, Product
 from rubrika.progress import Silent
@@ -97,6 +99,19 @@ def test_an_earlier_encoder_does_not_know_its_words(encoder: LearnedEncoder, tmp
     earlier = LearnedEncoder.load(tmp_path)
     assert (earlier.unseen_words(["кеды"]), earlier.config.unseen_words) == (None, None)
     assert np.array_equal(earlier.encode(["кеды"]), encoder.encode(["кеды"]))
+
+
+def test_an_encoder_of_one_view_reads_texts_as_it_did(tmp_path: Path) -> None:
+    learn(Shelf(TITLES), Silent(), replace(SMALL, margin=0.0)).save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"kind": "hashed-bag-1"}
+    del config["margin"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    text = "кеды iPhone11, кеды"
+    features = features_of([text])
+    table = load_file(tmp_path / "model.safetensors")["table"].astype(np.float32)
+    expected = features.weights @ table[feature_rows(features.hashes, 12)]
+    found = LearnedEncoder.load(tmp_path).encode([text])
+    assert np.allclose(found, expected / np.linalg.norm(expected), atol=1e-6)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not say which cores may be used")
