@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from rubrika.encode.base import unit_rows
-from rubrika.encode.learned import bag_matrix, side_by_side
+from rubrika.encode.hashing import rich_features_of
+from rubrika.encode.learned import bags_of, side_by_side
 from rubrika.eval.baselines import LinearSvm
 from rubrika.eval.metrics import metrics_of
 from rubrika.products.product import Kept
@@ -57,7 +58,7 @@ def main() -> None:
         for seed in range(options.seeds):
             encoder = learn(known, Silent(), LearnSettings(seed=seed))
             print(f"split {split}, seed {seed}: the margin view counts for {encoder.config.margin}", flush=True)
-            views = encoder.views(bag_matrix(texts, encoder.config.bits))
+            views = encoder.views(bags_of(rich_features_of(texts), encoder.config.bits))
             for name, share in [*((f"{share}", share) for share in SHARES), ("chosen", encoder.config.margin)]:
                 vectors = unit_rows(side_by_side(*views, share))
                 hits = exact_hits(vectors[~asked], labels[~asked], vectors[asked], 10)

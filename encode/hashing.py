@@ -40,7 +40,7 @@ def features_of(texts: Sequence[str]) -> Features:
     """Hash words, pairs and the characters of each word; of a text longer than MAX_CHARACTERS the beginning is read."""
     stream = _stream(texts)
     span = _span_hasher(stream.codes)
-    words, starts = _words(stream.codes, span)
+    words, starts = _words(stream, span)
     owner = stream.owner[starts]
     pairs, second = _pairs(words, owner)
     parts = [(words, owner, WORD_WEIGHT), (pairs, owner[second], PAIR_WEIGHT)]
@@ -53,17 +53,12 @@ def rich_features_of(texts: Sequence[str]) -> Features:
     A feature may be there more than once in a text.
     """
     stream = _stream(texts, marks=True)
-    codes, kind = stream.codes, stream.kind
-    span = _span_hasher(codes)
-    readable = (kind == _LETTER) | (kind == _DIGIT)
-    starts, ends = _runs(kind, readable)
-    # As in `features_of`: the hash of the word between two spaces.
-    space, length = np.uint64(_WORD_SPACE + 1), ends - starts
-    powers = _powers(_MULTIPLIER, int(length.max(initial=0)) + 2)
-    words = _mixed(space + span(starts, ends) * powers[1] + space * powers[length + 1])
+    span = _span_hasher(stream.codes)
+    words, starts = _words(stream, span)
     owner = stream.owner[starts]
     pairs, second = _pairs(words, owner)
     first = np.diff(owner, prepend=-1) != 0
+    readable = _readable(stream.kind)
     run_starts, run_ends = _runs(readable, readable)
     several = np.searchsorted(starts, run_ends) - np.searchsorted(starts, run_starts) > 1
     run_starts, run_ends = run_starts[several], run_ends[several]
@@ -87,14 +82,10 @@ def _joined(parts: Sequence[tuple[Hashes, Places, float]], count: int) -> Featur
     return Features(hashes[order], weights[order], offsets)
 
 
-def words_of(texts: Sequence[str]) -> tuple[Words, Places]:
-    """The lower halves of the hashes of all words of texts, in their order, and which text each is of, both (n,).
-
-    It is quick, as nothing else is hashed.
-    """
+def words_of(texts: Sequence[str]) -> Words:
+    """The lower halves of the hashes of all words of texts, in their order; quick, as nothing else is hashed."""
     stream = _stream(texts)
-    words, starts = _words(stream.codes, _span_hasher(stream.codes))
-    return words.astype(np.uint32), stream.owner[starts]
+    return _words(stream, _span_hasher(stream.codes))[0].astype(np.uint32)
 
 
 def _pairs(words: Hashes, owner: Places) -> tuple[Hashes, Places]:
@@ -122,10 +113,16 @@ def _runs(kind: NDArray[Any], wanted: NDArray[np.bool_]) -> tuple[Places, Places
     return starts[chosen], ends[chosen]
 
 
-def _words(stream: NDArray[np.uint32], span: Callable[[Places, Places], Hashes]) -> tuple[Hashes, Places]:
-    """The hash of each word, and where it starts."""
-    spaces = np.flatnonzero(stream == _WORD_SPACE)
-    return _mixed(span(spaces[:-1], spaces[1:] + 1)), spaces[:-1]
+def _words(stream: "_Stream", span: Callable[[Places, Places], Hashes]) -> tuple[Hashes, Places]:
+    """The hash of each word as if it stood between two spaces, and where it starts."""
+    starts, ends = _runs(stream.kind, _readable(stream.kind))
+    space, length = np.uint64(_WORD_SPACE + 1), ends - starts
+    powers = _powers(_MULTIPLIER, int(length.max(initial=0)) + 2)
+    return _mixed(space + span(starts, ends) * powers[1] + space * powers[length + 1]), starts
+
+
+def _readable(kind: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.asarray((kind == _LETTER) | (kind == _DIGIT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +147,7 @@ def _stream(texts: Sequence[str], marks: bool = False) -> _Stream:
     kind, code = kinds[plain], folded[plain]
     text = np.cumsum(codes == ord("\n")) - (codes == ord("\n"))
     before = np.concatenate([[np.uint8(_SPACE)], kind[:-1]])
-    kept = kind != _SPACE if marks else (kind == _LETTER) | (kind == _DIGIT)
+    kept = kind != _SPACE if marks else _readable(kind)
     starts = kept & ((before == _SPACE) if marks else (kind != before))
     place = np.cumsum(kept.astype(np.int64) + starts) - 1
     size = int(place[-1]) + 2 if len(place) else 1

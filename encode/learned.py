@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 
 from rubrika.encode.base import FloatArray, read_settings, unit_or_zero, unit_rows
-from rubrika.encode.hashing import Words, features_of, rich_features_of, words_of
+from rubrika.encode.hashing import Features, Words, features_of, rich_features_of, words_of
 from rubrika.errors import EncoderError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -126,16 +126,11 @@ class LearnedEncoder:
         """The same encoder with a margin view."""
         return LearnedEncoder(self.config, self._table, self._projections, self._words, margin)
 
-    def of_products(self, count: int) -> "LearnedEncoder":
-        """The same encoder, which was learned from some of so many products."""
-        config = replace(self.config, products=count)
-        return LearnedEncoder(config, self._table, self._projections, self._words, self._margin)
-
     def unseen_words(self, texts: Sequence[str]) -> tuple[int, int] | None:
         """How many words of texts were not learned from, of how many in all; None when that is not known."""
         if self._words is None or not len(self._words):
             return None
-        words, _ = words_of(texts)
+        words = words_of(texts)
         places = np.minimum(np.searchsorted(self._words, words), len(self._words) - 1)
         return int((self._words[places] != words).sum()), len(words)
 
@@ -180,7 +175,8 @@ class LearnedEncoder:
         return unit_or_zero(learned), means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1)
 
     def _encoded(self, texts: Sequence[str], inputs: Mapping[str, FloatArray]) -> FloatArray:
-        learned, margin = self.views(bag_matrix(texts, self.config.bits, self.config.kind), inputs)
+        features = rich_features_of(texts) if self.config.kind == RICH else features_of(texts)
+        learned, margin = self.views(bags_of(features, self.config.bits, self.config.kind), inputs)
         return unit_rows(side_by_side(learned, margin, self.config.margin))
 
 
@@ -191,21 +187,19 @@ def side_by_side(learned: FloatArray, margin: FloatArray, share: float) -> Float
     return np.concatenate([(1 - share) * learned, share * margin], axis=1)
 
 
-def bag_matrix(texts: Sequence[str], bits: int, kind: str = RICH) -> csr_array:
-    """The features of texts as rows of a table, and what each counts for: whole numbers, float32 (n, 2^bits).
+def bags_of(features: Features, bits: int, kind: str = RICH) -> csr_array:
+    """The features of n texts as rows of a table, and what each counts for: whole numbers, float32 (n, 2^bits).
 
     Of a feature that is there c times the weight is 1 + ln c times as much: long texts repeat themselves.
     """
-    features = rich_features_of(texts) if kind == RICH else features_of(texts)
     rows, weights, offsets = feature_rows(features.hashes, bits), features.weights, features.offsets
+    count = len(offsets) - 1
     if kind == RICH:
-        owner = np.repeat(np.arange(len(texts), dtype=np.int64), np.diff(offsets))
+        owner = np.repeat(np.arange(count, dtype=np.int64), np.diff(offsets))
         keys, first, times = np.unique(owner << bits | rows, return_index=True, return_counts=True)
         rows, weights = keys & (2**bits - 1), np.rint(WEIGHT_UNIT * weights[first] * (1 + np.log(times)))
-        offsets = np.searchsorted(keys, np.arange(len(texts) + 1, dtype=np.int64) << bits)
-    return csr_array(
-        (weights.astype(np.float32), rows.astype(np.int32), offsets.astype(np.int64)), (len(texts), 2**bits)
-    )
+        offsets = np.searchsorted(keys, np.arange(count + 1, dtype=np.int64) << bits)
+    return csr_array((weights.astype(np.float32), rows.astype(np.int32), offsets.astype(np.int64)), (count, 2**bits))
 
 
 def cores() -> int:

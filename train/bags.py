@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from rubrika.encode.duplicates import group_number
-from rubrika.encode.hashing import Words, words_of
-from rubrika.encode.learned import bag_matrix
+from rubrika.encode.hashing import WORD_WEIGHT, Words, rich_features_of
+from rubrika.encode.learned import bags_of
 from rubrika.errors import EncoderError
 from rubrika.products.product import Products
 from rubrika.progress import Progress
@@ -26,7 +26,6 @@ class FeatureBags:
 
     bits: int  # the table has 2^bits rows
     features: csr_array  # uint8 (n, 2^bits), how much each counts: whole numbers, as there are hundreds of millions
-    totals: NDArray[np.float64]  # the weights of each product added up, (n,)
     order: IntArray  # the rows by product id, (n,): what is learned does not depend on the order of a file
     groups: IntArray  # equal for near duplicates, (n,)
     labels: IntArray  # categories numbered from 0, (n,)
@@ -42,7 +41,7 @@ class FeatureBags:
         rows = np.flatnonzero(used)
         column = np.empty(2**self.bits, np.int32)
         column[rows] = np.arange(len(rows), dtype=np.int32)
-        weights = (part.data / np.repeat(self.totals[chosen], np.diff(part.indptr))).astype(np.float32)
+        weights = (part.data / np.repeat(part.sum(axis=1), np.diff(part.indptr))).astype(np.float32)
         matrix = csr_array((weights, column[part.indices], part.indptr), (len(chosen), len(rows)))
         return torch.from_numpy(rows), _sparse(matrix), _sparse(csr_array(matrix.T))
 
@@ -60,18 +59,20 @@ def read_feature_bags(products: Products, bits: int | None, progress: Progress) 
 
     Memory is some 5 bytes a feature, 700 a product with a short title, and twice the rows' 4 bytes at the end.
     """
-    rows, weights, counts, totals, vocabulary = [], [], [], [], Vocabulary()
+    rows, weights, counts, vocabulary = [], [], [], Vocabulary()
     ids, groups, categories = list[int](), list[int](), list[int]()
     with progress.stage("reading products to learn from", len(products)) as advance:
         for batch in products:
-            features = bag_matrix([product.text for product in batch.products], bits or MAX_BITS)
-            count = np.diff(features.indptr)
-            rows.append(features.indices)
-            weights.append(np.minimum(features.data, 255).astype(np.uint8))
-            owner = np.repeat(np.arange(len(count)), count)
-            totals.append(np.bincount(owner, features.data, minlength=len(count)))
-            counts.append(count)
-            vocabulary.add(*words_of([product.text for product in batch.products]))
+            features = rich_features_of([product.text for product in batch.products])
+            bags = bags_of(features, bits or MAX_BITS)
+            rows.append(bags.indices)
+            weights.append(np.minimum(bags.data, 255).astype(np.uint8))
+            counts.append(np.diff(bags.indptr))
+            owner, is_word = (
+                np.repeat(np.arange(len(counts[-1])), np.diff(features.offsets)),
+                features.weights == WORD_WEIGHT,
+            )
+            vocabulary.add(features.hashes[is_word].astype(np.uint32), owner[is_word])
             ids += [product.id for product in batch.products]
             groups += [group_number(product.title, product.group, product.id) for product in batch.products]
             categories += [product.category.id for product in batch.products if product.category]
@@ -88,9 +89,7 @@ def read_feature_bags(products: Products, bits: int | None, progress: Progress) 
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
     table = csr_array((np.concatenate(weights), flat, offsets), (len(ids), 2**bits))
     order = np.argsort(np.array(ids, np.uint64), kind="stable")
-    return FeatureBags(
-        bits, table, np.concatenate(totals), order, np.array(groups, np.int64), labels, known, *vocabulary.counted()
-    )
+    return FeatureBags(bits, table, order, np.array(groups, np.int64), labels, known, *vocabulary.counted())
 
 
 class Vocabulary:

@@ -98,8 +98,7 @@ def learn(
         with progress.stage("choosing between views", 1) as advance:
             share = chosen_share(bags, vectors, lambda rows: _fitted(bags, rows, inputs, brief, USUAL, Silent()))
             advance(1)
-    encoder = _fitted(bags, bags.order, inputs, settings, share, progress)
-    return encoder.of_products(count) if drawn else encoder
+    return _fitted(bags, bags.order, inputs, settings, share, progress, count if drawn else None)
 
 
 def _fitted(
@@ -109,8 +108,12 @@ def _fitted(
     settings: LearnSettings,
     share: float,
     progress: Progress,
+    count: int | None = None,
 ) -> LearnedEncoder:
-    """The encoder that learns from some of the products, by their rows (n,); the order of the rows counts."""
+    """The encoder that learns from some of the products, by their rows (n,); the order of the rows counts.
+
+    They were drawn from `count` products, by default from no others.
+    """
     run = _Run(bags, inputs, settings)
     epochs, batch_size = settings.pace(len(rows))
     steps, random = epochs * -(-len(rows) // batch_size), np.random.default_rng(settings.seed)
@@ -120,7 +123,7 @@ def _fitted(
         for step, batch in enumerate(batches):
             run.step(batch, left=1 - step / steps)
             advance(len(batch))
-    encoder, categories = run.encoder(len(rows), share), run.categories
+    encoder, categories = run.encoder(count or len(rows), share), run.categories
     del run  # its table is large, and the margin view needs room
     if not share:
         return encoder

@@ -84,8 +84,9 @@ def learn_margin(
         part = slice(start, start + CHUNK)
         table[part] = (weights[part] @ codes) * rarity[part, None]
     # A product of which the SVM knows half as much as usual, or more, gets a vector of length 1, others shorter ones.
-    some = features[:: max(len(labels) // SAMPLE, 1)]
-    means = (some[:, rows] @ table) / np.maximum(some.sum(axis=1, dtype=np.float32), 1)[:, None]
+    # Taking columns adds up features that share a row, for which a byte is too small.
+    some = features[:: max(len(labels) // SAMPLE, 1)].astype(np.float32)
+    means = (some[:, rows] @ table) / np.maximum(some.sum(axis=1), 1)[:, None]
     usual = max(float(np.median(np.linalg.norm(means, axis=1))), 1e-30)
     return MarginView(rows.astype(np.int32), (table / (KNOWN * usual)).astype(np.float16))
 
