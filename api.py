@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from rubrika import __version__, inputs
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import ParameterError
-from rubrika.files import check_distinct, check_log, check_place, report_folder
+from rubrika.files import STDOUT, check_log, check_outputs, check_table, report_folder
 from rubrika.index.folder import Choice, Staleness, has_index, staleness, writing
 from rubrika.index.folder import Index as Opened
 from rubrika.index.location import CACHE, Location
 from rubrika.index.manifest import IMAGE, Manifest
+from rubrika.index.owned import Owned
 from rubrika.ingest.audit import AuditReport, write_audit
 from rubrika.ingest.calibrate import refitted
 from rubrika.ingest.ingest import default_reject_path, ingest, write_rejects
@@ -22,7 +23,18 @@ from rubrika.ingest.move import Moved, move_index
 from rubrika.ingest.naming import Categories, list_categories, name_categories
 from rubrika.ingest.relabel import Relabelled, correct, relabel, relabel_from
 from rubrika.ingest.write import IngestReport
-from rubrika.inputs import Place, Vote, choice_of, count_of, location_of, paths_of, person_of, pictures_of, products_of
+from rubrika.inputs import (
+    Place,
+    Vote,
+    choice_of,
+    columns_of,
+    count_of,
+    location_of,
+    paths_of,
+    person_of,
+    pictures_of,
+    products_of,
+)
 from rubrika.products.reader import Reader
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import classify
@@ -37,7 +49,7 @@ from rubrika.store.connection import ServerOptions
 if TYPE_CHECKING:
     from rubrika.eval.evaluate import Evaluation
     from rubrika.eval.tune import Tuned
-    from rubrika.inputs import Files, Source
+    from rubrika.inputs import ColumnNames, Files, Source
 
 
 MAX_ERROR, CONFIDENCE, NEW_RATE = Policy.max_error, Policy.certainty, Policy.new_rate
@@ -138,12 +150,15 @@ class Index:
         verified: bool = False,
         by: str | None = None,
         group_by: str | None = None,
+        columns: "ColumnNames" = None,
+        path_separator: str | None = None,
     ) -> IngestReport:
         """Put labelled products into the index, learning its encoder first when it is new.
 
         Args:
-            products: the path of a parquet file, a list of paths, or a DataFrame, with the columns of docs/data.md;
-                in a DataFrame `text_fields` may hold dictionaries. An index remembers files, not DataFrames.
+            products: the path of a table (parquet, CSV, JSON lines, Excel, a folder of them), a list of paths, or a
+                table in memory (pandas, Polars, DuckDB, Arrow), with the columns of docs/data.md. An index remembers
+                files, not tables in memory.
             images: the folder of their pictures, each named by its product_id.
             text_encoder: of a new index: `learned` (default), `rubert`, a model's name or folder.
             image_encoder: of a new index with pictures; default: the best that is installed.
@@ -159,13 +174,18 @@ class Index:
             by: the person who set those, and those of rows whose `label_source` is `person`; default: the user.
             group_by: a column whose equal values mark near duplicates, which calibration keeps together; by default
                 those found by titles and texts.
+            columns: how columns are called, where not as in docs/data.md: `{"id": "sku", "title": "name"}`.
+            path_separator: what stands between the levels of a category's path, as `>`; default: found in the labels.
         """
-        source, pictures = products_of(products, labelled=True, group_by=group_by), pictures_of(images)
         made, note = self._at.folder, self._progress.note
+        source = products_of(products, True, group_by, columns_of(columns, path_separator, made))
+        source.check()
+        pictures = pictures_of(images, source)
         choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, pictures is not None, made, note)
         if rejects:
             # Known before the work.
-            check_place(Path(rejects))
+            check_outputs(source.files, self._at.folder, Path(rejects))
+            check_table(Path(rejects))
         self._note_unused(images)
         self.close()
         report = ingest(
@@ -195,6 +215,7 @@ class Index:
         confidence: float = CONFIDENCE,
         new_rate: float = NEW_RATE,
         include_self: bool = False,
+        columns: "ColumnNames" = None,
     ) -> Predictions:
         """Predict the category of every product, in memory: some 400 bytes a product.
 
@@ -202,12 +223,12 @@ class Index:
         unless `include_self`.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        source = products_of(products, labelled=False)
+        source = products_of(products, labelled=False, columns=columns_of(columns, None, self._at.folder))
         source.check()
         index = self._index()
         vote = replace(index.manifest.vote, top_k=count or index.manifest.vote.top_k)
-        batches = classify(index, source, pictures_of(images), count, policy, include_self=include_self)
-        return collect(batches, index.manifest.calibration, vote)
+        batches = classify(index, source, pictures_of(images, source), count, policy, include_self=include_self)
+        return collect(batches, index.manifest.calibration, vote, Owned.of(index).labels)
 
     def classify_file(
         self,
@@ -224,8 +245,9 @@ class Index:
         level: int | None = None,
         include_self: bool = False,
         monitor: Place | None = None,
+        columns: "ColumnNames" = None,
     ) -> ClassifyReport:
-        """Predict the category of every product of a parquet file, batch by batch.
+        """Predict the category of every product of a table, batch by batch.
 
         Predictions go to `output`, one row an input row in its order; confidence, alternatives and neighbours to
         `details`; unreadable rows to `rejects`, by default beside `output`. `level` predicts at that level of the
@@ -233,22 +255,24 @@ class Index:
         the file `monitor`, for `info`.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        reader, output = Reader([Path(file)], labelled=False), Path(output)
+        names, output = columns_of(columns, None, self._at.folder), Path(output)
+        reader = Reader(paths_of(file), labelled=False, columns=names)
         reader.check()
         tables = [None if path is None else Path(path) for path in (details, rejects)]
-        rejects_output = tables[1] or default_reject_path(output.parent / output.stem)
+        name = "result" if output == STDOUT else output.stem
+        rejects_output = tables[1] or default_reject_path(output.parent / name)
         runs = None if monitor is None else Path(monitor)
         if runs and (level is not None or count is not None or include_self):
             reason = "runs are compared with the calibration, of leaves, as the index votes"
             raise ParameterError(f"`monitor`: {reason}; leave out `level`, `top_k` and `include_self`")
-        check_distinct(Path(file), output, tables[0], rejects_output, runs)
+        check_outputs(reader.files, self._at.folder, output, tables[0], rejects_output, runs)
         for path in (output, *tables):
             if path:
-                check_place(path)
+                check_table(path)
         if runs:
             check_log(runs)
         self._note_unused(images)
-        index, pictures = self._index(), pictures_of(images)
+        index, pictures = self._index(), pictures_of(images, reader)
         report = classify_to_files(
             index, reader, output, tables[0], pictures, count, policy, level, include_self, self._progress
         )
@@ -257,12 +281,12 @@ class Index:
             write_rejects(report.rejects, rejects_output)
             report = replace(report, rejects_output=rejects_output)
         if runs:
-            append_run(runs, Path(file), report.figures, len(report.rejects), policy, index.manifest)
+            append_run(runs, reader.files[0], report.figures, len(report.rejects), policy, index.manifest)
         return report
 
     def neighbours(
         self,
-        product_id: int | None = None,
+        product_id: int | str | None = None,
         *,
         title: str | None = None,
         image: Place | None = None,
@@ -277,12 +301,13 @@ class Index:
         server's web UI shows them.
         """
         query, count = inputs.query_of(product_id, title, image), count_of("top_k", top_k) or 1
-        found = neighbours(self._index(), query, vector, count)
-        return replace(found, page=self._index().dashboard(product_id)) if page else found
+        found = neighbours(self._index(), query, vector, count, str(product_id or ""))
+        shown = query if isinstance(query, int) else None
+        return replace(found, page=self._index().dashboard(shown)) if page else found
 
     def explain(
         self,
-        product_id: int | None = None,
+        product_id: int | str | None = None,
         *,
         title: str | None = None,
         image: Place | None = None,
@@ -296,7 +321,8 @@ class Index:
             raise ParameterError("give `product_id`, or `title` and `image`, one of them or both")
         count, index = count_of("top_k", top_k), self._index()
         if product_id is not None:
-            return explain(index, Query.of_product(index, inputs.product_id_of(product_id)), count)
+            query = Query.of_product(index, inputs.product_id_of(product_id), own_id=str(product_id))
+            return explain(index, query, count)
         return explain(index, Query.of_content(index, title or "", None if image is None else Path(image)), count)
 
     def audit(
@@ -355,6 +381,8 @@ class Index:
         api_key: str | None = None,
         cache: Place = CACHE,
         progress: Progress | None = None,
+        columns: "ColumnNames" = None,
+        path_separator: str | None = None,
     ) -> "Evaluation":
         """How good predictions are: holds products out, learns from the others, and classifies those held out.
 
@@ -374,11 +402,13 @@ class Index:
         names = chosen_methods(methods) if methods is not None else ()
         # Before the work: a folder that cannot be written is known at once.
         folder = report_folder(Path(report)) if report else None
-        pictures, timer = pictures_of(images), Timer(memory=report is not None)
+        timer, given = Timer(memory=report is not None), columns_of(columns, path_separator)
+        reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=given)
+        reader.check()
+        pictures = pictures_of(images, reader)
         choice = choice_of(
             text_encoder, image_encoder, backend, pooling, vote, pictures is not None, None, progress.note
         )
-        reader = Reader(paths_of(files), labelled=True, group_by=group_by)
         setting = Setting(reader, at.cache, pictures, choice, holdout, seed, progress, timer, stratify, at.server)
         count, rules = count_of("top_k", top_k), PROTOCOLS[protocol] if protocol else None
         policy = policy_of(max_error, confidence, new_rate)
@@ -403,6 +433,7 @@ class Index:
         new_rate: float = NEW_RATE,
         seed: int = 0,
         report: Place | None = None,
+        columns: "ColumnNames" = None,
     ) -> "Evaluation":
         """How good the predictions of this index are, as it is, for other labelled products: nothing is learned.
 
@@ -416,8 +447,9 @@ class Index:
         folder = report_folder(Path(report)) if report else None
         self._note_unused(images)
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        reader, timer = Reader(paths_of(files), labelled=True, group_by=group_by), Timer(memory=report is not None)
-        gold = Gold(reader, pictures_of(images), seed, MAPPED if folder else None)
+        names, timer = columns_of(columns, None, self._at.folder), Timer(memory=report is not None)
+        reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
+        gold = Gold(reader, pictures_of(images, reader), seed, MAPPED if folder else None)
         result = evaluate_live(self._index(), gold, count, policy, self._progress, timer)
         self._advise(result.advice)
         if result.stored:
@@ -439,6 +471,7 @@ class Index:
         confidence: float = CONFIDENCE,
         new_rate: float = NEW_RATE,
         seed: int = 0,
+        columns: "ColumnNames" = None,
     ) -> "Tuned":
         """Choose on held-out products how the index votes and when it is sure, and keep both in the index.
 
@@ -453,8 +486,9 @@ class Index:
             raise ParameterError(f"{folder} has picture vectors: say with `images` where the pictures are")
         self.close()
         with writing(folder, "tune"):
-            reader = Reader(paths_of(files), labelled=True, group_by=group_by)
-            choice, pictures = Choice.of(manifest), pictures_of(images)
+            names = columns_of(columns, None, folder)
+            reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
+            choice, pictures = Choice.of(manifest), pictures_of(images, reader)
             setting = Setting(reader, self._at.cache, pictures, choice, holdout, seed, self._progress)
             result = tune(setting, policy)
             manifest = Manifest.read(folder)
@@ -483,24 +517,28 @@ class Index:
         return delete(self._at, list(dict.fromkeys(ids)))
 
     def relabel(
-        self, source: int | Place, target: int | None = None, path: str | None = None, *, by: str | None = None
+        self, source: int | Place, target: int | str | None = None, path: str | None = None, *, by: str | None = None
     ) -> Relabelled:
-        """Move all products of a category to another one, both named by id; with the same id twice, rename it.
+        """Move all products of a category to another one, both named by id or label; with the same twice, rename it.
 
-        `path` is the full path of the target, when it is new or gets another name. Or `source` is a file, parquet or
-        CSV: with the columns product_id and category_id it has labels as for `correct`, with from and to categories to
-        move. It is checked whole before anything is changed.
+        `path` is the full path of the target, when it is new or gets another name. Or `source` is a table and there is
+        no target: with the columns product_id and category_id it has labels as for `correct`, with from and to
+        categories to move. It is checked whole before anything is changed.
         """
         person = person_of(by)
         self.close()
+        folder = self._at.folder
+        if target is not None and not isinstance(source, PathLike):
+            ids = inputs.category_id_of("source", source, folder), inputs.category_id_of("target", target, folder)
+            return relabel(self._at, *ids, path)
         if not isinstance(source, str | PathLike):
-            return relabel(self._at, inputs.id_of("source", source), inputs.id_of("target", target), path)
+            raise ParameterError("`target` is the category that the products get; give it")
         if target is not None or path is not None:
             raise ParameterError("a file says all itself; leave the category and `path` out")
         return relabel_from(self._at, Path(source), person)
 
     def correct(
-        self, labels: Mapping[int, int | None], path: str | None = None, *, by: str | None = None
+        self, labels: Mapping[int | str, int | str | None], path: str | None = None, *, by: str | None = None
     ) -> Relabelled:
         """Set the categories of products, both by id, as a person does, so that no later ingest undoes it.
 
@@ -509,7 +547,7 @@ class Index:
         """
         person, given = person_of(by), dict[int, int | None]()
         for id, category in labels.items():
-            wanted = None if category is None else inputs.id_of("category_id", category)
+            wanted = None if category is None else inputs.category_id_of("category_id", category, self._at.folder)
             given[inputs.product_id_of(id)] = wanted
         self.close()
         return correct(self._at, given, path, person)

@@ -75,6 +75,8 @@ def ingest(
     verified: opt.Verified = False,
     by: opt.By = None,
     group_by: opt.Groups = None,
+    columns: opt.Columns = None,
+    path_separator: opt.PathSeparator = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
@@ -93,8 +95,10 @@ def ingest(
 @app.command()
 def classify(
     context: typer.Context,
-    file: Annotated[Path, Argument(help="A parquet file of products.", metavar="FILE")],
-    output: Annotated[Path, Option("-o", "--output", help="Where the predictions go.")] = Path("result.parquet"),
+    file: Annotated[Path, Argument(help="A table of products.", metavar="FILE")],
+    output: Annotated[
+        Path, Option("-o", "--output", help="Where the predictions go: .parquet, .csv, .tsv, .jsonl, .xlsx, or -.")
+    ] = Path("result.parquet"),
     details: Annotated[Path | None, Option(help="Where confidence, alternatives and neighbours go.")] = None,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
@@ -109,11 +113,14 @@ def classify(
     include_self: opt.IncludeSelf = False,
     rejects: opt.Rejects = None,
     monitor: opt.Monitor = None,
+    columns: opt.Columns = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Predict the category of every product of a parquet file."""
+    """Predict the category of every product of a table."""
+    if as_json and str(output) == "-":
+        raise ParameterError("`output` - and `json` would both go to standard output; leave one of them out")
     report = _index(index, url, collection, cache).classify_file(**_arguments(context, "index", *PLACE))
-    _print(report.to_dict(), as_json, lambda: display.format_classify(report))
+    _print(report.to_dict(), as_json, lambda: display.format_classify(report), aside=str(output) == "-")
 
 
 @app.command()
@@ -158,6 +165,8 @@ def evaluate(
     methods: opt.Methods = None,
     protocol: opt.Protocol = None,
     fail_below: opt.FailBelow = None,
+    columns: opt.Columns = None,
+    path_separator: opt.PathSeparator = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Measure how good the predictions are, on products held out from the files; or those of an index, on all."""
@@ -167,7 +176,7 @@ def evaluate(
     bounds = bounds_of(fail_below or ())
     if index:
         _leave_out(context, SETTLED, f"the `index` {index} is scored as it is")
-        given = _arguments(context, "file", "index", "fail_below", *PLACE, *SETTLED)
+        given = _arguments(context, "file", "index", "fail_below", "path_separator", *PLACE, *SETTLED)
         with _index(index, url, collection, cache) as opened:
             result = opened.evaluate_live(file, **given)
     else:
@@ -192,6 +201,7 @@ def tune(
     confidence: opt.Confidence = opt.CONFIDENCE,
     new_rate: opt.NewRate = opt.NEW_RATE,
     seed: opt.Seed = 0,
+    columns: opt.Columns = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Choose on held-out products how the index votes and when it is sure, and keep that in the index."""
@@ -204,6 +214,7 @@ def tune(
         confidence=confidence,
         new_rate=new_rate,
         seed=seed,
+        columns=columns,
     )
     _print(result.to_dict(), as_json, lambda: display.format_tuning(result))
 
@@ -267,17 +278,20 @@ def audit(
 
 @app.command()
 def stats(
-    files: Annotated[list[Path], Argument(help="Parquet files of products, labelled or not.", metavar="FILE...")],
+    files: Annotated[list[Path], Argument(help="Tables of products, labelled or not.", metavar="FILE...")],
     images: opt.Images = None,
     text_encoder: opt.Tokens = None,
     group_by: opt.AlikeBy = None,
     report: opt.Report = None,
+    columns: opt.Columns = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Describe files of products: lengths, categories, duplicates, scripts, pictures, and what is missing."""
+    from rubrika.inputs import columns_of, paths_of
     from rubrika.stats.stats import describe
 
-    result = describe(files, images, text_encoder, group_by, report, display.Terminal())
+    names = columns_of(columns, None)
+    result = describe(paths_of(files), images, text_encoder, group_by, report, display.Terminal(), names)
     _print(result.to_dict(), as_json, lambda: display.format_stats(result, report))
 
 
@@ -343,15 +357,17 @@ def relabel(
     as_json: opt.AsJson = False,
 ) -> None:
     """Correct the category of a product, or move all products of a category, or do what a table says."""
+    from rubrika.inputs import is_table_file
+
     opened = _index(index, url, collection, cache)
     if what is None and source is not None and target is not None:
         result = opened.relabel(source, target, path)
     elif what is None or source is not None or target is not None:
         raise ParameterError("give a product, a file, or `source` and `target`")
-    elif what.isdecimal():
-        result = opened.correct({int(what): category}, path, by=by)
+    elif is_table_file(what):
+        result = opened.relabel(Path(what), category, path, by=by)
     else:
-        result = opened.relabel(what, category, path, by=by)
+        result = opened.correct({what: category}, path, by=by)
     _print(result.to_dict(), as_json, lambda: display.format_relabelled(index, result))
 
 
@@ -494,9 +510,9 @@ def _arguments(context: typer.Context, *without: str) -> dict[str, Any]:
     return {name: value for name, value in context.params.items() if name not in (*without, "as_json")}
 
 
-def _print(result: dict[str, Any], as_json: bool, text: Callable[[], str]) -> None:
-    """The result on stdout: one JSON object, or what a person reads."""
-    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else text())
+def _print(result: dict[str, Any], as_json: bool, text: Callable[[], str], aside: bool = False) -> None:
+    """The result on stdout: one JSON object, or what a person reads; that goes to stderr if it is to stand `aside`."""
+    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else text(), err=aside)
 
 
 def _spelled(message: str) -> str:

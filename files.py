@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 import pyarrow.csv
@@ -87,22 +89,83 @@ def write_in_one_step(path: Path, text: str) -> None:
 _taken: set[Path] = set()
 
 
-class CsvWriter:
-    """Writes tables as CSV, their lists as JSON."""
-
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
-        flat = [pa.field(it.name, pa.string()) if pa.types.is_nested(it.type) else it for it in schema]
-        self._schema = pa.schema(flat)
-        self._writer = pa.csv.CSVWriter(file, self._schema)
+class Writer(Protocol):
+    """Writes tables to an open file, in one of the formats of `FORMATS`."""
 
     def write_table(self, table: pa.Table) -> None:
         """Append rows."""
-        columns = [_as_json(column) if pa.types.is_nested(column.type) else column for column in table.columns]
-        self._writer.write_table(pa.table(columns, schema=self._schema))
+
+    def close(self) -> None:
+        """Write the rest."""
+
+
+class CsvWriter:
+    """Writes tables as CSV, their lists as JSON."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema, mark: str = ",") -> None:
+        flat = [pa.field(it.name, pa.string()) if pa.types.is_nested(it.type) else it for it in schema]
+        self._schema = pa.schema(flat)
+        self._writer = pa.csv.CSVWriter(file, self._schema, write_options=pa.csv.WriteOptions(delimiter=mark))
+
+    def write_table(self, table: pa.Table) -> None:
+        """Append rows."""
+        self._writer.write_table(pa.table(_flat(table), schema=self._schema))
 
     def close(self) -> None:
         """Write the rest."""
         self._writer.close()
+
+
+class JsonWriter:
+    """Writes tables as JSON, an object a line."""
+
+    def __init__(self, file: BinaryIO, _: pa.Schema) -> None:
+        self._file = file
+
+    def write_table(self, table: pa.Table) -> None:
+        """Append rows."""
+        for row in table.to_pylist():
+            self._file.write(f"{json.dumps(row, ensure_ascii=False)}\n".encode())
+
+    def close(self) -> None:
+        """Nothing is kept back."""
+
+
+class ExcelWriter:
+    """Writes tables as the sheet of a workbook, their lists as JSON; ids that a spreadsheet would round, as texts."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        try:
+            from openpyxl import Workbook
+        except ImportError:
+            raise InputError("Excel needs openpyxl; pip install 'rubrika[excel]', or name a .csv file") from None
+        self._file, self._book = file, Workbook(write_only=True)
+        self._sheet: Any = self._book.create_sheet()
+        self._sheet.append(schema.names)
+
+    def write_table(self, table: pa.Table) -> None:
+        """Append rows."""
+        for row in zip(*(column.to_pylist() for column in _flat(table)), strict=True):
+            self._sheet.append([str(cell) if isinstance(cell, int) and abs(cell) >= 10**15 else cell for cell in row])
+
+    def close(self) -> None:
+        """Write the workbook."""
+        self._book.save(self._file)
+
+
+# By the end of a file's name.
+FORMATS: Mapping[str, Callable[[BinaryIO, pa.Schema], Writer]] = {
+    ".parquet": pq.ParquetWriter,
+    ".csv": CsvWriter,
+    ".tsv": partial(CsvWriter, mark="\t"),
+    ".jsonl": JsonWriter,
+    ".xlsx": ExcelWriter,
+}
+STDOUT = Path("-")
+
+
+def _flat(table: pa.Table) -> list[pa.Array]:
+    return [_as_json(column) if pa.types.is_nested(column.type) else column for column in table.columns]
 
 
 def _as_json(column: pa.ChunkedArray) -> pa.Array:
@@ -112,7 +175,7 @@ def _as_json(column: pa.ChunkedArray) -> pa.Array:
 class Target:
     """A file of a table that is being written, still under a temporary name; its tables have this schema."""
 
-    def __init__(self, path: Path, schema: pa.Schema, writer: pq.ParquetWriter | CsvWriter) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, writer: Writer) -> None:
         self.schema, self._path, self._writer = schema, path, writer
 
     def write_table(self, table: pa.Table) -> None:
@@ -122,12 +185,19 @@ class Target:
 
 
 @contextmanager
-def parquet(path: Path, schema: pa.Schema, or_csv: bool = False) -> Iterator[Target]:
-    """Open a file for writing; an error within leaves what was there before. No file is written twice at a time.
+def table_file(path: Path, schema: pa.Schema) -> Iterator[Target]:
+    """Open a table for writing, in the format of its name's end; an error within leaves what was there before.
 
-    With `or_csv` it is CSV where its name ends in .csv.
+    No file is written twice at a time. `-` is CSV to standard output.
     """
-    check_place(path)
+    if path == STDOUT:
+        printer = CsvWriter(sys.stdout.buffer, schema)
+        yield Target(path, schema, printer)
+        with writable(path):
+            printer.close()
+            sys.stdout.buffer.flush()
+        return
+    check_table(path)
     resolved, unfinished = path.resolve(), path.with_name(path.name + ".unfinished")
     if resolved in _taken:
         raise _named_twice(path)
@@ -135,9 +205,10 @@ def parquet(path: Path, schema: pa.Schema, or_csv: bool = False) -> Iterator[Tar
         unfinished.unlink(missing_ok=True)
         # Never through a link that somebody put there.
         file = unfinished.open("xb")
-    writer = CsvWriter(file, schema) if or_csv and path.suffix.lower() == ".csv" else pq.ParquetWriter(file, schema)
     _taken.add(resolved)
+    writer: Writer | None = None
     try:
+        writer = FORMATS[path.suffix.lower()](file, schema)
         yield Target(path, schema, writer)
         with writable(path):
             writer.close()
@@ -146,7 +217,8 @@ def parquet(path: Path, schema: pa.Schema, or_csv: bool = False) -> Iterator[Tar
     except BaseException:
         # The first error is the one to report.
         with suppress(OSError, pa.ArrowException):
-            writer.close()
+            if writer is not None:
+                writer.close()
         with suppress(OSError):
             file.close()
         raise
@@ -165,6 +237,15 @@ def check_place(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(path.parent, os.W_OK):
         raise unwritable(path, "its folder is read-only", ELSEWHERE)
+
+
+def check_table(path: Path) -> None:
+    """Refuse a path where no table can be written: its name's end says in which format."""
+    if path == STDOUT:
+        return
+    check_place(path)
+    if path.suffix.lower() not in FORMATS:
+        raise RubrikaError(f"{path}: a table is written as {', '.join(FORMATS)}; end its name so, or use - for stdout")
 
 
 def check_log(path: Path) -> None:
@@ -190,14 +271,16 @@ def append_line(path: Path, line: str) -> None:
         raise unwritable(path, "the disk is full", "make room")
 
 
-def check_distinct(*paths: Path | None) -> None:
-    """Refuse outputs of the same path; None is an output that is not wanted."""
-    seen = set[Path]()
-    for path in filter(None, paths):
+def check_outputs(inputs: Sequence[Path], index: Path, *outputs: Path | None) -> None:
+    """Refuse outputs that would replace an input, one another, or a part of an index folder; None is not wanted."""
+    seen = {file.resolve() for file in inputs}
+    for path in (each for each in outputs if each and each != STDOUT):
         with writable(path):
             resolved = path.resolve()
         if resolved in seen:
             raise _named_twice(path)
+        if index.resolve() in resolved.parents and resolved.parent != index.resolve():
+            raise RubrikaError(f"{path}: inside the index {index}, whose files are its own; {ELSEWHERE}")
         seen.add(resolved)
 
 

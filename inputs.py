@@ -2,31 +2,38 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from getpass import getuser
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import InputError, ParameterError
-from rubrika.index.folder import Choice, completed
+from rubrika.files import read_bounded
+from rubrika.index.categories import number_of, read_labels
+from rubrika.index.folder import Choice, completed, has_index
 from rubrika.index.location import Location
+from rubrika.index.manifest import Manifest
+from rubrika.products.columns import Columns
+from rubrika.products.convert import converts
+from rubrika.products.frame import Frame, is_table
+from rubrika.products.identity import MAX_ID, MAX_SIGNED, identity, shown_id
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Products
-from rubrika.products.reader import Frame, Reader, read_ids
-from rubrika.products.row import MAX_ID, MAX_PERSON, MAX_SIGNED, shown_id
-from rubrika.products.text import one_line, shortened
+from rubrika.products.reader import Reader, read_ids, tables_in
+from rubrika.products.row import MAX_PERSON
+from rubrika.products.text import RowError, first_line, one_line, shortened
 from rubrika.store.connection import Connection
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     Files = str | Path | Sequence[str | Path]
-    Source = Files | pd.DataFrame
+    Source = Any  # Files, a DataFrame, or another table in memory
+    ColumnNames = str | Mapping[str, str | Sequence[str]] | None
 
 Place = str | Path
+MAX_TOML = 100_000
 Vote = Literal["joint", "text", "image", "late"]
 
 
@@ -39,27 +46,48 @@ def location_of(folder: Place, url: str | None, collection: str | None, api_key:
     return Location(Path(folder), server, Path(cache).expanduser(), key)
 
 
-def products_of(source: "Source", labelled: bool, group_by: str | None = None) -> Products:
-    """Products of a parquet file, of several, or of a DataFrame; `group_by` is the column of their groups."""
-    import pandas as pd
+def products_of(
+    source: "Source", labelled: bool, group_by: str | None = None, columns: Columns | None = None
+) -> Reader | Frame:
+    """Products of a file, of several, or of a table in memory; `group_by` is the column of their groups."""
+    columns = columns or Columns()
+    if is_table(source):
+        return Frame.of(source, labelled, group_by, columns)
+    return Reader(paths_of(source), labelled, group_by=group_by, columns=columns)
 
-    if isinstance(source, pd.DataFrame):
-        return Frame(source, labelled, group_by)
-    return Reader(paths_of(source), labelled, group_by=group_by)
+
+def columns_of(columns: "ColumnNames", separator: str | None, folder: Path | None = None) -> Columns:
+    """How columns are called: as given, else as rubrika.toml in the working folder says, else as the index knows."""
+    given = Columns.of(columns, separator).after(_configured(Path("rubrika.toml")))
+    return given.after(Manifest.read(folder).tables.as_columns()) if folder and has_index(folder) else given
+
+
+def _configured(file: Path) -> Columns:
+    try:
+        found = tomllib.loads(read_bounded(file, MAX_TOML).decode())
+        if unknown := found.keys() - {"columns", "path_separator"}:
+            raise ParameterError(f"it has {min(unknown)}, and only `columns` and `path_separator` are known")
+        return Columns.of(found.get("columns"), found.get("path_separator"))
+    except FileNotFoundError:
+        return Columns()
+    except (OSError, ValueError, TypeError, AttributeError, ParameterError) as error:
+        raise InputError(f"{file}: cannot be used ({first_line(str(error))}); correct it") from None
 
 
 def paths_of(source: object) -> list[Path]:
-    """One path or several."""
+    """One path or several: of folders and patterns, the tables in them."""
     files = [source] if isinstance(source, str | os.PathLike) else source
     if not isinstance(files, Sequence) or not files or not all(isinstance(file, str | os.PathLike) for file in files):
-        what = "products are the path of a parquet file, a list of paths, or a DataFrame"
+        what = "products are the path of a table, a list of paths, or a DataFrame or other table in memory"
         raise InputError(f"{what}, not {type(source).__name__}")
-    return [Path(file) for file in files]
+    return [path for file in files for path in tables_in(Path(file).expanduser())]
 
 
-def pictures_of(images: str | Path | None) -> PictureFolder | None:
-    """The pictures of a folder, if one is given."""
-    return PictureFolder.scan(Path(images)) if images else None
+def pictures_of(images: str | Path | None, products: Reader | Frame | None = None) -> PictureFolder | None:
+    """The pictures of a folder, if one is given, or else those in the rows of products."""
+    if images:
+        return PictureFolder.scan(Path(images).expanduser())
+    return PictureFolder(None) if products is not None and products.pictured else None
 
 
 def choice_of(
@@ -112,8 +140,23 @@ def query_of(product_id: object, title: object, image: object) -> int | str | Pa
 
 
 def product_id_of(value: object) -> int:
-    """A product id."""
-    return id_of("product_id", value, MAX_ID)
+    """The number of a product id, which may be a text."""
+    if not isinstance(value, str):
+        return id_of("product_id", value, MAX_ID)
+    try:
+        return identity("product_id", value)[0]
+    except RowError as error:
+        raise ParameterError(f"`product_id`: {error}") from None
+
+
+def category_id_of(name: str, value: object, folder: Path) -> int:
+    """The number of a category of an index, by its id, its label or its path."""
+    if not isinstance(value, str):
+        return id_of(name, value)
+    try:
+        return number_of(value, read_labels(folder), Manifest.read(folder).tables.separator)
+    except RowError as error:
+        raise ParameterError(f"`{name}`: {error}") from None
 
 
 def id_of(name: str, value: object, largest: int = MAX_SIGNED) -> int:
@@ -125,9 +168,14 @@ def id_of(name: str, value: object, largest: int = MAX_SIGNED) -> int:
 
 def ids_of(value: object) -> list[int]:
     """A product id, or those in a file."""
-    if isinstance(value, str) and value.isdecimal():
-        value = int(value)
-    return read_ids(Path(value)) if isinstance(value, str | os.PathLike) else [product_id_of(value)]
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and is_table_file(value)):
+        return read_ids(Path(value))
+    return [product_id_of(value)]
+
+
+def is_table_file(text: str) -> bool:
+    """Whether a text is the path of a table rather than an id."""
+    return Path(text).exists() or Path(text).suffix.lower() == ".parquet" or converts(Path(text))
 
 
 def count_of(name: str, value: object) -> int | None:

@@ -9,7 +9,7 @@ INDEX = Path("rubrika-index")
 CACHE = Path("~/.cache/rubrika")
 MAX_ERROR, CONFIDENCE, NEW_RATE = 0.02, 0.9, 0.02
 
-Files = Annotated[list[Path], Argument(help="Parquet files of labelled products.", metavar="FILE...")]
+Files = Annotated[list[Path], Argument(help="Tables of labelled products.", metavar="FILE...")]
 SomeFiles = Annotated[
     list[Path] | None, Argument(metavar="[FILE...]", help="Files of products. [default: those ingested]")
 ]
@@ -45,7 +45,7 @@ Rejects = Annotated[
 ]
 Rename = Annotated[bool, Option("--rename", help="Most categories have other names now, and that is meant.")]
 By = Annotated[str | None, Option(metavar="NAME", help="The person who set the labels. [default: the user]")]
-ProductId = Annotated[int | None, Argument(metavar="[PRODUCT_ID]", min=0, max=2**64 - 1, help="A stored product.")]
+ProductId = Annotated[str | None, Argument(metavar="[PRODUCT_ID]", help="A stored product.")]
 Title = Annotated[str | None, Option(help="The title of a product that need not be stored.")]
 Picture = Annotated[Path | None, Option("--image", metavar="FILE", help="The picture of a product.")]
 Report = Annotated[Path | None, Option(metavar="DIR", help="A folder for a page with charts.")]
@@ -97,15 +97,22 @@ Tokens = Annotated[
 ]
 AlikeBy = Annotated[str | None, Option(metavar="COLUMN", help="Also count rows that are alike in this column.")]
 Categories = Annotated[
-    Path | None, Argument(metavar="[FILE]", help="Parquet or CSV of category_id and category_name, to add.")
+    Path | None, Argument(metavar="[FILE]", help="A table of category_id and category_name, to add.")
 ]
-ToDelete = Annotated[list[str], Argument(metavar="ID...|FILE", help="Product ids, or a parquet file with product_id.")]
+ToDelete = Annotated[list[str], Argument(metavar="ID...|FILE", help="Product ids, or a table with product_id.")]
 What = Annotated[
     str | None, Argument(metavar="[PRODUCT_ID|FILE]", help="A product; or a table of labels, or of categories.")
 ]
-Category = Annotated[int | None, Argument(metavar="[CATEGORY_ID]", help="What it is. [default: what it has is right]")]
-Source = Annotated[int | None, Option("--from", metavar="ID", help="The category that products leave.")]
-Target = Annotated[int | None, Option("--to", metavar="ID", min=0, max=2**63 - 1, help="The category they get.")]
+Category = Annotated[str | None, Argument(metavar="[CATEGORY_ID]", help="What it is. [default: what it has is right]")]
+Source = Annotated[str | None, Option("--from", metavar="ID", help="The category that products leave.")]
+Target = Annotated[str | None, Option("--to", metavar="ID", help="The category they get.")]
+Columns = Annotated[
+    str | None,
+    Option(metavar="NAME=COLUMN,…", help="How columns are called: id=sku,title=name,category=cat,text=brand."),
+]
+PathSeparator = Annotated[
+    str | None, Option(metavar="TEXT", help="Between the levels of a category's path. [default: found in the labels]")
+]
 CategoryPath = Annotated[
     str | None, Option(metavar="PATH", help="The full path of the category, when it is new or gets another name.")
 ]

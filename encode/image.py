@@ -40,7 +40,7 @@ class PictureEncoder(Protocol):
 
 
 def encode_pictures(
-    encoder: PictureEncoder, paths: Sequence[Path | None], batch: int = 32
+    encoder: PictureEncoder, paths: Sequence[Path | bytes | None], batch: int = 32
 ) -> tuple[FloatArray, dict[int, str]]:
     """Vectors (n, size) of n pictures, zeros for one that has none, and by row why one cannot be used."""
     vectors, failures = np.zeros((len(paths), encoder.size), np.float32), dict[int, str]()
@@ -59,7 +59,7 @@ def encode_pictures(
 
 
 def cached_pictures(
-    encoder: PictureEncoder, paths: Sequence[Path | None], hashes: Sequence[str | None], cache: VectorCache
+    encoder: PictureEncoder, paths: Sequence[Path | bytes | None], hashes: Sequence[str | None], cache: VectorCache
 ) -> tuple[FloatArray, dict[int, str]]:
     """As `encode_pictures`, but a picture is opened only when the cache of this encoder does not know its hash.
 
@@ -83,7 +83,7 @@ def cached_pictures(
     return vectors, failures
 
 
-def _opened(paths: Sequence[Path | None], ahead: int) -> Iterator[tuple[int, Future[Image.Image]]]:
+def _opened(paths: Sequence[Path | bytes | None], ahead: int) -> Iterator[tuple[int, Future[Image.Image]]]:
     """Open pictures in threads, at most `ahead` before they are asked for, in the order of the paths."""
     queue: deque[tuple[int, Future[Image.Image]]] = deque()
     with ThreadPoolExecutor(THREADS, "pictures") as threads:

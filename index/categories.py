@@ -11,7 +11,7 @@ from rubrika.errors import IndexFolderError
 from rubrika.files import read_bounded, write_in_one_step
 from rubrika.index.folder import Index
 from rubrika.index.location import CATEGORIES
-from rubrika.products.row import label_of
+from rubrika.products.identity import MAX_PATH, MAX_SIGNED, identity, label_of, path_label, whole
 from rubrika.products.table import number_in
 from rubrika.products.text import RowError
 from rubrika.store.base import Store
@@ -19,8 +19,9 @@ from rubrika.store.base import Store
 # Half a million categories are named in less.
 MAX_BYTES = 64_000_000
 
-# Full paths by id, ascending.
+# Full paths by id, ascending; and what owners call them, where that is not the id.
 Names = dict[int, str]
+Labels = dict[int, str]
 
 
 def names_of(index: Index) -> Names:
@@ -53,24 +54,47 @@ def most_frequent(names: Mapping[str, int]) -> str:
 
 def read_names(folder: Path) -> Names | None:
     """Read categories.json, None where there is none; IndexFolderError when it is damaged."""
+    return _read(folder)[0]
+
+
+def number_of(category: object, labels: Labels, separator: str | None = None) -> int:
+    """The id of a category that somebody calls by its id, its label or its path; RowError when it can be none."""
+    number, text = identity("category_id", category, MAX_SIGNED)
+    called = {label: id for id, label in labels.items()}
+    return number if not text else called[text] if text in called else path_label(text, separator).id
+
+
+def read_labels(folder: Path) -> Labels:
+    """What their owner calls the categories whose number is not their name."""
+    return _read(folder)[1]
+
+
+def _read(folder: Path) -> tuple[Names | None, Labels]:
     path = folder / CATEGORIES
     try:
         raw = json.loads(read_bounded(path, MAX_BYTES))
-        labels = [label_of(number_in(id), name) for id, name in raw["names"].items()]
-        return {label.id: label.path for label in labels}
+        names = raw["names"].items()
+        found = [label_of(whole("category_id", number_in(id), MAX_SIGNED), name) for id, name in names]
+        labels = {int(id): str(label)[:MAX_PATH] for id, label in raw.get("labels", {}).items()}
+        return {each.id: each.path for each in found}, labels
     except FileNotFoundError:
-        return None
+        return None, {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RowError) as error:
         advice = "restore it, or remove it: then its products say how the categories are called"
         raise IndexFolderError(f"{path}: no names of categories can be read ({error}); {advice}") from None
 
 
-def write_names(folder: Path, names: Mapping[int, str]) -> None:
-    """Replace categories.json, unless it says so already; refused when it could not be read again."""
-    names = dict(sorted(names.items()))
-    if names == read_names(folder):
+def write_names(folder: Path, names: Mapping[int, str], labels: Labels | None = None) -> None:
+    """Replace categories.json, unless it says so already; refused when it could not be read again.
+
+    `labels` are added to those that are there.
+    """
+    known, called = _read(folder)
+    names, labels = dict(sorted(names.items())), {**called, **(labels or {})}
+    labels = {id: labels[id] for id in sorted(labels.keys() & names.keys())}
+    if (names, labels) == (known, called):
         return
-    text = json.dumps({"names": names}, ensure_ascii=False, indent=1) + "\n"
+    text = json.dumps({"names": names} | ({"labels": labels} if labels else {}), ensure_ascii=False, indent=1) + "\n"
     if len(text.encode()) > MAX_BYTES:
         large = f"the names of {len(names):,} categories take more than {MAX_BYTES // 10**6} MB"
         raise IndexFolderError(f"{folder / CATEGORIES}: {large}; ingest files with fewer categories")

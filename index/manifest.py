@@ -10,6 +10,7 @@ from rubrika.encode.base import schema, validated
 from rubrika.encode.text import Backend
 from rubrika.errors import IndexFolderError
 from rubrika.files import read_bounded, write_in_one_step
+from rubrika.products.columns import Columns
 from rubrika.store.connection import Connection, Recall, SearchOptions
 from rubrika.store.open import StoreLocation
 
@@ -100,6 +101,19 @@ class VoteSettings:
 
 
 @dataclass(frozen=True)
+class Tables:
+    """How the tables that were ingested differ from docs/data.md, for those that come later."""
+
+    columns: dict[str, list[str]] = field(default_factory=dict)  # by what they hold
+    separator: str | None = None  # what stands between the levels of a category's path
+    text_ids: bool = False  # whether some products have another id than the number that the store knows them by
+
+    def as_columns(self) -> Columns:
+        """For the reader of a table that comes later."""
+        return Columns(separator=self.separator, remembered={name: tuple(each) for name, each in self.columns.items()})
+
+
+@dataclass(frozen=True)
 class Contents:
     """What has been ingested."""
 
@@ -131,6 +145,7 @@ class Manifest:
     # The part of the first products that learned encoders have not learned from; None: an earlier version's index.
     held_out: float | None = None
     contents: Contents = field(default_factory=Contents)
+    tables: Tables = field(default_factory=Tables)
     generation: int = 1  # which folders of points and learned encoders are the index's; see `location`
     format: int = FORMAT  # the version of this file
 
@@ -165,8 +180,10 @@ class Manifest:
         return server is not None and server.collection == self.collection and server.is_on(str(self.url))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, named as in index.json; a pooling stands only where there is one."""
+        """Plain values, named as in index.json; a pooling stands only where there is one, and so do `tables`."""
         found = dict(schema(Manifest).dump_python(self, mode="json", by_alias=True))
+        if self.tables == Tables():
+            del found["tables"]
         for spec in found["vectors"].values():
             if spec["pooling"] is None:
                 del spec["pooling"]

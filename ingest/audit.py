@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,14 @@ import numpy as np
 
 from rubrika.encode.duplicates import group_number, merged_groups, text_groups
 from rubrika.errors import IndexFolderError, InputError
-from rubrika.files import Target, parquet
+from rubrika.files import Target, table_file
 from rubrika.index.folder import Index
+from rubrika.index.owned import Owned
 from rubrika.ingest.crossfit import cross_fitted, folds_of, unlearned_sizes
 from rubrika.ingest.diff import GROUP, is_by_person
 from rubrika.ingest.maintain import StoredProducts
+from rubrika.products.columns import LABEL_SOURCE
 from rubrika.products.product import Category, Product
-from rubrika.products.row import LABEL_SOURCE
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.exact import ExactSearch
 from rubrika.retrieve.issues import (
@@ -33,7 +34,7 @@ from rubrika.retrieve.issues import (
     pairs_at_odds,
     wrong_labels,
 )
-from rubrika.store.base import FloatArray, Hits, Store
+from rubrika.store.base import FloatArray, Hits
 
 Rows = list[dict[str, Any]]
 
@@ -84,22 +85,27 @@ def write_audit(
     started = time.monotonic()
     with ExitStack() as stack:
         # Opened before the work: a place where nothing can be written is known at once.
-        suspects = stack.enter_context(parquet(output, ISSUES, or_csv=True))
-        pairs = stack.enter_context(parquet(duplicates, DUPLICATES, or_csv=True)) if duplicates else None
+        owned = Owned.of(index)
+        suspects = stack.enter_context(table_file(output, owned.schema(ISSUES)))
+        pairs = stack.enter_context(table_file(duplicates, owned.schema(DUPLICATES))) if duplicates else None
         found = audit(index, files, progress)
         issues = found.issues.take(np.flatnonzero(found.issues.confidence >= min_confidence))
-        first_suspects = _write(issues, index.store, found.paths, suspects, limit)
-        first_duplicates = _write(found.duplicates, index.store, found.paths, pairs, limit)
-    confused, seconds = confusions(issues, found.paths, limit), round(time.monotonic() - started, 3)
+        first_suspects = _write(issues, owned, found.paths, suspects, limit)
+        first_duplicates = _write(found.duplicates, owned, found.paths, pairs, limit)
+    confused = [
+        replace(it, category_id=owned.category(it.category_id), other_category_id=owned.category(it.other_category_id))
+        for it in confusions(issues, found.paths, limit)
+    ]
+    seconds = round(time.monotonic() - started, 3)
     counts = (found.products, found.expected, len(issues), len(found.duplicates))
     return AuditReport(*counts, confused, seconds, output, duplicates, first_suspects, first_duplicates)
 
 
-def _write(found: LabelIssues | Duplicates, store: Store, paths: Paths, target: Target | None, limit: int) -> Rows:
+def _write(found: LabelIssues | Duplicates, owned: Owned, paths: Paths, target: Target | None, limit: int) -> Rows:
     """Write rows, some at a time, if there is a file for them, and return the first `limit`."""
     first: Rows = []
     for start in range(0, len(found) if target else min(limit, len(found)), ROWS):
-        table = found.take(slice(start, start + ROWS)).table(store, paths)
+        table = owned.table(found.take(slice(start, start + ROWS)).table(owned.store, paths))
         first += table.slice(0, limit - len(first)).to_pylist()
         if target:
             target.write_table(table)

@@ -6,8 +6,8 @@ from typing import Literal
 
 from rubrika.encode.duplicates import group_number
 from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest
+from rubrika.products.columns import LABEL_SOURCE, PERSON
 from rubrika.products.product import Category, Product, text_hash
-from rubrika.products.row import LABEL_SOURCE, PERSON
 from rubrika.store.base import Payload
 
 # The time of the run that wrote a point: every write changes it, so it is left out of comparisons.
@@ -20,7 +20,7 @@ _PICTURE = ("image_hash", "image_url", "image_error")
 BY_PERSON = (LABEL_SOURCE, "labelled_by", "labelled_at")
 # What stays once it is stored, unless an ingest says it anew.
 LASTING = (*BY_PERSON, GROUP, HELD_OUT)
-_CATEGORY = ("category_id", "category", "category_path", "category_levels")
+_CATEGORY = ("category_id", "category", "category_path", "category_levels", "category_label")
 
 Kind = Literal["added", "updated", "relabelled", "unchanged", "kept", "rejected"]
 
@@ -82,6 +82,7 @@ def change_of(
         payload |= by_person(by, now)
     is_kept = settled and not same and not product.by_person
     if is_kept:
+        payload = {key: value for key, value in payload.items() if key not in _CATEGORY}
         payload |= {key: known[key] for key in _CATEGORY if key in known}
     payload = {key: known[key] for key in LASTING if key in known} | payload
     stored_picture = {key: known[key] for key in _PICTURE if key in known}
@@ -117,9 +118,9 @@ def _payload(product: Product, hasher: Hasher, picture: str | None, image_url: s
     if product.category is None:
         raise ValueError(f"product {product.id} has no category")
     payload = {
-        "product_id": product.id,
+        "product_id": product.key or product.id,
         "title": product.title,
-        **category_payload(product.category),
+        **with_category({}, product.category),
         "shop_id": product.shop_id,
         "shop_title": product.shop_title or None,
         "rating": product.rating,
@@ -133,7 +134,10 @@ def _payload(product: Product, hasher: Hasher, picture: str | None, image_url: s
     return {key: value for key, value in payload.items() if value is not None}
 
 
-def category_payload(category: Category) -> Payload:
-    """The part of a payload that says which category."""
-    levels = category.levels
-    return dict(zip(_CATEGORY, (category.id, levels[-1], category.path, levels), strict=True))
+def with_category(payload: Payload, category: Category) -> Payload:
+    """A payload that says this category; its label is what its owner calls it, where that is not the number."""
+    levels, same = category.levels, payload.get("category_id") == category.id
+    label = category.key or (payload.get("category_label") if same else None)
+    values = (category.id, levels[-1], category.path, levels, label)
+    fresh = {key: value for key, value in zip(_CATEGORY, values, strict=True) if value is not None}
+    return {key: value for key, value in payload.items() if key not in _CATEGORY} | fresh

@@ -15,18 +15,20 @@ from rubrika import __version__
 from rubrika.encode.base import Encoder
 from rubrika.encode.registry import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError, InputError, StoppedError
-from rubrika.files import check_room, parquet
+from rubrika.files import check_room, table_file
 from rubrika.index.categories import Names, names_of, read_names, write_names
 from rubrika.index.encoders import Encoders
 from rubrika.index.folder import LEARNED, Choice, Index, changing, check_free, has_index, lay_out, writing
 from rubrika.index.location import Location
-from rubrika.index.manifest import IMAGE, TEXT, Manifest
+from rubrika.index.manifest import IMAGE, TEXT, Manifest, Tables
 from rubrika.ingest.calibrate import calibrate, part_held_out
 from rubrika.ingest.diff import is_held_out
 from rubrika.ingest.naming import apply, files_in, labels_of, settle
 from rubrika.ingest.write import IngestReport, KeptLabel, Writer, deletion_blocker, prune, stored_vectors
+from rubrika.products.frame import Frame
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Filtered, Products, Reject
+from rubrika.products.product import SEPARATOR, Filtered, Products, Reject
+from rubrika.products.reader import Reader
 from rubrika.progress import Interrupt, Progress, Silent
 from rubrika.store.base import Store
 
@@ -78,7 +80,8 @@ def ingest(
             # What was to be said is to be said again the next time.
             known = None if blocker or report.rejects or report.kept or report.name_conflicts else digest
             contents = replace(manifest.contents, fingerprint=known)
-            return replace(manifest, contents=contents, vote=trusted.vote, calibration=trusted.calibration)
+            manifest = replace(manifest, contents=contents, tables=_tables(manifest, products, writer))
+            return replace(manifest, vote=trusted.vote, calibration=trusted.calibration)
 
         with changing(at, products.files, manifest=manifest, finish=finish) as index:
             naming.note(files_in(products), progress)
@@ -90,7 +93,7 @@ def ingest(
                 _write(index, writer, products, strict, progress)
             finally:
                 # Of a damaged file, rows may have been read that none of its labels were counted of.
-                write_names(index.folder, writer.names)
+                write_names(index.folder, writer.names, writer.labels)
             if delete_missing:
                 source = str(next(iter(products.files), "the products"))
                 blocker = deletion_blocker(writer.seen, report.rejects, source)
@@ -104,6 +107,17 @@ def ingest(
             raise InputError(blocker)
     report.seconds = round(time.monotonic() - started, 3)
     return report
+
+
+def _tables(manifest: Manifest, products: Products, writer: Writer) -> Tables:
+    """How the tables were read, for those that come later; the newest counts."""
+    known = manifest.tables
+    if not isinstance(products, Reader | Frame):
+        return replace(known, text_ids=known.text_ids or writer.text_ids)
+    said = {**products.columns.remembered, **products.columns.names}
+    columns = {name: list(columns) for name, columns in said.items()}
+    separator = products.separator if products.separator != SEPARATOR else None
+    return Tables(known.columns | columns, known.separator or separator, known.text_ids or writer.text_ids)
 
 
 def _check_choice(folder: Path, manifest: Manifest, choice: Choice | None) -> None:
@@ -250,5 +264,8 @@ def write_kept(kept: Iterable[KeptLabel], path: Path) -> None:
 
 def _write_rows(found: Iterable[Reject | KeptLabel], path: Path, schema: pa.Schema) -> None:
     rows = [asdict(one) | {"file": str(one.file)} for one in found]
-    with parquet(path, schema) as target:
+    if any(isinstance(row["product_id"], str) for row in rows):
+        schema = schema.set(schema.get_field_index("product_id"), pa.field("product_id", pa.string()))
+        rows = [row | {"product_id": str(row["product_id"])} for row in rows]
+    with table_file(path, schema) as target:
         target.write_table(pa.Table.from_pylist(rows, schema))

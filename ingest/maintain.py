@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import chain
@@ -23,10 +24,11 @@ from rubrika.ingest.calibrate import calibrate, part_held_out
 from rubrika.ingest.diff import BY_PERSON, GROUP, HELD_OUT, INGESTED_AT, LASTING, Hasher, is_held_out
 from rubrika.ingest.ingest import prepare
 from rubrika.ingest.write import Counts, Writer, stored_vectors, timestamp
+from rubrika.products.identity import MAX_ID, identity
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Batch, Category, Filtered, Product
 from rubrika.products.reader import Reader
-from rubrika.products.row import MAX_ID
+from rubrika.products.text import RowError
 from rubrika.progress import Progress, Silent
 from rubrika.store.base import Payload, Point
 from rubrika.store.connection import Connection
@@ -89,7 +91,7 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
             generation = manifest.generation + 1
             server = _next_collection(index.server, folder, generation) if index.server else None
             fresh = lay_out(folder, choice, encoders, manifest.vote, server, generation)
-            fresh = replace(fresh, search=manifest.search, held_out=part)
+            fresh = replace(fresh, search=manifest.search, held_out=part, tables=manifest.tables)
             store = open_store(source_of(fresh, at, os.environ), fresh.sizes, fresh.search)
             with Index(folder, fresh, store, at.cache, server) as target:
                 _rewrite(index, target, products, learned, progress)
@@ -110,6 +112,7 @@ class StoredProducts:
 
     def __init__(self, index: Index, files: Sequence[Path]) -> None:
         self.files, self._hasher = _sources(index, files)[::-1], Hasher(index.manifest)
+        self._columns = index.manifest.tables.as_columns()
         # By id, the hash of the text, the category, and the group.
         self.known: dict[int, tuple[str, Category, str]] = {}
         category = cache(Category)  # so that products of one category share it
@@ -126,7 +129,7 @@ class StoredProducts:
     def __iter__(self) -> Iterator[Batch]:
         """Yield each product once, from the latest file that has the text that was stored."""
         missing = set(self.known)
-        yield from _pick(Reader(self.files, labelled=False), missing, self._labelled)
+        yield from _pick(Reader(self.files, labelled=False, columns=self._columns), missing, self._labelled)
         if missing:
             names = ", ".join(map(str, self.files)) or "it remembers"
             some = f"{len(missing):,} products of the index, such as {min(missing)},"
@@ -260,7 +263,7 @@ def _inspect(at: Location, files: Sequence[Path]) -> Checked:
             held = f"it held {expected:,} products when it was last changed"
             result.problems[f"{held}, and holds {result.products:,}"] += 1
         hasher, equal = Hasher(index.manifest), dict[int, bool]()
-        for batch in Reader(_sources(index, files), labelled=True):
+        for batch in Reader(_sources(index, files), labelled=True, columns=index.manifest.tables.as_columns()):
             for product in batch.products:
                 if product.id in hashes and not equal.get(product.id):
                     equal[product.id] = hashes[product.id] == hasher.text(product.text)
@@ -293,8 +296,10 @@ def _payload_problems(point: Point, names: Names) -> Iterator[str]:
         yield "with another name of its category than the index has"
     if "text_hash" not in payload:
         yield "without the hash of its text"
-    if payload.get("product_id") != point.id:
-        yield "under the id of another"
+    with suppress(RowError):
+        if identity("product_id", payload.get("product_id"))[0] == point.id:
+            return
+    yield "under the id of another"
 
 
 def _repair(index: Index, files: Sequence[Path], pictures: PictureFolder | None, ids: set[int]) -> int:
@@ -302,7 +307,8 @@ def _repair(index: Index, files: Sequence[Path], pictures: PictureFolder | None,
     stored = {id: point.payload for id, point in index.store.fetch(sorted(ids)).items()}
     if pictures is None and any("image_hash" in payload for payload in stored.values()):
         raise InputError(f"{index.folder}: damaged products have pictures; name the folder of images to repair them")
-    hasher, missing, reader = Hasher(index.manifest), set(ids), Reader(files[::-1], labelled=True)
+    hasher, missing, columns = Hasher(index.manifest), set(ids), index.manifest.tables.as_columns()
+    reader = Reader(files[::-1], labelled=True, columns=columns)
 
     def whole(product: Product, same_text: bool) -> Product | None:
         payload = stored.get(product.id, {})

@@ -7,14 +7,18 @@ from itertools import chain
 from pathlib import Path
 
 from rubrika.errors import InputError
-from rubrika.index.categories import Names, most_frequent, names_of, read_names, write_names
+from rubrika.index.categories import Labels, Names, most_frequent, names_of, read_names, write_names
 from rubrika.index.folder import Index, changing, writing
 from rubrika.index.location import Location
-from rubrika.ingest.diff import category_payload
+from rubrika.index.manifest import Manifest
+from rubrika.ingest.diff import with_category
+from rubrika.products.columns import LABEL
+from rubrika.products.frame import Frame
+from rubrika.products.identity import category_of
 from rubrika.products.product import Category, Products, display_path
-from rubrika.products.reader import Frame, Reader
-from rubrika.products.row import LABEL, Row, label_of
-from rubrika.products.table import number_in, read_table
+from rubrika.products.reader import Reader
+from rubrika.products.row import Row
+from rubrika.products.table import read_table
 from rubrika.progress import Progress, Silent
 from rubrika.store.base import Point, Store
 
@@ -45,6 +49,7 @@ class Naming:
     """What rows make of the names of categories."""
 
     names: Names  # of all categories, with those that were known before
+    labels: Labels  # what the rows call those whose number is not their name
     added: int  # how many were not
     renamed: Names  # the new names of those that had another
     conflicts: tuple[NameConflict, ...]
@@ -96,7 +101,8 @@ def settle(
             allow = "`rename` if the name really changed" if len(conflict.rows) == 1 else "several names"
             raise InputError(f"{source}: category {conflict}; correct it, or allow {allow} (strict is on)")
     renamed = {id: fresh[id] for id in before}
-    return Naming(dict(sorted((known | fresh).items())), len(fresh) - shared, renamed, tuple(conflicts))
+    called = {category.id: category.key for category in labels if category.key}
+    return Naming(dict(sorted((known | fresh).items())), called, len(fresh) - shared, renamed, tuple(conflicts))
 
 
 def apply(index: Index, naming: Naming) -> None:
@@ -110,7 +116,7 @@ def apply(index: Index, naming: Naming) -> None:
 
     if names:
         set_categories(index.store, renamed)
-    write_names(index.folder, naming.names)
+    write_names(index.folder, naming.names, naming.labels)
 
 
 def set_categories(store: Store, category_of: Callable[[Point], Category | None]) -> int:
@@ -122,7 +128,7 @@ def set_categories(store: Store, category_of: Callable[[Point], Category | None]
     ids = list(changed)
     for start in range(0, len(ids), BATCH):
         points = store.fetch(ids[start : start + BATCH])
-        store.replace_payloads({id: points[id].payload | category_payload(changed[id]) for id in points})
+        store.replace_payloads({id: with_category(points[id].payload, changed[id]) for id in points})
     return len(changed)
 
 
@@ -161,15 +167,16 @@ def list_categories(index: Index) -> Categories:
 
 
 def name_categories(at: Location, file: Path, rename: bool = False, progress: Progress | None = None) -> Categories:
-    """Add the categories of a table, parquet or CSV, of category_id and category_name; those known are named anew.
+    """Add the categories of a table of category_id and category_name, or of paths; those known are named anew.
 
     `rename` is as for `settle`.
     """
+    separator = Manifest.read(at.folder).tables.separator
 
     def label(row: Row) -> Category:
-        return label_of(number_in(row[LABEL[0]]), row[LABEL[1]])
+        return category_of(list(row.values()), separator)
 
-    labels = Counter(category for _, category in read_table(file, [LABEL], label))
+    labels = Counter(category for _, category in read_table(file, [LABEL, ["category"], LABEL[1:]], label))
     with writing(at.folder, "categories"):
         with Index.open(at) as index:
             naming = settle(names_of(index), labels, file, rename=rename)
@@ -177,6 +184,6 @@ def name_categories(at: Location, file: Path, rename: bool = False, progress: Pr
             with changing(at) as index:
                 apply(index, naming)
         else:
-            write_names(at.folder, naming.names)
+            write_names(at.folder, naming.names, naming.labels)
     naming.note(file, progress or Silent())
     return Categories(len(naming.names), naming.added, len(naming.renamed), naming.conflicts)

@@ -2,19 +2,22 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rubrika.errors import InputError, ParameterError, RubrikaError
-from rubrika.index.categories import Names, names_of, write_names
+from rubrika.index.categories import Labels, Names, names_of, number_of, read_labels, write_names
 from rubrika.index.folder import Index, changing, writing
 from rubrika.index.location import Location
-from rubrika.ingest.diff import by_person, category_payload, is_by_person
+from rubrika.index.manifest import Manifest
+from rubrika.ingest.diff import by_person, is_by_person, with_category
 from rubrika.ingest.naming import BATCH, set_categories
 from rubrika.ingest.write import Counts, timestamp
+from rubrika.products.identity import identity, label_of
 from rubrika.products.product import Category
-from rubrika.products.row import MAX_ID, MAX_SIGNED, Row, label_of, whole
-from rubrika.products.table import number_in, read_table
+from rubrika.products.row import Row
+from rubrika.products.table import read_table
 from rubrika.products.text import RowError
 from rubrika.store.base import Payload, Point
 
@@ -101,40 +104,41 @@ def correct(at: Location, labels: Mapping[int, int | None], path: str | None = N
                     kind = "relabelled" if not same else "unchanged" if is_by_person(point.payload) else "verified"
                     counts[kind] += 1
                     if kind != "unchanged":
-                        category = {} if goal is None else category_payload(targets[goal])
-                        payloads[id] = point.payload | category | by_person(by, now)
+                        payload = point.payload if goal is None else with_category(point.payload, targets[goal])
+                        payloads[id] = payload | by_person(by, now)
                 index.store.replace_payloads(payloads)
             write_names(at.folder, _with(names, targets))
     return Relabelled(**counts)
 
 
 def relabel_from(at: Location, file: Path, by: str = "") -> Relabelled:
-    """Do what a table, parquet or CSV, says: `correct` products, or `move` categories, by its columns."""
-    columns, found = "", dict[int, int]()
-    for number, (columns, key, category) in read_table(file, [LABELS, MOVES], _pair):
+    """Do what a table says: `correct` products, or `move` categories, by its columns."""
+    columns, found, separator = "", dict[int, int](), Manifest.read(at.folder).tables.separator
+    pair = partial(_pair, labels=read_labels(at.folder), separator=separator)
+    for number, (columns, key, category) in read_table(file, [LABELS, MOVES], pair):
         if found.setdefault(key, category) != category:
             twice = f"{columns} {key} was in an earlier row with {found[key]}, not {category}"
             raise InputError(f"{file} row {number}: {twice}; keep one of them, nothing was changed")
     return move(at, found) if columns == MOVES[0] else correct(at, dict(found), by=by)
 
 
-def _pair(row: Row) -> tuple[str, int, int]:
+def _pair(row: Row, labels: Labels, separator: str | None) -> tuple[str, int, int]:
     """The name of the first column, and the two numbers of a row."""
-    (name, key), (other, category) = row.items()
-    largest = MAX_ID if name == LABELS[0] else MAX_SIGNED
-    return name, whole(name, number_in(key), largest), whole(other, number_in(category), MAX_SIGNED)
+    (name, key), (_, category) = row.items()
+    first = identity(name, key)[0] if name == LABELS[0] else number_of(key, labels, separator)
+    return name, first, number_of(category, labels, separator)
 
 
 def _targets(folder: Path, ids: Iterable[int], names: Names, path: str | None) -> dict[int, Category]:
     """The categories of these ids, called `path` where one is given; RubrikaError when one has no name."""
-    targets = dict[int, Category]()
+    targets, labels = dict[int, Category](), read_labels(folder)
     for id in ids:
         if path is None and id not in names:
             advice = "give its `path`, or name it by `rubrika categories FILE`"
             raise RubrikaError(f"{folder}: category {id} is not known; {advice}")
         name = names[id] if path is None else path
         try:
-            targets[id] = label_of(id, name)
+            targets[id] = replace(label_of(id, name), key=labels.get(id, ""))
         except RowError as error:
             example = "write a path such as «Все категории->Обувь»"
             raise RubrikaError(f"«{name}» names no category {id} ({error}); {example}") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rubrika.index.categories import Names
+from rubrika.index.categories import Labels, Names
 from rubrika.index.encoders import PictureHashes
 from rubrika.index.folder import Index
 from rubrika.ingest.diff import BY_PERSON, Change, Hasher, change_of, is_held_out
@@ -34,7 +34,7 @@ class KeptLabel:
 
     file: Path
     row: int
-    product_id: int
+    product_id: int | str
     category_id: int
     category_name: str
     labelled_by: str
@@ -48,7 +48,9 @@ class KeptLabel:
         # Whoever else wrote into the store may have written anything.
         path, by, at = (one_line(str(payload.get(key))) for key in ("category_path", *BY_PERSON[1:]))
         given = product.category or Category(0, "")
-        return cls(file, product.row, product.id, payload["category_id"], path, by, at, given.id, given.path)
+        return cls(
+            file, product.row, product.key or product.id, payload["category_id"], path, by, at, given.id, given.path
+        )
 
 
 @dataclass
@@ -107,6 +109,8 @@ class Writer:
         self._pictures, self._image_url, self._overwrite = pictures, image_url, overwrite
         self._now, self._by, self._verified = timestamp(), by, verified
         self.names: Names = {} if names is None else names
+        self.labels: Labels = {}  # of categories whose number is not their name
+        self.text_ids = False  # whether products have other ids than their numbers
         # By id: the content's hash, file and row, to recognise the same id with other content.
         self.seen: dict[int, tuple[int, Path, int]] = {}
         self.report = IngestReport(pictures=None if pictures is None else 0)
@@ -118,9 +122,10 @@ class Writer:
         report.rejects += batch.rejects
         report.rejected += len(batch.rejects)
         products = [product for product in map(self._named, batch.products) if self._is_first(product, batch.file)]
-        pictures = self._encoders.picture_hashes(products, self._pictures)
         stored = {} if self._overwrite else self._store.fetch([product.id for product in products])
         known = {id: point.payload for id, point in stored.items()}
+        products = [product for product in products if self._is_free(product, known.get(product.id), batch.file)]
+        pictures = self._encoders.picture_hashes(products, self._pictures)
         changes = [
             change_of(
                 product,
@@ -135,7 +140,8 @@ class Writer:
             for product, picture in zip(products, pictures.hashes, strict=True)
         ]
         # Where no text and no picture changed, the vectors stay.
-        payloads = {one.payload["product_id"]: one.payload for one in changes if one.differs and not one.stale}
+        pairs = zip(products, changes, strict=True)
+        payloads = {product.id: one.payload for product, one in pairs if one.differs and not one.stale}
         if payloads:
             self._store.replace_payloads(payloads)
         if points := self._encode(batch.file, products, changes, pictures):
@@ -175,19 +181,21 @@ class Writer:
                     points.append(Point(product.id, vectors, changes[row].payload))
                 else:
                     changes[row] = replace(changes[row], kind="rejected")
-                    self.report.rejects.append(Reject(file, product.row, str(product.id), "its text has no vector"))
+                    self.report.rejects.append(_rejected(file, product, "its text has no vector"))
             self.report.encoded += len(rows)
         return points
 
     def _url_of(self, product: Product) -> str | None:
-        path = self._pictures.find(product.id) if self._pictures and self._image_url else None
-        return f"{str(self._image_url).rstrip('/')}/{path.name}" if path else None
+        path = self._pictures.find(product.key or product.id, product.image) if self._pictures else None
+        return f"{self._image_url.rstrip('/')}/{path.name}" if self._image_url and isinstance(path, Path) else None
 
     def _named(self, product: Product) -> Product:
         """The product with the one name of its category, and whether a person labelled it."""
         given = product.category
         if given and (path := self.names.setdefault(given.id, given.path)) != given.path:
-            product = replace(product, category=Category(given.id, path))
+            product = replace(product, category=replace(given, path=path))
+        if given and given.key:
+            self.labels.setdefault(given.id, given.key)
         return replace(product, by_person=True) if self._verified and not product.by_person else product
 
     def _is_first(self, product: Product, file: Path) -> bool:
@@ -200,10 +208,27 @@ class Writer:
             self.report.unchanged += 1
         else:
             first = f"{first_file.name} row {first_row}"
-            reason = f"product_id {product.id} was in {first} with other content; the first was kept"
-            self.report.rejects.append(Reject(file, product.row, str(product.id), reason))
-            self.report.rejected += 1
+            reason = f"product_id {product.key or product.id} was in {first} with other content; the first was kept"
+            self._reject(file, product, reason)
         return False
+
+    def _is_free(self, product: Product, known: Payload | None, file: Path) -> bool:
+        """Whether no other product has the number of this one's id in the store, which chance may bring about."""
+        own = product.key or product.id
+        self.text_ids |= bool(product.key)
+        if known is None or known.get("product_id", own) == own:
+            return True
+        taken = f"product_id {own} has the same number in the store as {known['product_id']}; give it another id"
+        self._reject(file, product, taken)
+        return False
+
+    def _reject(self, file: Path, product: Product, reason: str) -> None:
+        self.report.rejects.append(_rejected(file, product, reason))
+        self.report.rejected += 1
+
+
+def _rejected(file: Path, product: Product, reason: str) -> Reject:
+    return Reject(file, product.row, product.key or str(product.id), reason, product.id)
 
 
 def timestamp() -> str:
@@ -227,14 +252,14 @@ def deletion_blocker(seen: Mapping[int, object], rejects: Sequence[Reject], sour
         # An empty export is a mistake, not an empty shop.
         return f"{source}: no product can be read there, so none was deleted; export it again"
     unknown = "its product_id cannot be read, so it is unknown which product it stands for, and none was deleted"
-    for reject in (reject for reject in rejects if reject.numeric_id is None):
+    for reject in (reject for reject in rejects if reject.id is None):
         return f"{reject.file} row {reject.row}: {unknown}; correct it and run the same command again"
     return None
 
 
 def prune(store: Store, seen: Mapping[int, object], rejects: Sequence[Reject]) -> int:
     """Delete the stored products that have no row, good or bad, and return their number; see `deletion_blocker`."""
-    rejected = {reject.numeric_id for reject in rejects}
+    rejected = {reject.id for reject in rejects}
     stored = (point.id for page in store.scroll(payload=False) for point in page)
     if missing := [id for id in stored if id not in seen and id not in rejected]:
         store.delete(missing)

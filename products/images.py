@@ -2,9 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -19,8 +19,8 @@ from rubrika.errors import InputError
 
 MAX_BYTES, MAX_PIXELS = 20_000_000, 50_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-# `007.jpg` belongs to no product: an id is written in one way only.
-_NAME = re.compile(r"(?:0|[1-9][0-9]{0,19})\.(?:jpe?g|png|webp)", re.IGNORECASE)
+# `007.jpg` belongs to the product 007, not to 7: an id is written in one way only.
+_NAME = re.compile(r".+\.(?:jpe?g|png|webp)", re.IGNORECASE)
 
 # The plugins are called directly: Image.open warns of large pictures before their size can be checked.
 _READERS: dict[bytes, Callable[[BytesIO], ImageFile.ImageFile]] = {
@@ -37,10 +37,10 @@ class PictureError(ValueError):
 
 @dataclass(frozen=True)
 class PictureFolder:
-    """The pictures of a folder by product id, from files called `<product_id>.jpg`, `.jpeg`, `.png` or `.webp`."""
+    """Pictures of products: in the rows themselves, or in a folder, by the name in a row or `<product_id>.jpg`."""
 
-    folder: Path
-    names: dict[int, str]
+    folder: Path | None  # None: in the rows alone
+    names: Mapping[str, str] = field(default_factory=dict)  # of the folder's files, by product id as it is written
 
     @classmethod
     def scan(cls, folder: Path) -> "PictureFolder":
@@ -52,14 +52,25 @@ class PictureFolder:
             raise InputError(f"{folder}: this folder of pictures cannot be read ({error.strerror})") from None
         # From the last to the first choice, so that the first stays.
         names.sort(key=lambda name: (SUFFIXES.index(Path(name).suffix.lower()), name), reverse=True)
-        return cls(folder, {int(Path(name).stem): name for name in names})
+        return cls(folder, {Path(name).stem: name for name in names})
 
-    def find(self, product_id: int) -> Path | None:
-        """The picture of a product, None when there is none."""
-        return self.folder / self.names[product_id] if product_id in self.names else None
+    def find(self, product_id: int | str, image: str | bytes = "") -> Path | bytes | None:
+        """The picture of a product, None when there is none; `image` is what its row says: a file's name, or bytes."""
+        if isinstance(image, bytes):
+            return image or None
+        if self.folder is None:
+            return None
+        if image:
+            # A row is anybody's: it names files of this folder only. Of a path elsewhere, the last part counts.
+            inside = Path(image)
+            if inside.is_absolute() or ".." in inside.parts or not (self.folder / inside).exists():
+                inside = Path(inside.name)
+            return self.folder / inside
+        name = self.names.get(str(product_id))
+        return self.folder / name if name else None
 
 
-def open_picture(path: Path, side: int | None = None) -> Image.Image:
+def open_picture(path: Path | bytes, side: int | None = None) -> Image.Image:
     """Decode a picture as upright RGB on white, at most `side` pixels wide and high; of an animation the first frame.
 
     PictureError: it is missing, not a picture, too large, truncated or damaged.
@@ -93,12 +104,16 @@ def open_picture(path: Path, side: int | None = None) -> Image.Image:
         raise PictureError("is truncated" if cut else f"is damaged ({error})") from None
 
 
-def picture_hash(path: Path) -> str:
+def picture_hash(path: Path | bytes) -> str:
     """Sixteen hexadecimal digits that change when the file does; PictureError when it is missing or too large."""
     return blake2b(_read(path), digest_size=8).hexdigest()
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path | bytes) -> bytes:
+    if isinstance(path, bytes):
+        if len(path) > MAX_BYTES:
+            raise PictureError(f"has {_millions(len(path))} MB, more than the {MAX_BYTES // 10**6} MB that are read")
+        return path
     try:
         # Checked first, because opening a pipe would wait for ever.
         if not path.is_file():

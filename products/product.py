@@ -22,6 +22,7 @@ class Category:
 
     id: int
     path: str
+    key: str = ""  # how its owner calls it, where that is not the number
 
     @property
     def levels(self) -> list[str]:
@@ -58,6 +59,8 @@ class Product:
     sale: bool | None = None
     group: str = ""
     by_person: bool = False  # whether a person set its category
+    key: str = ""  # its id as its owner writes it, where that is not the number
+    image: str | bytes = ""  # the name of its picture's file, or the picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +71,7 @@ class Reject:
     row: int
     product_id: str
     reason: str
-
-    @property
-    def numeric_id(self) -> int | None:
-        """Its product_id, if that is a valid id with all its digits."""
-        text = self.product_id
-        # A longer text is no id, and might be too long to read.
-        is_id = text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) < 2**64
-        return int(text) if is_id else None
+    id: int | None = field(default=None, compare=False)  # the number of its product_id, if that is valid
 
 
 @dataclass(frozen=True, slots=True)

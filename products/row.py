@@ -1,128 +1,148 @@
 """A row of a table becomes a Product, or is rejected with a reason."""
 
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
-from functools import lru_cache
-from pathlib import Path
-from typing import NamedTuple
 
-from rubrika.errors import InputError
-from rubrika.products.product import SEPARATOR, Category, Product
-from rubrika.products.text import RowError, first_line, one_line, parse_fields, product_text, product_title, shortened
+import numpy as np
 
-LABEL = ("category_id", "category_name")
-OPTIONAL = ("shop_id", "shop_title", "rating", "sale")
-# Who set the label: PERSON, or anything else.
-LABEL_SOURCE, PERSON = "label_source", "person"
-_NUMBER, _TEXT = "a whole number", "text"
-_NEEDED = {"product_id": _NUMBER, "text_fields": _TEXT, "category_id": _NUMBER, "category_name": _TEXT}
+from rubrika.products.columns import LABEL_SOURCE, PARTS, PERSON, Layout
+from rubrika.products.identity import MAX_SIGNED, category_of, identity
+from rubrika.products.product import Product
+from rubrika.products.text import (
+    COLUMNS,
+    RowError,
+    joined,
+    one_line,
+    parse_fields,
+    product_text,
+    product_title,
+    shortened,
+)
 
-MAX_ID, MAX_SIGNED = 2**64 - 1, 2**63 - 1
-# Beyond this a float no longer tells neighbouring whole numbers apart.
-MAX_EXACT = 2**53
-# What a person sees of a product, and what its payload holds: see docs/data.md.
-MAX_TITLE, MAX_SHOP_TITLE, MAX_PATH, MAX_LEVELS, MAX_PERSON = 1_000, 200, 2_000, 32, 200
-# An invalid id is shown in so many characters; a whole number of more bits than this would be longer.
-MAX_SHOWN, MAX_SHOWN_BITS = 40, 128
+# What a person sees of a product: see docs/data.md.
+MAX_TITLE, MAX_SHOP_TITLE, MAX_PERSON = 1_000, 200, 200
+# In a table that was converted: why a row is none, and the line of the file that it begins at.
+BROKEN, LINE = "\0broken", "\0line"
 
 Row = Mapping[str, object]
 
 
-class ColumnType(NamedTuple):
-    """The type of a column, and whether it can hold numbers or texts."""
-
-    type: object
-    has_numbers: bool
-    has_texts: bool
-
-
-def wanted_columns(
-    source: Path, names: Sequence[str], type_of: Callable[[str], ColumnType], labelled: bool, group_by: str | None
-) -> list[str]:
-    """The columns to read of those there are: the required ones, `group_by` too, then optional ones that are there."""
-    required = ["product_id", "text_fields", *(LABEL if labelled else ()), *([group_by] if group_by else ())]
-    if missing := [name for name in required if name not in names]:
-        present, them = first_line(", ".join(names)) or "none", "it" if len(missing) == 1 else "them"
-        raise InputError(f"{source}: no column {', '.join(missing)} (it has {present}); rename or add {them}")
-    optional = (*OPTIONAL, *([LABEL_SOURCE] if labelled else ()))
-    columns = list(dict.fromkeys([*required, *(name for name in optional if name in names)]))
-    for name in columns:
-        if names.count(name) > 1:
-            raise InputError(f"{source}: {names.count(name)} columns are called {name}; keep one")
-        column, needed = type_of(name), _NEEDED.get(name)
-        if needed and not (column.has_numbers if needed == _NUMBER else column.has_texts):
-            shown = first_line(str(column.type))
-            raise InputError(f"{source}: column {name} is {shown}, not {needed}; convert it first")
-    return columns
-
-
-def product_of(row: Row, number: int, labelled: bool, group_by: str | None) -> Product:
+def product_of(row: Row, number: int, layout: Layout) -> Product:
     """Build a product from the values of a row by column name, and its number in the file, from 1."""
-    product_id = whole("product_id", row["product_id"], MAX_ID)
-    fields = parse_fields(row["text_fields"])
+    at = layout.at
+    if broken := row.get(BROKEN):
+        raise RowError(str(broken))
+    id, key = identity("product_id", row[at["product_id"]], exact=layout.exact.get(at["product_id"], 2**53))
+    fields = fields_of(row, layout)
     if not (title := product_title(fields)):
-        raise RowError("text_fields has no title")
-    rating, shop_title = _finite(row.get("rating")), row.get("shop_title")
-    group, source = row[group_by] if group_by else None, row.get(LABEL_SOURCE)
+        raise RowError("text_fields has no title" if "text_fields" in at else f"{at['title']} is empty")
+    optional = {name: _number(row[at[name]]) for name in ("shop_id", "rating", "sale") if name in at}
+    rating, shop_title = _finite(optional.get("rating")), _value(row, at, "shop_title")
+    group, source = row[layout.group] if layout.group else None, _value(row, at, LABEL_SOURCE)
+    *numbers, name = layout.label or (None,)
+    cells = [] if name is None else [*(row[number] for number in numbers), _text(row[name])]
+    category = category_of(cells, layout.separator) if cells else None
     return Product(
-        id=product_id,
+        id=id,
         title=shortened(title, MAX_TITLE),
         text=product_text(fields),
         row=number,
-        category=label_of(row["category_id"], row["category_name"]) if labelled else None,
-        shop_id=_shop_id(row.get("shop_id")),
+        category=category,
+        shop_id=_shop_id(optional.get("shop_id")),
         shop_title=shortened(one_line(shop_title), MAX_SHOP_TITLE) if isinstance(shop_title, str) else "",
         rating=None if rating is None else float(rating),
-        sale=_flag(row.get("sale")),
+        sale=_flag(optional.get("sale")),
         # NaN is not even equal to itself.
         group="" if group is None or group != group else str(group),
-        by_person=labelled and isinstance(source, str) and source.strip().casefold() == PERSON,
+        by_person=category is not None and isinstance(source, str) and source.strip().casefold() == PERSON,
+        key=key,
+        image=_picture(_value(row, at, "image")),
     )
 
 
-def shown_id(value: object) -> str:
-    """An id as its owner wrote it, cut when long: in a column with an empty cell even whole numbers are read as 2.0."""
-    if isinstance(value, int) and value.bit_length() > MAX_SHOWN_BITS:
-        return f"(a number of {value.bit_length():,} bits)"
-    exact = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT
+def fields_of(row: Row, layout: Layout) -> dict[str, object]:
+    """The title, the description and the like of a row, from its dictionary or from plain columns."""
+    at = layout.at
+    if "text_fields" in at:
+        fields = parse_fields(_notation(row[at["text_fields"]]))
+    else:
+        fields = {name: plain_value(row[at[name]]) for name in ("title", *PARTS) if name in at}
+    if texts := {name: words for name in layout.texts if (words := _text(row[name]))}:
+        fields[COLUMNS] = texts
+    return fields
+
+
+def _text(value: object) -> str:
+    """A cell as text; empty where there is nothing, as NaN is not even equal to itself."""
+    value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return "" if value is None or value != value else str(value)
+
+
+def _value(row: Row, at: Mapping[str, str], name: str) -> object:
+    return row[at[name]] if name in at else None
+
+
+def _number(value: object) -> object:
+    """A number that is written as text, as all are in CSV, as a number."""
+    if not isinstance(value, str):
+        return value
+    if (word := value.strip().casefold()) in ("true", "false"):
+        return word == "true"
+    with suppress(ValueError):
+        return float(word) if any(mark in word for mark in ".en") else int(word)
+    return None
+
+
+def _picture(value: object) -> str | bytes:
+    """What a cell says of a picture: its file name or its bytes; of both, as in Hugging Face's datasets, the bytes."""
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    return value if isinstance(value, bytes) else _text(value).strip()
+
+
+def _notation(cell: object) -> object:
+    """A dictionary as JSON, so that it is read like any other cell: the same text, the same limits."""
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "replace")
+    if not isinstance(cell, dict):
+        return cell
     try:
-        return f"{value:.0f}" if exact else shortened(str(value), MAX_SHOWN)
-    except Exception:  # A DataFrame may hold an object that cannot be written.
-        return f"(an object of type {type(value).__name__})"
+        return json.dumps(plain_value(cell), ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        raise RowError("text_fields is a dictionary that cannot be written as JSON") from None
 
 
-def whole(name: str, value: object, largest: int) -> int:
-    """A number from 0 to `largest`; RowError when the value is none."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        raise RowError(f"{name} is empty")
-    if not isinstance(value, int | float) or (isinstance(value, float) and not value.is_integer()):
-        raise RowError(f"{name} {shown_id(value)} is not a whole number")
-    if not 0 <= value <= largest:
-        raise RowError(f"{name} {shown_id(value)} is outside 0 … {largest}")
-    if isinstance(value, float) and value > MAX_EXACT:
-        raise RowError(f"{name} {value} may have been rounded, as its column holds fractions; write whole numbers")
-    return int(value)
+def plain_value(value: object) -> object:
+    """What JSON can hold of a nested value; anything else as text."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): plain_value(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(inner) for inner in value]
+    if isinstance(value, set | frozenset):
+        # Sorted as text, since a set has another order in every process.
+        return sorted(map(plain_value, value), key=joined)
+    if isinstance(value, np.ndarray):
+        return plain_value(value.tolist())
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    value = plain_cell(value)
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
-def label_of(number: object, name: object) -> Category:
-    """The category of this id and path; RowError when they are none."""
-    return _category(whole("category_id", number, MAX_SIGNED), name if isinstance(name, str) else "")
-
-
-@lru_cache(maxsize=65_536)
-def _category(number: int, path: str) -> Category:
-    """Cached, so that products of one category share it."""
-    if len(path) > MAX_PATH:
-        raise RowError(f"category_name has {len(path):,} characters, more than the {MAX_PATH:,} that a path may have")
-    # A printable path stays as it is, to be found again where it came from.
-    path = path.strip() if path.isprintable() else one_line(path)
-    category = Category(number, path)
-    if not path.strip(f" {SEPARATOR}"):
-        raise RowError("category_name is empty")
-    if (levels := len(category.levels)) > MAX_LEVELS:
-        raise RowError(f"category_name has {levels} levels, more than the {MAX_LEVELS} that it may have")
-    return category
+def plain_cell(cell: object) -> object:
+    """A cell as a parquet file would give it: a number of Python's own, and None where there is nothing."""
+    cell = cell.item() if isinstance(cell, np.generic) else cell
+    if isinstance(cell, float):
+        return None if math.isnan(cell) else cell
+    if isinstance(cell, Decimal):
+        return None if cell.is_nan() else cell
+    # Of pandas, by name: it is not imported for this.
+    return None if type(cell).__name__ in ("NAType", "NaTType") else cell
 
 
 def _shop_id(value: object) -> int | None:

@@ -1,20 +1,15 @@
-"""Reads small tables, from parquet or CSV, whole: they are instructions, so one bad row refuses the file."""
+"""Reads small tables of any format whole: they are instructions, so one bad row refuses the file."""
 
-import csv
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from rubrika.errors import InputError
-from rubrika.products.reader import file_size, parquet_rows
-from rubrika.products.row import Row
+from rubrika.products.parquet import parquet_rows
+from rubrika.products.reader import Spool
+from rubrika.products.row import BROKEN, LINE, Row
 from rubrika.products.text import RowError, first_line
-
-# What may stand between the columns of a CSV file.
-DELIMITERS = ",;\t"
-# Of so many characters of its first line their names are read.
-MAX_HEADER = 100_000
 
 Columns = Sequence[str]
 Item = TypeVar("Item")
@@ -23,15 +18,20 @@ Item = TypeVar("Item")
 def read_table(file: Path, choices: Sequence[Columns], item_of: Callable[[Row], Item]) -> Iterator[tuple[int, Item]]:
     """What `item_of` makes of every row, with its number from 1; a RowError of it is an InputError that names the row.
 
-    The file is CSV when its name ends so, else parquet; it has all columns of one of `choices`, of which the first that
-    it has are read. Numbers in CSV are whole numbers where they can be.
+    The file has all columns of one of `choices`, of which the first that it has are read. In CSV all cells are texts.
     """
-    rows = _csv_rows if file.suffix.lower() == ".csv" else _parquet_rows
-    for number, row in enumerate(rows(file, choices), 1):
+    spool, advice = Spool(), "nothing was changed, correct it and try again"
+    path = spool.parquet(file)
+    for number, row in enumerate(
+        parquet_rows(path, lambda parquet: _chosen(file, choices, parquet.schema_arrow.names), shown=file), 1
+    ):
+        if broken := row.get(BROKEN):
+            raise InputError(f"{file} row {number}: {broken}; {advice}")
+        line = f"line {row[LINE]}: " if LINE in row else ""
         try:
-            yield number, item_of(row)
+            yield number, item_of({name: cell for name, cell in row.items() if name not in (BROKEN, LINE)})
         except RowError as error:
-            raise InputError(f"{file} row {number}: {error}; nothing was changed, correct it and try again") from None
+            raise InputError(f"{file} row {number}: {line}{error}; {advice}") from None
 
 
 def number_in(cell: object) -> object:
@@ -45,30 +45,13 @@ def number_in(cell: object) -> object:
     return math.nan if not text else float(text) if text.endswith(".0") and text[:-2].isdecimal() else text
 
 
-def _parquet_rows(file: Path, choices: Sequence[Columns]) -> Iterator[Row]:
-    return parquet_rows(file, lambda parquet: _chosen(file, choices, parquet.schema_arrow.names))
-
-
-def _csv_rows(file: Path, choices: Sequence[Columns]) -> Iterator[Row]:
-    file_size(file)
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            header = lines.readline(MAX_HEADER)
-            named = {mark: next(csv.reader([header], delimiter=mark), []) for mark in DELIMITERS}
-            mark = max(DELIMITERS, key=lambda mark: len(named[mark]))
-            columns, names = _chosen(file, choices, named[mark]), named[mark]
-            places = [names.index(name) for name in columns]
-            for cells in csv.reader(lines, delimiter=mark, strict=True):
-                if cells:
-                    yield {name: cells[place] for name, place in zip(columns, places, strict=True)}
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else first_line(str(error))
-        raise InputError(f"{file}: not a readable CSV file ({reason}); save it as CSV in UTF-8") from None
-
-
 def _chosen(file: Path, choices: Sequence[Columns], names: Columns) -> Columns:
+    own = [name for name in (BROKEN, LINE) if name in names]
     for columns in choices:
         if all(names.count(name) == 1 for name in columns):
-            return columns
-    wanted, there = ", or ".join(map(" and ".join, choices)), first_line(", ".join(names)) or "none"
+            return [*columns, *own]
+    wanted, there = (
+        ", or ".join(map(" and ".join, choices)),
+        first_line(", ".join(name for name in names if name not in own)) or "none",
+    )
     raise InputError(f"{file}: it needs the columns {wanted}, each once (it has {there})")

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,10 +14,14 @@ MAX_CHARACTERS, MAX_STRUCTURE, MAX_DEPTH = 32_000_000, 200_000, 16
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*+'?|\"(?:[^\"\\]|\\.)*+\"?", re.DOTALL)
 _BRACKETS = "[{("
 _JSON = json.JSONDecoder(strict=False)
+# Under this name, what further columns say beside the fields.
+COLUMNS = "\0columns"
 # Stands for every string in the skeleton of a cell.
 _HOLE = '"'
 # All that a literal of dictionaries, lists and numbers may have between its strings.
-_LITERAL = re.compile(r"(?:[\[\]{}(),:\s\d.+\"-]|[eE]|True|False|None|nan|inf)*")
+_LITERAL = re.compile(
+    r"(?:[\[\]{}(),:\s\d.+\"-]|[eE]|True|False|None|nan|inf|0[xX][0-9a-fA-F]+|(?<=\d)_(?=\d)|[uU](?=\"))*"
+)
 # Strings, and what pandas writes for an empty cell, though it is no literal.
 _NAN = re.compile(rf"{_STRING.pattern}|(nan|inf)", re.DOTALL)
 # Three quotes open a string that ends elsewhere than `_STRING` expects, and would hide operators from `_LITERAL`.
@@ -96,6 +101,8 @@ _BREAKS = re.compile(r"<[\s/]{0,3}(?:br|p|li|ul|ol|div|tr|td|th|h[1-6])\b[^<>]*(
 def one_line(text: str) -> str:
     """The first `MAX_HTML` characters of a text on one line, without characters that cannot be seen."""
     text = text[:MAX_HTML]
+    # As macOS writes it, «й» is two characters, and its word another word.
+    text = text if text.isascii() else unicodedata.normalize("NFC", text)
     # All of _UNPRINTABLE is unprintable to Python too, whose check is much faster.
     return " ".join((text if text.isprintable() else _UNPRINTABLE.sub("", text)).split())
 
@@ -112,7 +119,7 @@ def first_line(text: str) -> str:
 
 def product_title(fields: dict[str, object]) -> str:
     """The title as one clean line, empty when there is none."""
-    return one_line(_scalar(fields.get("title")))
+    return plain_text(_scalar(fields.get("title")))
 
 
 def product_text(fields: dict[str, object]) -> str:
@@ -145,11 +152,11 @@ def plain_text(html: str) -> str:
 def _facts(fields: dict[str, object]) -> Iterator[str]:
     yield product_title(fields)
     yield plain_text(_scalar(fields.get("description")))
-    for part in ("attributes", "custom_characteristics", "defined_characteristics", "filters"):
+    for part in ("attributes", "custom_characteristics", "defined_characteristics", "filters", COLUMNS):
         value = fields.get(part)
         if isinstance(value, dict):
             named = ((name, joined(inner)) for name, inner in value.items())
-            yield from (one_line(f"{name}: {words}") for name, words in named if words)
+            yield from (plain_text(f"{name}: {words}") for name, words in named if words)
         elif isinstance(value, list | tuple):
             yield from (plain_text(joined(item)) for item in value)
         else:

@@ -43,8 +43,8 @@ def classify(
     """
     settings = index.manifest.vote
     settings = replace(settings, top_k=top_k or settings.top_k)
-    newcomers, weights, calibration = Newcomers.of(index), settings.weights, index.manifest.calibration
-    tree = Tree(Category(id, path) for id, path in newcomers.names.items())
+    newcomers, tree = index.remembered(_known)
+    weights, calibration = settings.weights, index.manifest.calibration
     for found in search_products(index, products, pictures, settings.top_k, include_self):
         hits = found.hits
         votes = vote_over(newcomers.voting(hits, found.vectors, settings), settings)
@@ -57,3 +57,8 @@ def classify(
         decided = decide(*judged, weights, calibration, policy, level)
         suggestions = partial(newcomers.suggestions, found.vectors)
         yield Classified(found.batch, hits, found.vectors, found.failures, votes, decided, tree, levels, suggestions)
+
+
+def _known(index: Index) -> tuple[Newcomers, Tree]:
+    newcomers = Newcomers.of(index)
+    return newcomers, Tree(Category(id, path) for id, path in newcomers.names.items())

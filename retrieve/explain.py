@@ -10,6 +10,7 @@ import numpy as np
 from rubrika.errors import RubrikaError
 from rubrika.index.folder import Index
 from rubrika.index.manifest import VoteSettings
+from rubrika.index.owned import Owned
 from rubrika.products.product import Category
 from rubrika.retrieve.confidence import decide
 from rubrika.retrieve.guarantee import DEFAULT, Policy
@@ -26,7 +27,7 @@ MAX_WORDS = 8
 class Share:
     """A category that was voted for, and its part of the vote."""
 
-    category_id: int
+    category_id: int | str
     category_path: str
     share: float
 
@@ -47,9 +48,9 @@ class SupportingNeighbour:
     vector: str
     similarity: float
     weight: float
-    product_id: int
+    product_id: int | str
     title: str
-    category_id: int
+    category_id: int | str
     category_path: str
 
 
@@ -66,7 +67,7 @@ class Word:
 class Explanation:
     """A prediction and what it rests on; `confidence` and `decision` are as in details.parquet."""
 
-    product_id: int | None  # of a stored product
+    product_id: int | str | None  # of a stored product
     title: str  # empty when there is only a picture
     labelled: str | None  # the path of the category that a stored product has
     confidence: float
@@ -102,27 +103,32 @@ def explain(index: Index, query: Query, top_k: int | None = None, policy: Policy
     points = index.store.fetch(np.unique(ids).tolist())
     stored = [Category(point.category_id, point.shown("category_path")) for point in points.values()]
     tree = Tree([*stored, *(Category(id, path) for id, path in newcomers.names.items())])
+    owned = Owned.of(index)
     found = (hits, votes, vote.weights, index.manifest.calibration, policy)
     decided, levels = decide(*found), path_confidence(tree, *found)
     paths, sure = tree.names(levels.nodes)[0], int(levels.sure[0])
     shares = zip(votes.categories[0].tolist(), votes.shares[0].tolist(), strict=True)
     judged = zip(paths, levels.shares[0].tolist(), levels.confidences[0].tolist(), strict=True)
     return Explanation(
-        product_id=query.product_id,
+        product_id=None if query.product_id is None else owned.products([query.product_id])[query.product_id],
         title=query.title,
         labelled=query.labelled,
         confidence=float(decided.confidences[0]),
         decision=str(decided.decisions[0]),
-        alternatives=[Share(id, tree.path(id) or str(id), share) for id, share in shares if share > 0],
+        alternatives=[Share(owned.category(id), tree.path(id) or str(id), share) for id, share in shares if share > 0],
         levels=[Level(*level) for level in judged if level[0]],
         sure=paths[sure - 1] if sure else None,
-        neighbours=_supporting_neighbours(hits, voting, vote, points),
+        neighbours=_supporting_neighbours(hits, voting, vote, points, owned),
         words=_words(index, query, int(votes.winners[0]), vote, newcomers),
     )
 
 
 def _supporting_neighbours(
-    hits: Mapping[str, Hits], voting: Mapping[str, Hits], vote: VoteSettings, points: Mapping[int, Point]
+    hits: Mapping[str, Hits],
+    voting: Mapping[str, Hits],
+    vote: VoteSettings,
+    points: Mapping[int, Point],
+    owned: Owned,
 ) -> list[SupportingNeighbour]:
     """The neighbours of one product, the heaviest first, then the nearest, then by id.
 
@@ -135,16 +141,18 @@ def _supporting_neighbours(
     }
     votes = vote_over(alone, vote)
     weights = dict(zip(votes.categories[0].tolist(), votes.shares[0].tolist(), strict=True))
-    neighbours = []
+    neighbours = list[tuple[int, SupportingNeighbour]]()
     for name, each in hits.items():
         places = alone[name].categories[0, : each.ids.shape[1]]
         found = zip(places.tolist(), each.scores[0].tolist(), each.ids[0].tolist(), strict=True)
         for place, similarity, id in found:
             if np.isfinite(similarity) and id in points:
                 point, weight = points[id], weights.get(place, 0.0)
-                labelled = point.category_id, point.shown("category_path")
-                neighbours.append(SupportingNeighbour(name, similarity, weight, id, point.shown("title"), *labelled))
-    return sorted(neighbours, key=lambda each: (-each.weight, -each.similarity, each.product_id))
+                labelled = owned.category(point.category_id), point.shown("category_path")
+                values = name, similarity, weight, point.own_id, point.shown("title"), *labelled
+                neighbours.append((id, SupportingNeighbour(*values)))
+    neighbours.sort(key=lambda it: (-it[1].weight, -it[1].similarity, it[0]))
+    return [each for _, each in neighbours]
 
 
 def _words(index: Index, query: Query, winner: int, vote: VoteSettings, newcomers: Newcomers) -> list[Word]:

@@ -186,9 +186,9 @@ def pairs_at_odds(groups: IntArray, labels: IntArray) -> NDArray[np.intp]:
 class Confusion:
     """How many products labelled as one category look like the other (`there`), and the reverse (`back`)."""
 
-    category_id: int
+    category_id: int | str
     category_name: str
-    other_category_id: int
+    other_category_id: int | str
     other_category_name: str
     there: int
     back: int

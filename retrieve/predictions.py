@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Real
@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rubrika.errors import InputError, RubrikaError
-from rubrika.files import parquet
+from rubrika.files import table_file
 from rubrika.index.folder import Index
 from rubrika.index.manifest import BUILT_IN, Calibration, VoteSettings
+from rubrika.index.owned import Owned
+from rubrika.products.identity import MAX_SIGNED
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Reject
+from rubrika.products.product import Product, Reject
 from rubrika.products.reader import Reader
-from rubrika.products.row import MAX_SIGNED
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import Classified, classify
 from rubrika.retrieve.confidence import NEW, REVIEW, nearest, rethreshold
@@ -114,15 +115,16 @@ def classify_to_files(
     calibration = index.manifest.calibration
     fit = calibration.leaf if level is None else calibration.level(level)
     risk = {RISK: json.dumps([fit.design, fit.curve])}
-    schema = pa.schema({"product_id": products.id_type()} | DETAILS, risk)
+    owned = Owned.of(index)
+    schema = owned.schema(pa.schema({"product_id": products.id_type()} | DETAILS, risk))
     short = pa.schema([schema.field(name) for name in RESULT])
     with ExitStack() as stack:
-        targets = [stack.enter_context(parquet(output, short))]
+        targets = [stack.enter_context(table_file(output, short))]
         if details:
-            targets.append(stack.enter_context(parquet(details, schema)))
+            targets.append(stack.enter_context(table_file(details, schema)))
         advance = stack.enter_context((progress or Silent()).stage("classifying", len(products)))
         for one in classify(index, products, pictures, top_k, policy, level, include_self):
-            table = _table(one, targets[-1].schema)
+            table = owned.table(_table(one, targets[-1].schema))
             for target in targets:
                 target.write_table(table.select(target.schema.names))
             tally.add(one.decided, nearest(one.hits), index.encoders.unseen_words(one.batch.products))
@@ -135,12 +137,14 @@ def classify_to_files(
     return ClassifyReport(rows, tuple(rejects), seconds, output, tally.figures(), said, unused)
 
 
-def _table(one: Classified, schema: pa.Schema) -> pa.Table:
-    """The rows of a batch, in their order."""
+def _table(one: Classified, wanted: pa.Schema) -> pa.Table:
+    """The rows of a batch, in their order; all but their own ids are numbers still."""
+    own = pa.schema({"product_id": wanted.field("product_id").type} | DETAILS, wanted.metadata)
+    schema = pa.schema([own.field(name) for name in wanted.names], wanted.metadata)
     products, rejects, winners = one.batch.products, one.batch.rejects, one.votes.winners
     id_type = schema.field("product_id").type
     columns: dict[str, Any] = {
-        "product_id": pa.array([product.id for product in products], id_type),
+        "product_id": pa.array(own_ids(products, id_type), id_type),
         "predicted_category_id": pa.array(winners, mask=winners == NO_CATEGORY),
     }
     if "levels" in schema.names:
@@ -162,8 +166,17 @@ def _table(one: Classified, schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([pa.table(part, schema) for part in (columns, unread)]).take(np.argsort(rows))
 
 
-def _reject_id(reject: Reject, kind: pa.DataType) -> int | None:
+def own_ids(products: Sequence[Product], kind: pa.DataType) -> list[int] | list[str]:
+    """The ids of products as their owner writes them."""
+    if pa.types.is_string(kind):
+        return [product.key or str(product.id) for product in products]
+    return [product.id for product in products]
+
+
+def _reject_id(reject: Reject, kind: pa.DataType) -> int | str | None:
     """The id of a row that could not be read, if it has one that a column of this type can hold."""
+    if pa.types.is_string(kind):
+        return reject.product_id or None
     try:
         return int(pa.scalar(int(reject.product_id), kind).as_py())
     except (ValueError, OverflowError, pa.ArrowException):
@@ -174,8 +187,9 @@ def _reject_id(reject: Reject, kind: pa.DataType) -> int | None:
 class Predictions:
     """Predictions for n products that could be read, in their order; rows that could not are in `rejects`."""
 
-    product_ids: NDArray[np.uint64]  # (n,)
+    product_ids: NDArray[Any]  # as their owner writes them: uint64, or str where some are texts, (n,)
     categories: NDArray[np.int64]  # the predicted category ids, (n,); -1 where the index found nothing
+    labels: Mapping[int, str]  # what their owner calls categories whose id is not their name
     names: NDArray[np.object_]  # the paths of these categories, str (n,); None where there is none
     confidences: FloatArray  # how likely each prediction is right, (n,)
     decisions: NDArray[np.str_]  # `auto`, `review` or `new`, (n,)
@@ -197,12 +211,15 @@ class Predictions:
 
         count, missing = len(self.product_ids) + len(self.rejects), [None] * len(self.rejects)
         rows = np.argsort(np.concatenate([self.places, np.setdiff1d(np.arange(count), self.places)]))
-        ids = [*self.product_ids.tolist(), *(reject.numeric_id for reject in self.rejects)]
-        known = [None if id == NO_CATEGORY else id for id in self.categories.tolist()]
-        large = max(filter(None, ids), default=0) > MAX_SIGNED
+        is_text = self.product_ids.dtype == object
+        ids = [*self.product_ids.tolist(), *((it.product_id or None) if is_text else it.id for it in self.rejects)]
+        known = [None if id == NO_CATEGORY else self.labels.get(id, id) for id in self.categories.tolist()]
+        large = not is_text and max(filter(None, ids), default=0) > MAX_SIGNED
+        kind: Any = "object" if is_text else "UInt64" if large else "Int64"
+        label_kind: Any = "object" if self.labels else "Int64"
         columns = {
-            "product_id": pd.array(np.array(ids, object), "UInt64" if large else "Int64"),
-            "predicted_category_id": pd.array(np.array([*known, *missing], object), "Int64"),
+            "product_id": pd.array(np.array(ids, object), kind),
+            "predicted_category_id": pd.array(np.array([*known, *missing], object), label_kind),
             "predicted_category_name": np.array([*self.names, *missing], object),
             "confidence": np.pad(self.confidences, (0, len(missing)), constant_values=np.nan),
             "decision": np.array([*self.decisions.tolist(), *(REVIEW for _ in missing)], object),
@@ -227,19 +244,24 @@ def policy_of(
     return Policy(max_error, confidence, new_rate)
 
 
-def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteSettings) -> Predictions:
-    """All batches of a run as one, with the calibration of the index and the settings of its vote."""
+def collect(
+    batches: Iterable[Classified], calibration: Calibration, vote: VoteSettings, labels: Mapping[int, str] | None = None
+) -> Predictions:
+    """All batches of a run as one, with the calibration of the index, the settings of its vote, and its labels."""
     hits = {name: [Hits.none(0, vote.top_k)] for name in vote.weights}
     none = vote_over({name: parts[0] for name, parts in hits.items()}, vote)
-    labels = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, object)
+    rows_of = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, object)
     parts: list[tuple[NDArray[Any], ...]] = [
-        (*labels, np.zeros(0, np.float32), np.zeros(0, "U6"), none.categories, none.shares)
+        (*rows_of, np.zeros(0, np.float32), np.zeros(0, "U6"), none.categories, none.shares)
     ]
     rejects, rows, unusable = list[Reject](), 0, Counter[str]()
     for one in batches:
         numbers = [product.row for product in one.batch.products]
         order = np.sort(numbers + [reject.row for reject in one.batch.rejects])
-        ids = np.array([product.id for product in one.batch.products], np.uint64)
+        if any(product.key for product in one.batch.products):
+            ids = np.array([product.key or str(product.id) for product in one.batch.products], object)
+        else:
+            ids = np.array([product.id for product in one.batch.products], np.uint64)
         names = np.array([one.tree.path(id) for id in one.votes.winners.tolist()], object)
         judged = one.decided.confidences, one.decided.decisions, one.votes.categories, one.votes.shares
         parts.append((ids, rows + np.searchsorted(order, numbers), names, *judged))
@@ -250,9 +272,12 @@ def collect(batches: Iterable[Classified], calibration: Calibration, vote: VoteS
         rows += one.batch.rows
     columns = map(np.concatenate, zip(*parts, strict=True))
     product_ids, places, paths, confidences, decisions, categories, shares = columns
+    if product_ids.dtype == object:
+        product_ids = np.array([str(id) for id in product_ids], object)
     return Predictions(
         product_ids=product_ids,
         categories=categories[:, 0].copy(),
+        labels=labels or {},
         names=paths,
         confidences=confidences,
         decisions=decisions,
@@ -281,7 +306,7 @@ def redecide(details: Path, output: Path, policy: Policy) -> Counter[str]:
         auto_from = threshold(replace(BUILT_IN, curve=curve, design=design), policy)
         place = schema.get_field_index("decision")
         # The source is closed before the output, which may take its place.
-        with parquet(output, schema) as target, pq.ParquetFile(details) as source:
+        with table_file(output, schema) as target, pq.ParquetFile(details) as source:
             for group in range(source.num_row_groups):
                 table = source.read_row_group(group)
                 # A row that could not be read has no confidence.

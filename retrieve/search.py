@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rubrika.errors import RubrikaError
 from rubrika.index.folder import Index
 from rubrika.index.manifest import IMAGE, TEXT, VoteSettings
+from rubrika.index.owned import Owned
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Batch, Product, Products
 from rubrika.products.row import MAX_TITLE
@@ -73,16 +74,17 @@ class Query:
 
     title: str
     vectors: Mapping[str, FloatArray]  # by name, the picture's among them, (1, size); zeros for one that it lacks
-    product_id: int | None = None  # of a stored one
+    product_id: int | None = None  # of a stored one, its number
     labelled: str | None = None  # the path of its category
 
     @classmethod
-    def of_product(cls, index: Index, product_id: int, vector: str | None = None) -> "Query":
+    def of_product(cls, index: Index, product_id: int, vector: str | None = None, own_id: str = "") -> "Query":
         """A stored product, to search by one named vector or by all that vote; RubrikaError if it has none of them."""
         names = _names(index, vector)
         point = index.store.fetch([product_id], vectors=True).get(product_id)
         if point is None:
-            raise RubrikaError(f"product {product_id} is not in {index.folder}; give a title or an image instead")
+            shown = own_id or product_id
+            raise RubrikaError(f"product {shown} is not in {index.folder}; give a title or an image instead")
         sizes = {name: size for name, size in index.manifest.sizes.items() if name in (*names, IMAGE)}
         vectors = {name: point.vectors.get(name, np.zeros(size, np.float32))[None] for name, size in sizes.items()}
         if not any(vectors[name].any() for name in names):
@@ -100,7 +102,7 @@ class Query:
             raise RubrikaError("the title has no text; give a title with words, or an image")
         encoded = index.encoders.encode(
             [Product(0, title, title, 0)],
-            PictureFolder(image.parent, {0: image.name}) if image else None,
+            PictureFolder(image.parent, {"0": image.name}) if image else None,
             {*names, IMAGE} & sizes.keys(),
             # The vector of an empty text would find what resembles nothing.
             given={} if title else {TEXT: np.zeros((1, sizes[TEXT]), np.float32)},
@@ -140,8 +142,8 @@ class Neighbour:
     """A labelled product near the one searched with; similarity is a cosine, at most 1."""
 
     similarity: float
-    product_id: int
-    category_id: int
+    product_id: int | str
+    category_id: int | str
     category: str
     category_path: str
     title: str
@@ -171,14 +173,18 @@ class Neighbours(Sequence[Neighbour]):
         return pd.DataFrame([asdict(hit) for hit in self.hits])
 
 
-def neighbours(index: Index, query: int | str | Path, vector: str | None = None, top_k: int = 10) -> Neighbours:
+def neighbours(
+    index: Index, query: int | str | Path, vector: str | None = None, top_k: int = 10, own_id: str = ""
+) -> Neighbours:
     """The `top_k` products most similar to a stored product (without itself), a title, or the picture at a path.
+
+    A stored product is given by its number in the store, and messages call it by its `own_id`.
 
     `vector` is the named vector to search by, by default `image` for a picture, else `text`.
     """
     vector = vector or (IMAGE if isinstance(query, Path) else TEXT)
     if isinstance(query, int):
-        product = Query.of_product(index, query, vector)
+        product = Query.of_product(index, query, vector, own_id)
     else:
         title, image = ("", query) if isinstance(query, Path) else (query, None)
         product = Query.of_content(index, title, image, vector)
@@ -188,4 +194,7 @@ def neighbours(index: Index, query: int | str | Path, vector: str | None = None,
     points, shown = index.store.fetch(ids), ("category", "category_path", "title")
     # On a server, another process may delete a hit in between.
     found = [(score, points[id]) for id, score in zip(ids, scores, strict=True) if id in points]
-    return Neighbours([Neighbour(score, at.id, at.category_id, *map(at.shown, shown)) for score, at in found])
+    category = Owned.of(index).category
+    return Neighbours(
+        [Neighbour(score, at.own_id, category(at.category_id), *map(at.shown, shown)) for score, at in found]
+    )

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from rubrika.encode.duplicates import Groups, near_duplicates, sketches_of
 from rubrika.encode.hashing import MAX_CHARACTERS, features_of
 from rubrika.errors import InputError
 from rubrika.files import report_folder
+from rubrika.products.columns import OPTIONAL, Columns, Layout
 from rubrika.products.images import PictureError, PictureFolder, open_picture
 from rubrika.products.product import Category, Product, text_hash
 from rubrika.products.reader import Reader, is_labelled
-from rubrika.products.row import OPTIONAL, Row
-from rubrika.products.text import RowError, parse_fields, plain_text
+from rubrika.products.row import Row, fields_of
+from rubrika.products.text import RowError, plain_text
 from rubrika.progress import Progress, Silent
 from rubrika.report.charts import Chart, plot_bars, plot_histogram, render
 from rubrika.stats.lengths import Numbers, Padding, Summary, Tokens, padding_of, tokens_of
@@ -190,20 +190,22 @@ def _count_empty(reader: Reader, progress: Progress) -> dict[str, int]:
     """How many of all rows, good and bad, leave each field empty; a field or column that is not there is empty."""
     counts = Counter(dict.fromkeys((*FIELDS, *OPTIONAL), 0))
     with progress.stage("looking for empty fields", len(reader)) as advance:
-        for row in chain.from_iterable(map(reader.rows, reader.files)):
-            counts.update(_empty_in(row))
-            advance(1)
+        for layout in map(reader.layout, reader.files):
+            for row in reader.rows(layout.source):
+                counts.update(_empty_in(row, layout))
+                advance(1)
     return dict(counts)
 
 
-def _empty_in(row: Row) -> Iterator[str]:
+def _empty_in(row: Row, layout: Layout) -> Iterator[str]:
     try:
-        fields = parse_fields(row["text_fields"])
+        fields = fields_of(row, layout)
     except RowError:
         fields = {}
     yield from (name for name in FIELDS if _is_empty(fields.get(name)))
+    cells = {name: row.get(layout.at.get(name, "")) for name in OPTIONAL}
     # A rating begins at one star: 0 is written where nobody gave any.
-    yield from (name for name in OPTIONAL if _is_empty(row.get(name)) or (name == "rating" and row[name] == 0))
+    yield from (name for name, cell in cells.items() if _is_empty(cell) or (name == "rating" and cell in (0, "0")))
 
 
 def _is_empty(value: object) -> bool:
@@ -258,13 +260,15 @@ def describe(
     group_by: str | None = None,
     report: Path | None = None,
     progress: Progress | None = None,
+    columns: Columns | None = None,
 ) -> Stats:
-    """Measure what is in parquet files of products, labelled or not.
+    """Measure what is in files of products, labelled or not.
 
     Pictures are looked for in the folder `images`; tokens are those of `text_encoder`, by default words; `group_by` is
     a column in which rows may be alike, too; `report` is a folder for the same as a page with charts.
     """
-    reader = Reader(files, labelled=is_labelled(files), group_by=group_by)
+    columns = columns or Columns()
+    reader = Reader(files, labelled=is_labelled(files, columns), group_by=group_by, columns=columns)
     reader.check()
     # Before the work: a folder that cannot be written is known at once.
     folder = report_folder(report) if report else None

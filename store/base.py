@@ -32,6 +32,12 @@ class Point:
         """The id of its category; StoreError when it is not a product."""
         return _category_id(self.id, self.payload)
 
+    @property
+    def own_id(self) -> int | str:
+        """The product's id as its owner writes it."""
+        id = self.payload.get("product_id")
+        return one_line(id) if isinstance(id, str) else self.id
+
     def text(self, key: str) -> str:
         """A text of its payload; StoreError when it is not a product."""
         text = self.payload.get(key)

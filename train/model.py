@@ -181,9 +181,9 @@ class PictureBase:
     module: JointVision
     processor: Any
     identity: str
-    failures: dict[Path, str] = field(default_factory=dict)  # pictures that could not be used so far, and why
+    failures: dict[Path | bytes, str] = field(default_factory=dict)  # pictures that could not be used so far, and why
 
-    def pixels(self, paths: Sequence[Path | None]) -> tuple[torch.Tensor | None, torch.Tensor]:
+    def pixels(self, paths: Sequence[Path | bytes | None]) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Pixels of the pictures that can be used, None when there are none, and which of the paths they are."""
         with ThreadPoolExecutor(THREADS) as threads:
             opened = list(threads.map(self._open, paths))
@@ -191,7 +191,7 @@ class PictureBase:
         usable = torch.tensor([picture is not None for picture in opened])
         return self.processor(images=pictures, return_tensors="pt")["pixel_values"] if pictures else None, usable
 
-    def sample(self, paths: Sequence[Path | None]) -> torch.Tensor:
+    def sample(self, paths: Sequence[Path | bytes | None]) -> torch.Tensor:
         """Vectors of some pictures, those that can be used."""
         some = [path for path in paths if path][:SAMPLE]
         parts = (self.pixels(some[start : start + BATCH])[0] for start in range(0, len(some), BATCH))
@@ -205,7 +205,7 @@ class PictureBase:
         self.module.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
 
-    def _open(self, path: Path | None) -> Image.Image | None:
+    def _open(self, path: Path | bytes | None) -> Image.Image | None:
         if path is None or path in self.failures:
             return None
         try:

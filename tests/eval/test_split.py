@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import product_in
 
 from rubrika.errors import RubrikaError
-from rubrika.products.row import product_of
 from rubrika.products.split import families, group_split, plain_split, stratified_split
 
 IDS = np.arange(1_000, dtype=np.uint64)
@@ -46,7 +46,7 @@ def test_groups_that_share_a_product_are_one_group() -> None:
 
 def test_rows_without_a_group_belong_to_nothing() -> None:
     cells = {"product_id": 1, "text_fields": '{"title": "кеды"}'}
-    empty = [product_of(cells | {"family": cell}, 1, False, "family").group for cell in (None, float("nan"), "")]
+    empty = [product_in(cells | {"family": cell}, False, "family").group for cell in (None, float("nan"), "")]
     assert empty == ["", "", ""]
     assert len(set(families(IDS[:5], [*empty, "а", "а"]).tolist())) == 4
 

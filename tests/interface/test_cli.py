@@ -176,13 +176,16 @@ def test_a_failure_is_one_line_and_exit_code_1(rubrika: Rubrika, arguments: list
         ["ingest"],
         ["nonsense"],
         ["info", "--top", "1"],
-        ["ingest", "products.parquet", "--vote", "image"],
-        ["ingest", "products.parquet", "--image-encoder", "vit"],
         ["info", "--collection", "products"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(rubrika: Rubrika, arguments: list[str]) -> None:
     assert rubrika(*arguments).code == 2
+
+
+@pytest.mark.parametrize("option", [["--vote", "image"], ["--image-encoder", "vit"]])
+def test_an_encoder_of_pictures_needs_pictures(rubrika: Rubrika, write: Write, option: list[str]) -> None:
+    assert rubrika("ingest", write([row(1, "кеды")]), *option).code == 2
 
 
 def test_a_folder_has_no_web_ui(rubrika: Rubrika, index: Path) -> None:

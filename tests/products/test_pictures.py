@@ -35,9 +35,9 @@ def test_a_folder_finds_pictures_by_product_whatever_the_case_of_the_suffix(tmp_
         (tmp_path / name).touch()
     (tmp_path / "11.jpg").mkdir()
     found = PictureFolder.scan(tmp_path)
-    assert len(found.names) == 3
     assert found.find(7) == tmp_path / "7.JPG"
-    assert found.find(11) is None
+    assert found.find("007") == tmp_path / "007.png"
+    assert (found.find(11), found.find(10), found.find(3)) == (None, None, None)
 
 
 def test_of_several_pictures_of_a_product_the_same_is_always_taken(tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+"""Reads parquet files that may be anybody's: bounded in rows and bytes, and with one sentence at any damage."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rubrika.errors import InputError
+from rubrika.products.text import first_line
+
+# So much is decoded at once: a cell may be megabytes, and a dictionary stores it once for thousands of rows.
+DECODED_ROWS, DECODED_BYTES = 16, 32_000_000
+# No file of products holds more rows a byte than this; one that promises more is damaged, or a bomb.
+MAX_ROWS_A_BYTE = 100
+# Nor are texts compressed a thousandfold, unless they are short in all.
+MAX_BYTES_A_BYTE, SHORT_BYTES = 1_000, 64_000_000
+
+
+Row = Mapping[str, object]
+
+# Arrow's own; the others come from turning damaged names and values into Python's.
+_FAULTS = (pa.ArrowException, OSError, KeyError, ValueError, OverflowError, MemoryError)
+
+
+def parquet_rows(
+    path: Path,
+    columns_of: Callable[[pq.ParquetFile], Sequence[str]],
+    max_rows: int = DECODED_ROWS,
+    shown: Path | None = None,
+) -> Iterator[Row]:
+    """Every row of a file as values by column name; an InputError at damage, after the rows before it.
+
+    `shown` is what errors call the file.
+    """
+    number, file = 0, shown or path
+    with open_parquet(path, shown=shown) as parquet:
+        columns, promised = columns_of(parquet), parquet.metadata.num_rows
+        tables = decoded(parquet, columns, min(DECODED_ROWS, max_rows))
+        while True:
+            with explained(file, f"damaged after row {number}"):
+                table = next(tables, None)
+                if table is None:
+                    break
+                values = [values_of(table.column(name)) for name in columns]
+            yield from rows_of(columns, values)
+            number += table.num_rows
+    if number != promised:
+        raise InputError(f"{file}: damaged: {number:,} of its {promised:,} rows are left; export it again")
+
+
+def rows_of(names: Sequence[str], columns: Sequence[Sequence[object]]) -> Iterator[Row]:
+    """Rows from columns of equal length."""
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+
+
+def file_size(file: Path) -> int:
+    """The bytes of a file; InputError when there is none that can be read."""
+    try:
+        # Checked first, because opening a pipe would wait for ever.
+        if not file.is_file():
+            raise InputError(f"{file}: {'not a file' if file.exists() else 'no such file'}; check the path")
+        return file.stat().st_size
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); check the path and its permissions") from None
+
+
+def open_parquet(path: Path, as_dictionaries: Sequence[str] = (), shown: Path | None = None) -> pq.ParquetFile:
+    """Open a parquet file, to be closed by the caller; InputError when it promises more than it can hold, too.
+
+    A text that many rows of a column in `as_dictionaries` have is in memory once. `shown` is what errors call the file.
+    """
+    size, file = file_size(path), shown or path
+    with explained(file, "not a readable parquet file"):
+        parquet = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=list(as_dictionaries))
+        rows, groups = parquet.metadata.num_rows, range(parquet.num_row_groups)
+        # Asking the columns for their sizes would end the process where their statistics are damaged.
+        unpacked = sum(parquet.metadata.row_group(group).total_byte_size for group in groups)
+    if not 0 <= rows <= MAX_ROWS_A_BYTE * size:
+        raise InputError(f"{file}: damaged: it promises {rows:,} rows in {size:,} bytes; export it again")
+    if unpacked > max(SHORT_BYTES, MAX_BYTES_A_BYTE * size):
+        raise InputError(f"{file}: damaged: it promises {unpacked:,} bytes in {size:,}; export it again")
+    return parquet
+
+
+@contextmanager
+def explained(file: Path, what: str, advice: str = "export it again") -> Iterator[None]:
+    """Turn whatever is wrong with a file into one sentence."""
+    try:
+        yield
+    except _FAULTS as error:
+        reason = first_line(str(error)) or type(error).__name__
+        raise InputError(f"{file}: {what} ({reason}); {advice}") from None
+
+
+def decoded(parquet: pq.ParquetFile, columns: Sequence[str], max_rows: int) -> Iterator[pa.RecordBatch]:
+    """All rows, at most `max_rows` at a time, and fewer where they would not fit into `DECODED_BYTES`."""
+    for number in range(parquet.num_row_groups):
+        group = parquet.metadata.row_group(number)
+        row_bytes = max(group.total_byte_size // max(group.num_rows, 1), 1)
+        rows = max(1, min(max_rows, DECODED_BYTES // row_bytes))
+        yield from parquet.iter_batches(rows, [number], columns, use_threads=False)
+
+
+def values_of(column: pa.Array) -> list[Any]:
+    """A cell that Python cannot hold, such as text that is not UTF-8 or a day in the year 200000, is None."""
+    with suppress(ValueError, OverflowError, pa.ArrowException):
+        return list(column.to_pylist())
+    values: list[Any] = [None] * len(column)
+    for row, cell in enumerate(column):
+        with suppress(ValueError, OverflowError, pa.ArrowException):
+            values[row] = cell.as_py()
+    return values

@@ -1,0 +1,316 @@
+"""Tables of any kind hold the same products: whoever wrote them, whatever their ids are, however texts are kept."""
+
+import gzip
+import json
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rubrika.errors import InputError, ParameterError
+from rubrika.products.columns import Columns
+from rubrika.products.frame import Frame
+from rubrika.products.identity import MAX_KEY, guessed_separator, identity, numbered, path_label
+from rubrika.products.product import Product, Reject
+from rubrika.products.reader import Reader, read_ids, tables_in
+from rubrika.products.text import RowError
+
+TITLES = ["Кеды «Лев», 41", 'Чайник "Гном"; 2 л', "Nike Air | белые\nновые"]
+PATHS = ["Обувь > Кеды", "Дом > Кухня > Чайники", "Обувь > Кеды"]
+IDS: dict[str, list[Any]] = {
+    "int": [11, 12, 2**40],
+    "text": ["SKU-1", "007", "https://shop.example/?id=3"],
+    "uuid": [str(uuid.UUID(int=number)) for number in (1, 2, 3)],
+    "decimal": [Decimal(11), Decimal(12), Decimal(2**40)],
+    "categorical": ["SKU-1", "SKU-2", "SKU-3"],
+}
+TEXTS = ["dictionary", "json", "literal", "plain"]
+
+
+def table(ids: str, texts: str) -> pd.DataFrame:
+    """The same three products, with these ids and texts."""
+    fields = [{"title": title, "description": "<b>хорошая</b> вещь", "attributes": ["Цвет: синий"]} for title in TITLES]
+    frame = pd.DataFrame({"product_id": IDS[ids], "category": PATHS})
+    if ids == "categorical":
+        frame["product_id"] = frame["product_id"].astype("category")
+    if texts == "plain":
+        columns = {"title": TITLES, "description": "<b>хорошая</b> вещь", "attributes": "Цвет: синий"}
+        return frame.assign(**columns)
+    kept = {"dictionary": lambda each: each, "json": lambda each: json.dumps(each, ensure_ascii=False), "literal": repr}
+    return frame.assign(text_fields=pd.Series([kept[texts](each) for each in fields], dtype=object))
+
+
+def arrow(frame: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def saved(name: str, write: Callable[[pd.DataFrame, Path], object]) -> Callable[[pd.DataFrame, Path], Path]:
+    def save(frame: pd.DataFrame, folder: Path) -> Path:
+        write(frame, folder / name)
+        return folder / name
+
+    return save
+
+
+def duckdb_parquet(frame: pd.DataFrame, path: Path) -> None:
+    import duckdb
+
+    source = arrow(frame)  # noqa: F841 - DuckDB finds it by its name
+    duckdb.sql("SELECT * FROM source").write_parquet(str(path))
+
+
+def fastparquet_file(frame: pd.DataFrame, path: Path) -> None:
+    from fastparquet import write
+
+    flat = frame.assign(product_id=frame["product_id"].astype(str)) if frame["product_id"].dtype == object else frame
+    write(str(path), flat)
+
+
+def hugging_face(frame: pd.DataFrame, path: Path) -> None:
+    path.mkdir()
+    source = arrow(frame)
+    with (
+        pa.OSFile(str(path / "data-00000-of-00001.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, source.schema) as out,
+    ):
+        out.write_table(source)
+    (path / "state.json").write_text("{}")
+    (path / "dataset_info.json").write_text("{}")
+
+
+WRITERS: dict[str, Callable[[pd.DataFrame, Path], object]] = {
+    "pandas frame": lambda frame, _: frame,
+    "polars frame": lambda frame, _: pl.from_arrow(arrow(frame)),
+    "pyarrow table": lambda frame, _: arrow(frame),
+    "pandas parquet": saved("p.parquet", lambda frame, path: frame.to_parquet(path)),
+    "pyarrow parquet": saved("a.parquet", lambda frame, path: pq.write_table(arrow(frame), path)),
+    "polars parquet": saved("l.parquet", lambda frame, path: pl.from_arrow(arrow(frame)).write_parquet(path)),  # type: ignore[union-attr]
+    "duckdb parquet": saved("d.parquet", duckdb_parquet),
+    "fastparquet": saved("f.parquet", fastparquet_file),
+    "hugging face": saved("dataset", hugging_face),
+    "excel": saved("t.xlsx", lambda frame, path: frame.to_excel(path, index=False)),
+    "csv": saved("t.csv", lambda frame, path: frame.to_csv(path, index=False)),
+    "csv ; cp1251": saved("w.csv", lambda frame, path: frame.to_csv(path, index=False, sep=";", encoding="cp1251")),
+    "csv utf-16 crlf": saved(
+        "u.csv", lambda it, path: it.to_csv(path, index=False, encoding="utf-16", lineterminator="\r\n")
+    ),
+    "csv with bom": saved("b.csv", lambda frame, path: frame.to_csv(path, index=False, encoding="utf-8-sig")),
+    "tsv.gz": saved("t.tsv.gz", lambda frame, path: frame.to_csv(path, index=False, sep="\t")),
+    "json lines": saved("t.jsonl", lambda it, path: it.to_json(path, orient="records", lines=True, force_ascii=False)),
+    "json list": saved("t.json", lambda frame, path: frame.to_json(path, orient="records", default_handler=str)),
+}
+# A dictionary in these is what Python writes of it, or no cell at all.
+AS_TEXT = {"excel", "fastparquet"}
+
+
+def products_of(source: object) -> tuple[list[Product], list[Reject]]:
+    reader = Reader(tables_in(source), labelled=True) if isinstance(source, Path) else Frame.of(source, labelled=True)
+    batches = list(reader)
+    return [it for batch in batches for it in batch.products], [it for batch in batches for it in batch.rejects]
+
+
+@pytest.mark.parametrize("texts", TEXTS)
+@pytest.mark.parametrize("ids", IDS)
+@pytest.mark.parametrize("writer", WRITERS)
+def test_the_same_products_whoever_wrote_them(writer: str, ids: str, texts: str, tmp_path: Path) -> None:
+    frame = table(ids, "literal" if texts == "dictionary" and writer in AS_TEXT else texts)
+    products, rejects = products_of(WRITERS[writer](frame, tmp_path))
+    assert rejects == []
+    wanted = [identity("product_id", id) for id in IDS[ids]]
+    assert [(product.id, product.key) for product in products] == wanted
+    assert [product.title for product in products] == [" ".join(title.split()) for title in TITLES]
+    assert {product.text.split("\n", 1)[1] for product in products} == {"хорошая вещь\nЦвет: синий"}
+    assert [product.category and product.category.path for product in products] == [
+        "Обувь->Кеды",
+        "Дом->Кухня->Чайники",
+        "Обувь->Кеды",
+    ]
+    assert [product.category and product.category.key for product in products] == PATHS
+
+
+def read(path: Path, labelled: bool = False, **names: str) -> tuple[list[Product], list[Reject]]:
+    batches = list(Reader([path], labelled, columns=Columns.of(names)))
+    return [it for batch in batches for it in batch.products], [it for batch in batches for it in batch.rejects]
+
+
+def test_columns_are_read_as_the_user_calls_them(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("sku,name,brand,цвет\nA1,кеды,Nike,синий\n", encoding="utf-8")
+    columns = Columns.of("id=sku,title=name,text=brand,text=цвет")
+    [batch] = Reader([tmp_path / "own.csv"], labelled=False, columns=columns)
+    assert (batch.products[0].key, batch.products[0].text) == ("A1", "кеды\nbrand: Nike\nцвет: синий")
+
+
+def test_what_is_not_said_is_proposed(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("SKU,name,descr,cat\nA1,кеды,,Обувь\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"say `columns` id=SKU,title=name,description=descr,category=cat if that"):
+        Reader([tmp_path / "own.csv"], labelled=True).check()
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("sku=id", "knows no sku; it is one of id,"),
+        ("id=", "has product_id without a column"),
+        ("id=a,id=b", "has product_id twice"),
+    ],
+)
+def test_a_wrong_mapping_is_a_wrong_usage(said: str, reason: str) -> None:
+    with pytest.raises(ParameterError, match=reason):
+        Columns.of(said)
+
+
+def test_a_broken_record_costs_its_line_alone(tmp_path: Path) -> None:
+    lines = ["product_id;title", "1;кеды", '2;"чайник', "3;ваза;лишнее", "4;кот", "5", '6;"а; ""б""\nв"', '7;"конец']
+    (tmp_path / "t.csv").write_text("\n".join(lines), encoding="utf-8")
+    products, rejects = read(tmp_path / "t.csv")
+    assert [(it.id, it.title) for it in products] == [(1, "кеды"), (4, "кот"), (6, 'а; "б" в')]
+    assert [it.reason for it in rejects] == [
+        "line 3: a quote is not closed",
+        "line 4: 3 cells instead of 2",
+        "line 6: 1 cells instead of 2",
+        "line 9: a quote is not closed",
+    ]
+
+
+def test_a_lone_return_within_a_cell_ends_no_record(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("product_id,title\n1,кеды\rбелые\n2,ваза\n".encode())
+    products, rejects = read(tmp_path / "t.csv")
+    assert ([it.title for it in products], rejects) == (["кеды белые", "ваза"], [])
+
+
+def test_the_line_of_a_bad_row_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('product_id,title\n1,"а\nб"\n,ваза\n', encoding="utf-8")
+    _, [reject] = read(tmp_path / "t.csv")
+    assert (reject.row, reject.reason) == (2, "line 4: product_id is empty")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1251", "koi8-r", "cp866"])
+def test_russian_is_read_in_any_of_its_encodings(encoding: str, tmp_path: Path) -> None:
+    text = "product_id,title\n1,Кроссовки мужские Nike\n2,Ёлка «Снег»\n".replace("«", '"' * 0).replace("»", "")
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    assert [it.title for it in read(tmp_path / "t.csv")[0]] == ["Кроссовки мужские Nike", "Ёлка Снег"]
+
+
+def test_french_in_latin_letters_is_not_taken_for_russian(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("product_id,title\n1,Théière émaillée\n".encode("cp1252"))
+    assert read(tmp_path / "t.csv")[0][0].title == "Théière émaillée"
+
+
+def test_ids_that_a_spreadsheet_spoiled_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("product_id,title\n1.23E+11,кеды\n12.0,ваза\n", encoding="utf-8")
+    [product], [reject] = read(tmp_path / "t.csv")
+    assert product.id == 12
+    assert reject.reason == "line 2: product_id 1.23E+11 was shortened by a spreadsheet; export it as text"
+
+
+@pytest.mark.parametrize(
+    ("kind", "rounded"), [(pa.float16(), 2**11 + 2), (pa.float32(), 2**24 + 2), (pa.float64(), 2**54)]
+)
+def test_an_id_that_its_column_may_have_rounded_is_refused(kind: pa.DataType, rounded: int, tmp_path: Path) -> None:
+    table = pa.table({"product_id": pa.array([7.0, float(rounded)], kind), "title": ["кеды", "ваза"]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    [product], [reject] = read(tmp_path / "t.parquet")
+    assert product.id == 7
+    assert "may have been rounded" in reject.reason
+
+
+def test_json_columns_of_other_programs_are_texts(tmp_path: Path) -> None:
+    cells = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"title": "кеды"}']))
+    pq.write_table(pa.table({"product_id": [1], "text_fields": cells}), tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet")[0][0].title == "кеды"
+
+
+def test_folders_patterns_and_partitions(tmp_path: Path) -> None:
+    for shelf, id in (("Обувь", 1), ("Дом", 2)):
+        (tmp_path / f"category={shelf}").mkdir()
+        pq.write_table(pa.table({"product_id": [id], "title": ["вещь"]}), tmp_path / f"category={shelf}" / "p.parquet")
+    (tmp_path / "_SUCCESS.csv").touch()
+    for path in (tmp_path, tmp_path / "*" / "p.parquet"):
+        reader = Reader(tables_in(path), labelled=True)
+        found = {
+            product.id: product.category and product.category.key for batch in reader for product in batch.products
+        }
+        assert found == {1: "Обувь", 2: "Дом"}
+        assert sum(reader.labels().values()) == 2
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="a folder without a table"):
+        tables_in(tmp_path / "empty")
+
+
+def test_a_damaged_table_is_one_sentence(tmp_path: Path) -> None:
+    for name, content in {
+        "a.xlsx": b"PK\x03\x04 no workbook",
+        "b.json": b'[{"product_id": 1, ',
+        "c.jsonl": b"[]\n1\n",
+        "d.csv.gz": gzip.compress(b"product_id,title\n1,a\n")[:-9],
+        "e.csv": b"\n \n",
+        "f.arrow": b"ARROW1 no file",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=name):
+            Reader([tmp_path / name], labelled=False).check()
+
+
+def test_ids_to_delete_may_be_in_any_table(tmp_path: Path) -> None:
+    (tmp_path / "gone.csv").write_text("product_id\nSKU-1\n12\nSKU-1\n", encoding="utf-8")
+    assert read_ids(tmp_path / "gone.csv") == [numbered("SKU-1"), 12]
+
+
+def test_ids_of_a_pandas_index_are_found() -> None:
+    frame = pd.DataFrame({"product_id": ["a", "b"], "title": ["кеды", "ваза"]}).set_index("product_id")
+    [batch] = Frame.of(frame, labelled=False)
+    assert [product.key for product in batch.products] == ["a", "b"]
+
+
+def test_letters_of_two_characters_are_read_as_one() -> None:
+    [batch] = Frame.of(pd.DataFrame({"product_id": [1], "title": ["йод"]}), labelled=False)
+    assert batch.products[0].title == "йод"
+
+
+def test_entities_in_titles_and_values_are_resolved() -> None:
+    fields = {"title": "Чай &quot;Лев&quot;", "attributes": {"Вес": "100&nbsp;<b>г</b>"}}
+    [batch] = Frame.of(pd.DataFrame({"product_id": [1], "text_fields": [fields]}), labelled=False)
+    assert batch.products[0].text == 'Чай "Лев"\nВес: 100 г'
+
+
+@given(st.text(min_size=1, max_size=MAX_KEY))
+def test_a_text_has_one_number_that_no_spreadsheet_rounds(text: str) -> None:
+    try:
+        number, key = identity("product_id", text)
+    except RowError:
+        return
+    assert number < 2**53 if key else str(number) == text.strip().removesuffix(".0")
+    assert identity("product_id", key or number) == (number, key)
+
+
+@given(st.lists(st.text("абв /", min_size=1).map(str.strip).filter(bool), min_size=1, max_size=5))
+def test_a_label_comes_back_as_it_was(levels: list[str]) -> None:
+    levels = [" ".join(level.split()) for level in levels]
+    label = " > ".join(levels)
+    category = path_label(label, guessed_separator([label]) if len(levels) > 1 else None)
+    assert category.key == label
+    assert category.path.split("->") == levels
+
+
+@pytest.mark.parametrize(
+    ("labels", "separator"),
+    [
+        (["A > B", "A > C/D", "E"], " > "),
+        (["A>B", "A>C"], ">"),
+        (["A/B", "A/C"], "/"),
+        (["A->B > C"], "->"),
+        (["TV/Video", "Shoes", "Home"], None),
+        ([], None),
+    ],
+)
+def test_what_stands_between_levels_is_seen(labels: list[str], separator: str | None) -> None:
+    assert guessed_separator(labels) == separator
