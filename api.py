@@ -35,9 +35,10 @@ from rubrika.inputs import (
     pictures_of,
     products_of,
 )
+from rubrika.products.images import unmatched
 from rubrika.products.reader import Reader
 from rubrika.progress import Progress, Silent
-from rubrika.retrieve.classify import classify
+from rubrika.retrieve.classify import classify, known_categories
 from rubrika.retrieve.drift import RUNS, Drift, drift_of
 from rubrika.retrieve.explain import Explanation, explain
 from rubrika.retrieve.guarantee import Policy, advice, coverage
@@ -273,6 +274,12 @@ class Index:
             check_log(runs)
         self._note_unused(images)
         index, pictures = self._index(), pictures_of(images, reader)
+        if level is not None and level > (
+            deepest := max((len(it.levels) for it in known_categories(index)), default=1)
+        ):
+            raise ParameterError(f"`level` is at most {deepest}, as deep as the categories of {self._at.folder} are")
+        if pictures and IMAGE in index.manifest.vectors and (without := unmatched(pictures, reader)):
+            self._progress.note(without)
         report = classify_to_files(
             index, reader, output, tables[0], pictures, count, policy, level, include_self, self._progress
         )
@@ -343,6 +350,7 @@ class Index:
         if not 0 <= min_confidence <= 1:
             raise ParameterError(f"`min_confidence` is a probability from 0 to 1, not {min_confidence}")
         pairs, places = None if duplicates is None else Path(duplicates), paths_of(files) if files else ()
+        check_outputs(places, self._at.folder, Path(output), pairs)
         return write_audit(self._index(), Path(output), pairs, limit, places, min_confidence, self._progress)
 
     @staticmethod

@@ -1,5 +1,6 @@
 """The command line: options in, one operation of `api.Index`, and a table or one JSON object out."""
 
+import io
 import json
 import os
 import re
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Predicts a product's category from its most similar labelled products.",
 )
@@ -36,11 +36,27 @@ FIXED = ("holdout", "group_by", "stratify", "top_k", "seed")
 SETTLED = ("text_encoder", "image_encoder", "backend", "pooling", "vote", "holdout", "stratify", "methods", "protocol")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from rubrika import __version__
+
+        typer.echo(f"rubrika {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, Option("--version", callback=_show_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Predicts a product's category from its most similar labelled products."""
+
+
 @app.command()
 def sample(
     folder: Annotated[Path, Argument(metavar="DIR", help="Where to write it.")],
     products: Annotated[int, Option("--products", min=300, max=1_000_000, help="How many products.")] = 3_000,
     seed: opt.Seed = 0,
+    force: Annotated[bool, Option("--force", help="Replace tables that are there.")] = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Write a small made-up marketplace: train.parquet, test.parquet, and drawn pictures."""
@@ -48,7 +64,7 @@ def sample(
 
     from rubrika.sample import write_sample
 
-    summary = write_sample(folder, seed=seed, products=products)
+    summary = write_sample(folder, seed=seed, products=products, force=force)
     counts = f"{summary.train:,} labelled products, {summary.test:,} to classify, {summary.categories} categories"
     _print(asdict(summary), as_json, lambda: f"{folder}: {counts}, {summary.pictures:,} pictures")
 
@@ -84,12 +100,16 @@ def ingest(
 
     report = _index(index, url, collection, cache).ingest(files, **_arguments(context, "files", "index", *PLACE))
     path, kept = rejects or default_reject_path(index), default_reject_path(index, "kept")
-    if report.rejects and rejects is None:
-        write_rejects(report.rejects, path)
+    if rejects is None:
+        # What an earlier run set aside is no news.
+        write_rejects(report.rejects, path) if report.rejects else path.unlink(missing_ok=True)
     if report.kept_labels:
         write_kept(report.kept_labels, kept)
     written = {"rejects": str(path) if report.rejects else None, "kept_labels": str(kept) if report.kept else None}
     _print(report.to_dict() | written, as_json, lambda: display.format_ingest(index, report, path, kept))
+    if report.read and report.rejected == report.read:
+        first = report.rejects[0].reason if report.rejects else "their texts have no vector"
+        raise RubrikaError(f"none of the {report.read:,} rows could be used; the first: {first}; see {path}")
 
 
 @app.command()
@@ -512,7 +532,9 @@ def _arguments(context: typer.Context, *without: str) -> dict[str, Any]:
 
 def _print(result: dict[str, Any], as_json: bool, text: Callable[[], str], aside: bool = False) -> None:
     """The result on stdout: one JSON object, or what a person reads; that goes to stderr if it is to stand `aside`."""
-    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else text(), err=aside)
+    # What another encoding lacks is escaped in JSON, and a question mark to a person.
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    typer.echo(json.dumps(result, ensure_ascii=not is_utf8) if as_json else text(), err=aside)
 
 
 def _spelled(message: str) -> str:
@@ -528,11 +550,19 @@ def main() -> None:
     """Run a command; what goes wrong is one line on stderr and exit code 1, a wrong usage 2."""
     # Threads that wait for one another by spinning take a shared machine's cores from whoever has work to do.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except RubrikaError as error:
         print(f"rubrika: {_spelled(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(2 if isinstance(error, ParameterError) else 1)
+    except OSError as error:
+        # All else is a RubrikaError by now; what could not be flushed is not tried again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"rubrika: standard output cannot be written ({error.strerror})", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
 
 
 if __name__ == "__main__":

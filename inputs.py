@@ -16,7 +16,7 @@ from rubrika.files import read_bounded
 from rubrika.index.categories import number_of, read_labels
 from rubrika.index.folder import Choice, completed, has_index
 from rubrika.index.location import Location
-from rubrika.index.manifest import Manifest
+from rubrika.index.manifest import MAX_TOP_K, Manifest
 from rubrika.products.columns import Columns
 from rubrika.products.convert import converts
 from rubrika.products.frame import Frame, is_table
@@ -43,7 +43,7 @@ def location_of(folder: Place, url: str | None, collection: str | None, api_key:
         raise ParameterError(f"collection {collection} is on a server: say which with `url` or QDRANT_URL")
     key = api_key or os.environ.get("QDRANT_API_KEY") or None
     server = Connection(url, collection or "products", key, assumed=not collection) if url else None
-    return Location(Path(folder), server, Path(cache).expanduser(), key)
+    return Location(Path(folder).expanduser(), server, Path(cache).expanduser(), key)
 
 
 def products_of(
@@ -184,8 +184,9 @@ def count_of(name: str, value: object) -> int | None:
         return None
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise ParameterError(f"`{name}` is a whole number, not {value}")
-    if value < 1:
-        raise ParameterError(f"`{name}` is at least 1, not {value}")
+    if not 1 <= int(value) <= MAX_TOP_K:
+        limit = "at least 1" if int(value) < 1 else f"at most {MAX_TOP_K:,}"
+        raise ParameterError(f"`{name}` is {limit}, not {value}")
     return int(value)
 
 

@@ -117,6 +117,9 @@ class LearnedEncoder:
             part = slice(start, start + BATCH_TEXTS)
             vectors[part] = self._encoded(texts[part], {name: rows[part] for name, rows in (inputs or {}).items()})
 
+        if len(texts) <= BATCH_TEXTS:
+            work(0)
+            return vectors
         # Nearly all of the work is numpy's and scipy's, which release the interpreter's lock meanwhile.
         with ThreadPoolExecutor(max_workers=min(cores(), MAX_THREADS)) as pool:
             list(pool.map(work, range(0, len(texts), BATCH_TEXTS)))
@@ -168,9 +171,10 @@ class LearnedEncoder:
             present, projection = vectors.any(axis=1, keepdims=True).astype(np.float32), self._projections[name]
             projected = vectors @ projection[:-1] + present * projection[-1]
             learned += self.config.input_weight * unit_or_zero(projected)
-        known = np.flatnonzero(np.isin(rows, self._margin.rows, assume_unique=True))
-        margin = np.zeros((len(rows), self.config.size), np.float32)
-        margin[known] = self._margin.table[np.searchsorted(self._margin.rows, rows[known])]
+        margin, places = np.zeros((len(rows), self.config.size), np.float32), np.searchsorted(self._margin.rows, rows)
+        known = np.flatnonzero(places < len(self._margin.rows))
+        known = known[self._margin.rows[places[known]] == rows[known]]
+        margin[known] = self._margin.table[places[known]]
         means = used @ margin / np.maximum(used.sum(axis=1), 1)[:, None]
         return unit_or_zero(learned), means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1)
 

@@ -203,6 +203,8 @@ class Manifest:
         except FileNotFoundError:
             advice = f"run `rubrika ingest FILE --index {folder}` first"
             raise IndexFolderError(f"{folder}: no index here; {advice}") from None
+        except NotADirectoryError:
+            raise IndexFolderError(f"{folder}: a file, not the folder of an index; name that folder") from None
         except (ValueError, OSError, RecursionError) as error:
             raise IndexFolderError(f"{path}: not readable ({error}); {advice}") from None
         version = raw.get("format") if isinstance(raw, dict) else None

@@ -26,11 +26,12 @@ from rubrika.ingest.diff import is_held_out
 from rubrika.ingest.naming import apply, files_in, labels_of, settle
 from rubrika.ingest.write import IngestReport, KeptLabel, Writer, deletion_blocker, prune, stored_vectors
 from rubrika.products.frame import Frame
-from rubrika.products.images import PictureFolder
+from rubrika.products.images import PictureFolder, unmatched
 from rubrika.products.product import SEPARATOR, Filtered, Products, Reject
 from rubrika.products.reader import Reader
 from rubrika.progress import Interrupt, Progress, Silent
 from rubrika.store.base import Store
+from rubrika.store.open import is_alias
 
 
 def ingest(
@@ -138,13 +139,33 @@ def _create(
 ) -> Manifest:
     if at.server is None:
         check_room(at.folder)
+    else:
+        # A server that cannot be reached is known before anything is learned.
+        is_alias(at.server)
     check_free(at.folder)
+    _check_any(at, products)
+    if pictures is not None and choice.image and (reason := unmatched(pictures, products)):
+        raise InputError(reason)
     part = part_held_out(len(products), choice.learns)
     learned_from = Filtered(products, lambda product: not is_held_out(product, part))
     encoders = prepare(learned_from, pictures, choice, at.cache, progress)
     manifest = replace(lay_out(at.folder, choice, encoders, choice.settings, at.server), held_out=part)
     manifest.write(at.folder)
     return manifest
+
+
+def _check_any(at: Location, products: Products) -> None:
+    """Refuse products none of which can be used, and keep the reasons."""
+    rejects = list[Reject]()
+    for batch in products:
+        if batch.products:
+            return
+        rejects += batch.rejects
+    if rejects:
+        path = default_reject_path(at.folder)
+        write_rejects(rejects, path)
+        first = f"{rejects[0].file}: none of its rows can be used; row {rejects[0].row}: {rejects[0].reason}"
+        raise InputError(f"{first}; all reasons are in {path}")
 
 
 def _known_names(at: Location, manifest: Manifest | None) -> Names:

@@ -16,8 +16,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from rubrika.errors import InputError
+from rubrika.products.product import Products
 
 MAX_BYTES, MAX_PIXELS = 20_000_000, 50_000_000
+SHOWN = 3  # names in a message
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 # `007.jpg` belongs to the product 007, not to 7: an id is written in one way only.
 _NAME = re.compile(r".+\.(?:jpe?g|png|webp)", re.IGNORECASE)
@@ -68,6 +70,20 @@ class PictureFolder:
             return self.folder / inside
         name = self.names.get(str(product_id))
         return self.folder / name if name else None
+
+
+def unmatched(pictures: PictureFolder, products: Products) -> str | None:
+    """Why no product has a picture, in a sentence; None where one has."""
+    first = list[str]()
+    for batch in products:
+        for product in batch.products:
+            if pictures.find(product.key or product.id, product.image):
+                return None
+        first += [str(it.image or it.key or it.id) for it in batch.products[:SHOWN] if isinstance(it.image, str)]
+    there = ", ".join(sorted(pictures.names.values())[:SHOWN]) or "none"
+    wanted = ", ".join(first[:SHOWN]) or "none"
+    rule = "call each by its product_id, or say with `columns` which column has their names: image=COLUMN"
+    return f"{pictures.folder}: no picture of these products ({wanted}, …) among its pictures ({there}, …); {rule}"
 
 
 def open_picture(path: Path | bytes, side: int | None = None) -> Image.Image:

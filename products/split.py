@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from rubrika.errors import RubrikaError
+from rubrika.products.text import shortened
 
 Mask = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -37,6 +38,13 @@ def plain_split(ids: NDArray[np.uint64], holdout: float, seed: int) -> Split:
 
 def group_split(ids: NDArray[np.uint64], groups: Sequence[str], holdout: float, seed: int, column: str) -> Split:
     """Hold out whole groups until they hold about `holdout` of the rows, so that no near duplicate is on both sides."""
+    if len(named := set(groups)) == 1:
+        what = (
+            "is empty in all rows"
+            if named == {""}
+            else f"has one value, {shortened(next(iter(named)), 40)}, in all rows"
+        )
+        raise RubrikaError(f"column {column} {what}, so it names no groups; name another one with `group_by`")
     return _named(group_holdout(families(ids, groups), holdout, seed), ids, f"groups of {column}", seed)
 
 

@@ -59,6 +59,11 @@ def classify(
         yield Classified(found.batch, hits, found.vectors, found.failures, votes, decided, tree, levels, suggestions)
 
 
+def known_categories(index: Index) -> list[Category]:
+    """The categories that an index knows by name."""
+    return [Category(id, path) for id, path in index.remembered(_known)[0].names.items()]
+
+
 def _known(index: Index) -> tuple[Newcomers, Tree]:
     newcomers = Newcomers.of(index)
     return newcomers, Tree(Category(id, path) for id, path in newcomers.names.items())

@@ -7,6 +7,7 @@ probability `certainty`.
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,7 @@ def curve_of(scores: FloatArray, wrong: NDArray[np.bool_], points: int = POINTS)
     return tuple(zip(ranked[ends].astype(float).tolist(), (ends + 1).tolist(), wrongs.tolist(), strict=True))
 
 
+@lru_cache(maxsize=256)
 def threshold(fit: Fit, policy: Policy) -> float:
     """The lowest confidence from which on at most `max_error` are wrong, with the policy's certainty; NEVER: none.
 
@@ -100,6 +102,7 @@ def advice(calibration: Calibration, policy: Policy) -> str | None:
     return f"{why}; {missing}{instead}"
 
 
+@lru_cache(maxsize=64)
 def lowest_similarity(calibration: Calibration, policy: Policy) -> float:
     """A product whose nearest neighbour is less similar than this looks like no known category.
 

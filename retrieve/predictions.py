@@ -303,7 +303,7 @@ def redecide(details: Path, output: Path, policy: Policy) -> Counter[str]:
     try:
         schema = pq.read_schema(details)
         design, curve = json.loads((schema.metadata or {})[RISK.encode()])
-        auto_from = threshold(replace(BUILT_IN, curve=curve, design=design), policy)
+        auto_from = threshold(replace(BUILT_IN, curve=tuple(map(tuple, curve)), design=design), policy)
         place = schema.get_field_index("decision")
         # The source is closed before the output, which may take its place.
         with table_file(output, schema) as target, pq.ParquetFile(details) as source:

@@ -8,6 +8,7 @@ from pathlib import Path
 from numpy.random import default_rng
 from pyarrow import Table, parquet
 
+from rubrika.errors import RubrikaError
 from rubrika.files import writable
 from rubrika.sample.market import Product, stock_market
 from rubrika.sample.pictures import draw_picture
@@ -27,12 +28,16 @@ class SampleSummary:
     pictures: int
 
 
-def write_sample(folder: Path, seed: int = 0, products: int = 3000) -> SampleSummary:
+def write_sample(folder: Path, seed: int = 0, products: int = 3000, force: bool = False) -> SampleSummary:
     """Write a made-up marketplace: train.parquet, test.parquet and a folder of pictures for each.
 
     What is written depends on the seed and the number of products alone, down to the last byte. The products are those
-    of train and test together; ValueError when they cannot fill every category.
+    of train and test together; ValueError when they cannot fill every category. Tables that are there, which may be
+    somebody's own, are replaced only with `force`.
     """
+    for path in (folder / "train.parquet", folder / "test.parquet"):
+        if path.exists() and not force:
+            raise RubrikaError(f"{path}: there already; choose another folder, or replace it with `force`")
     with writable(folder, "choose another folder"):
         # A folder that cannot be written is reported before any product is invented.
         folder.mkdir(parents=True, exist_ok=True)

@@ -116,7 +116,9 @@ def nearest(
     at one distance the choice stays the engine's; such a query takes a tenth of a second as it is.
     """
     # Products that share a picture of nothing are near thousands of equal points, and ask the same.
-    queries, place = np.unique(queries, axis=0, return_inverse=True)
+    place = np.zeros(1, np.intp)
+    if len(queries) != 1:
+        queries, place = np.unique(queries, axis=0, return_inverse=True)
     found: list[list[Hit]] = [[]] * len(queries)
     rows, limit = list(range(len(queries))), max(top_k, min(top_k + 1, max_hits))
     while rows:

@@ -1,6 +1,7 @@
 """Qdrant Edge: the engine in this process, its points in a folder; the only file that imports qdrant_edge."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -42,6 +43,7 @@ class EdgeStore:
         recall: Mapping[str, Recall] | None = None,
     ) -> None:
         self._shard, self._folder, self._graph_from = shard, folder, graph_from
+        self._process = os.getpid()
         self.recall = dict(recall or {})
 
     @classmethod
@@ -144,6 +146,9 @@ class EdgeStore:
         self._do(self._shard.update, operation)
 
     def _do(self, method: Callable[..., Result], *arguments: object) -> Result:
+        if self._process != os.getpid():
+            # The engine's threads stay in the other process, and waiting for them would never end.
+            raise StoreError(f"{self._folder}: opened in another process; open the index anew in this one")
         return _call(self._folder, method, *arguments)
 
 

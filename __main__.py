@@ -1,0 +1,5 @@
+"""`python -m rubrika` is the command `rubrika`."""
+
+from rubrika.cli import main
+
+main()
