@@ -6,6 +6,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rubrika import __version__, inputs
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import ParameterError
@@ -229,7 +231,10 @@ class Index:
         index = self._index()
         vote = replace(index.manifest.vote, top_k=count or index.manifest.vote.top_k)
         batches = classify(index, source, pictures_of(images, source), count, policy, include_self=include_self)
-        return collect(batches, index.manifest.calibration, vote, Owned.of(index).labels)
+        owned = Owned.of(index)
+        found = collect(batches, index.manifest.calibration, vote, owned.labels)
+        hits = (id for each in found.hits.values() for id in np.unique(each.ids[np.isfinite(each.scores)]).tolist())
+        return replace(found, own_ids=owned.products(hits)) if owned.text_ids else found
 
     def classify_file(
         self,

@@ -1,7 +1,9 @@
 """Retrieval and its vote as a scikit-learn classifier of texts."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -12,8 +14,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from rubrika.encode.learned import LearnedEncoder
+from rubrika.index.categories import read_labels
+from rubrika.index.encoders import Encoders
+from rubrika.index.folder import Index
+from rubrika.index.location import Location
 from rubrika.index.manifest import TEXT, VoteSettings
+from rubrika.ingest.ingest import ingest
+from rubrika.products.identity import path_label
 from rubrika.products.product import Category, Kept, Product
+from rubrika.products.row import plain_cell
 from rubrika.progress import Silent
 from rubrika.retrieve.exact import exact_hits
 from rubrika.store.base import FloatArray, Hits
@@ -27,7 +36,8 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Learns an encoder from labelled texts, and predicts the label of a text from the most similar ones.
 
     It decides as an index of the same texts does, but keeps their vectors as arrays and searches them exactly. It knows
-    no ids: a text that it was fitted on votes for itself. Every wrong argument is a ValueError.
+    no ids: a text that it was fitted on votes for itself. Texts may also be the rows of a DataFrame: the first column
+    is the title, the others say more, and empty cells nothing. Every wrong argument is a ValueError.
 
     Args:
         top_k: how many neighbours vote.
@@ -43,6 +53,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     encoder_: LearnedEncoder  # makes vectors of texts
     vectors_: FloatArray  # of all texts so far, (n, size)
     labels_: NDArray[np.int64]  # the positions of their labels in `classes_`, (n,)
+    texts_: list[str] | None  # all texts so far; None when it came from an index, which does not keep them
     seen_: NDArray[np.int64]  # the positions of those that the encoder learned from; the others get a bonus in the vote
 
     def __init__(
@@ -81,6 +92,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._widen(allowed)
             self.vectors_ = np.concatenate([self.vectors_, self.encoder_.encode(texts)])
             self.labels_ = np.concatenate([self.labels_, np.searchsorted(self.classes_, labels)])
+            self.texts_ = None if self.texts_ is None else [*self.texts_, *texts]
         else:
             self._learn(texts, labels)
             self._widen(allowed)
@@ -127,6 +139,42 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # A float32 cosine may exceed 1 by its last digit.
         return (np.maximum(1 - hits.scores, 0), positions) if return_distance else positions
 
+    def to_index(self, folder: str | Path) -> None:
+        """Make an index of all texts so far, with this encoder and vote, calibrated; their ids are their positions."""
+        check_is_fitted(self)
+        if self.texts_ is None:
+            raise ValueError("this classifier came from an index, which has its texts; copy that folder")
+        labels = [path_label(str(label)) for label in self.classes_.tolist()]
+        products = _products(self.texts_, [labels[code] for code in self.labels_.tolist()])
+        ids = np.array([label.id for label in labels], np.int64)
+        config = replace(self.encoder_.config, categories=tuple(np.sort(ids[self.seen_]).tolist()))
+        encoders = Encoders(self.encoder_.with_config(config))
+        at = Location(Path(folder))
+        ingest(at, products, prepared=encoders)
+        with Index.open(at) as index:
+            vote = replace(index.manifest.vote, top_k=self.top_k, temperature=float(self.temperature))
+            replace(index.manifest, vote=vote).write(at.folder)
+
+    @classmethod
+    def from_index(cls, folder: str | Path) -> Self:
+        """The classifier of an index whose text vectors are learned: the same vectors, labels and vote."""
+        with Index.open(Location(Path(folder))) as index:
+            encoder, vote, labels = index.encoders.text, index.manifest.vote, read_labels(index.folder)
+            if not isinstance(encoder, LearnedEncoder):
+                raise ValueError(f"{folder}: its text vectors are not learned from labels, so there is no classifier")
+            points = [point for page in index.store.scroll(payload=["category_id"], vectors=True) for point in page]
+            seen = index.seen[TEXT]
+        classifier = cls(vote.top_k, vote.temperature, encoder.config.size)
+        numbers = np.array([point.category_id for point in points], np.int64)
+        known = np.union1d(numbers, seen)
+        called = [labels.get(number, str(number) if labels else number) for number in known.tolist()]
+        classifier.classes_, place = np.unique(called, return_inverse=True)
+        classifier.labels_ = place[np.searchsorted(known, numbers)]
+        classifier.seen_ = np.sort(place[np.searchsorted(known, seen)])
+        classifier.encoder_, classifier.texts_ = encoder, None
+        classifier.vectors_ = np.stack([point.vectors[TEXT] for point in points]).astype(np.float32)
+        return classifier
+
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array, tags.input_tags.two_d_array, tags.input_tags.string = True, False, True
@@ -142,12 +190,9 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         state = self.random_state
         seed = int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31))
         settings = LearnSettings(size=self.size, epochs=self.epochs, seed=seed)
-        rows = enumerate(zip(texts, codes.tolist(), strict=True))
-        products = [
-            Product(row, text.split("\n", 1)[0], text, row + 1, Category(label, str(label)))
-            for row, (text, label) in rows
-        ]
-        self.encoder_ = learn(Kept(products), Silent(), settings)
+        labelled = [Category(code, str(code)) for code in range(len(classes))]
+        self.encoder_ = learn(_products(texts, [labelled[code] for code in codes.tolist()]), Silent(), settings)
+        self.texts_ = list(texts)
         self.classes_, self.seen_ = classes, np.array(self.encoder_.config.categories, np.int64)
         self.vectors_, self.labels_ = self.encoder_.encode(texts), codes.astype(np.int64)
         return self
@@ -201,11 +246,31 @@ def _whole(name: str, value: object) -> int:
     return int(value)
 
 
+def _products(texts: Sequence[str], categories: Sequence[Category]) -> Kept:
+    rows = enumerate(zip(texts, categories, strict=True))
+    return Kept([Product(row, text.split("\n", 1)[0], text, row + 1, label) for row, (text, label) in rows])
+
+
+def _rows(frame: Any) -> list[str]:  # noqa: ANN401 - a DataFrame
+    """The text of each row: the first column is the title, the others are named."""
+    columns = [[_text(cell) for cell in frame[name].tolist()] for name in frame.columns]
+    titles, others = columns[0] if columns else [], list(zip(frame.columns[1:], columns[1:], strict=True))
+    named = [[f"{name}: {words[row]}" for name, words in others if words[row]] for row in range(len(titles))]
+    return ["\n".join([title, *more]) for title, more in zip(titles, named, strict=True)]
+
+
+def _text(cell: object) -> str:
+    return "" if plain_cell(cell) is None else str(cell)
+
+
 def _texts(given: Iterable[str]) -> list[str]:
+    if hasattr(given, "columns") and hasattr(given, "iloc"):
+        return _rows(given)
     if isinstance(given, str) or getattr(given, "ndim", 1) != 1:
         raise ValueError("texts are given as a list, an array or a Series of them")
     texts = list(given)
     for place, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"text {place} is {type(text).__name__}, not str; leave it out or give it as text")
-    return texts
+    # Numpy's texts are another class.
+    return [str(text) for text in texts]

@@ -129,6 +129,10 @@ class LearnedEncoder:
         """The same encoder with a margin view."""
         return LearnedEncoder(self.config, self._table, self._projections, self._words, margin)
 
+    def with_config(self, config: LearnedConfig) -> "LearnedEncoder":
+        """The same encoder under other settings of the same widths, as other ids of categories."""
+        return LearnedEncoder(config, self._table, self._projections, self._words, self._margin)
+
     def unseen_words(self, texts: Sequence[str]) -> tuple[int, int] | None:
         """How many words of texts were not learned from, of how many in all; None when that is not known."""
         if self._words is None or not len(self._words):

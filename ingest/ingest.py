@@ -31,7 +31,7 @@ from rubrika.products.product import SEPARATOR, Filtered, Products, Reject
 from rubrika.products.reader import Reader
 from rubrika.progress import Interrupt, Progress, Silent
 from rubrika.store.base import Store
-from rubrika.store.open import is_alias
+from rubrika.store.open import reach
 
 
 def ingest(
@@ -47,6 +47,7 @@ def ingest(
     rename: bool = False,
     verified: bool = False,
     by: str = "",
+    prepared: Encoders | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Bring every labelled product into the index, creating the index when there is none.
@@ -56,7 +57,8 @@ def ingest(
     and where a category has several names; `rename` allows that most categories get other names.
     `delete_missing` deletes stored products that have no row in the files, good or bad; an index not `calibrated` makes
     no automatic decisions. `image_url` is where the folder of pictures is served, for Qdrant's web UI. `by` is the
-    person who set the categories of rows that say that a person did, as all do with `verified`. StoppedError: Ctrl-C or
+    person who set the categories of rows that say that a person did, as all do with `verified`. `prepared` are the
+    encoders of a new index, where they have learned from all of the products already. StoppedError: Ctrl-C or
     SIGTERM; what was written until then is safe, and the same call goes on from there.
     """
     started, progress = time.monotonic(), progress or Silent()
@@ -74,7 +76,7 @@ def ingest(
             return IngestReport(read=rows, unchanged=rows, deleted=0 if delete_missing else None, seconds=seconds)
         # Settled before anything is written, since it may be refused.
         naming = settle(_known_names(at, found), labels_of(products), files_in(products), strict, rename)
-        manifest = found or _create(at, products, pictures, choice or Choice(), progress)
+        manifest = found or _create(at, products, pictures, choice or Choice(), progress, prepared)
         blocker, report = None, IngestReport()
 
         def finish(manifest: Manifest) -> Manifest:
@@ -135,20 +137,26 @@ def _check_choice(folder: Path, manifest: Manifest, choice: Choice | None) -> No
 
 
 def _create(
-    at: Location, products: Products, pictures: PictureFolder | None, choice: Choice, progress: Progress
+    at: Location,
+    products: Products,
+    pictures: PictureFolder | None,
+    choice: Choice,
+    progress: Progress,
+    prepared: Encoders | None = None,
 ) -> Manifest:
     if at.server is None:
         check_room(at.folder)
     else:
         # A server that cannot be reached is known before anything is learned.
-        is_alias(at.server)
+        reach(at.server)
     check_free(at.folder)
     _check_any(at, products)
     if pictures is not None and choice.image and (reason := unmatched(pictures, products)):
         raise InputError(reason)
-    part = part_held_out(len(products), choice.learns)
+    # Products that encoders have learned from are calibrated on by cross-fitting.
+    part = part_held_out(len(products), choice.learns) if prepared is None else 0.0
     learned_from = Filtered(products, lambda product: not is_held_out(product, part))
-    encoders = prepare(learned_from, pictures, choice, at.cache, progress)
+    encoders = prepared or prepare(learned_from, pictures, choice, at.cache, progress)
     manifest = replace(lay_out(at.folder, choice, encoders, choice.settings, at.server), held_out=part)
     manifest.write(at.folder)
     return manifest

@@ -199,14 +199,18 @@ class Predictions:
     hits: Mapping[str, Hits] = field(repr=False)  # the neighbours that voted, (n, top_k), by named vector
     unusable: Mapping[str, int]  # how many pictures could not be used, by reason
     calibration: Calibration = field(repr=False)  # of the index
+    own_ids: Mapping[int, int | str] = field(default_factory=dict, repr=False)  # of hits, where they are no numbers
 
     def decide(self, max_error: float, confidence: float = Policy.certainty) -> "Predictions":
         """The same predictions, decided again without a search; arguments are as for `classify`."""
         auto_from = threshold(self.calibration.leaf, policy_of(max_error, confidence))
         return replace(self, decisions=rethreshold(self.confidences, self.decisions == NEW, auto_from))
 
-    def to_frame(self) -> "pd.DataFrame":
-        """A row an input row, in its order; one that could not be read has no prediction and is for `review`."""
+    def to_frame(self, details: bool = False) -> "pd.DataFrame":
+        """A row an input row, in its order; one that could not be read has no prediction and is for `review`.
+
+        With `details` the columns `alternatives` and `neighbours` hold what details.parquet has, as lists.
+        """
         import pandas as pd
 
         count, missing = len(self.product_ids) + len(self.rejects), [None] * len(self.rejects)
@@ -224,7 +228,24 @@ class Predictions:
             "confidence": np.pad(self.confidences, (0, len(missing)), constant_values=np.nan),
             "decision": np.array([*self.decisions.tolist(), *(REVIEW for _ in missing)], object),
         }
+        if details:
+            columns["alternatives"] = pd.Series([*self._alternatives(), *missing], dtype=object)
+            columns["neighbours"] = pd.Series([*self._neighbours(), *missing], dtype=object)
         return pd.DataFrame(columns).take(rows).reset_index(drop=True)
+
+    def _alternatives(self) -> list[list[dict[str, Any]]]:
+        found = struct_lists(ALTERNATIVE, self.votes.shares > 0, self.votes.categories, self.votes.shares).to_pylist()
+        return [[each | {"category_id": self._label(each["category_id"])} for each in row] for row in found]
+
+    def _neighbours(self) -> list[list[dict[str, Any]]]:
+        def called(each: dict[str, Any]) -> dict[str, Any]:
+            own = self.own_ids.get(each["product_id"], each["product_id"])
+            return each | {"product_id": own, "category_id": self._label(each["category_id"])}
+
+        return [[called(each) for each in row] for row in neighbour_lists(self.hits).to_pylist()]
+
+    def _label(self, category: int) -> int | str:
+        return self.labels.get(category, category)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: the rows of `to_frame`, with None for what is missing, and what could not be used."""

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -51,6 +51,15 @@ def is_alias(server: Connection) -> bool:
 
     with closing(ServerStore(server)) as store:
         return server.collection in store.aliases()
+
+
+def reach(server: Connection) -> None:
+    """Ask a server for its collection, which need not be there: StoreError when it cannot be reached, or refuses."""
+    from rubrika.store.faults import NoCollectionError
+    from rubrika.store.server import ServerStore
+
+    with suppress(NoCollectionError), closing(ServerStore(server)):
+        pass
 
 
 def delete_store(location: StoreLocation) -> None:

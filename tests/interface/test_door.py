@@ -108,6 +108,10 @@ def test_the_same_file_again_changes_nothing_and_the_index_is_whole(rubrika: Cal
         found = index.classify(shop().assign(name=lambda it: it["name"] + "!"), include_self=True).to_frame()
     assert list(found["product_id"][:2]) == ["SKU-000", "SKU-001"]
     assert set(found["predicted_category_id"]) == {SHOES, CASES}
+    with Index.open(folder / "index") as index:
+        [first] = index.classify(shop(1)).to_frame(details=True).itertuples()
+    assert first.alternatives[0]["category_id"] == CASES
+    assert first.neighbours[0]["product_id"].startswith("SKU-0")
 
 
 def test_ids_of_one_number_are_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

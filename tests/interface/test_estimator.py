@@ -196,3 +196,34 @@ def test_an_unfitted_one_says_so() -> None:
     for ask in (RetrievalClassifier().predict, RetrievalClassifier().kneighbors):
         with pytest.raises(NotFittedError):
             ask(["кеды"])
+
+
+SHOP = pd.DataFrame(
+    {
+        "name": [f"{'кроссовки беговые' if place % 2 else 'чехол для телефона'} {place}" for place in range(40)],
+        "brand": ["Лев", None, np.nan, "Гном"] * 10,
+    }
+)
+SHELVES = ["Обувь > Кроссовки" if place % 2 else "Чехлы" for place in range(40)]
+
+
+def test_rows_of_a_dataframe_are_texts_and_empty_cells_say_nothing() -> None:
+    fitted = RetrievalClassifier(top_k=3).fit(SHOP, SHELVES)
+    assert fitted.texts_[:2] == ["чехол для телефона 0\nbrand: Лев", "кроссовки беговые 1"]
+    assert list(fitted.predict(SHOP.tail(2))) == SHELVES[-2:]
+
+
+def test_a_classifier_becomes_an_index_and_comes_back(tmp_path: Path) -> None:
+    fitted = RetrievalClassifier(top_k=3, temperature=20.0).fit(SHOP, SHELVES)
+    fitted.to_index(tmp_path / "index")
+    with Index.open(tmp_path / "index") as index:
+        [nearest] = index.neighbours(title="кроссовки беговые", top_k=1)
+        assert nearest.category_id == "Обувь > Кроссовки"
+        assert index.info().manifest.vote.top_k == 3
+    again = RetrievalClassifier.from_index(tmp_path / "index")
+    assert (again.top_k, again.temperature) == (3, 20.0)
+    asked = ["кроссовки", "чехол синий", "лампа"]
+    np.testing.assert_allclose(again.predict_proba(asked), fitted.predict_proba(asked), atol=1e-3)
+    assert list(again.classes_) == list(fitted.classes_)
+    with pytest.raises(ValueError, match="came from an index"):
+        again.to_index(tmp_path / "other")
