@@ -6,7 +6,7 @@ DEMO := demo
 # Drawn with the products; the encoder of pictures installs with the rest, and nothing is downloaded.
 PICTURES := --images $(DEMO)/market/images
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench fuzz clean
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
@@ -26,6 +26,10 @@ demo: $(READY)
 test: lint
 	# Tests of a file share what it made, so one worker has them all; by name, as the longest file would be the last.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# 10,000 broken files, rows, pictures and options; a sample of them is in `make test`.
+fuzz: $(READY)
+	RUBRIKA_FUZZ=10000 $(BIN)/python -m pytest -n 2 tests/products/test_fuzz.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
