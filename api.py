@@ -1,7 +1,7 @@
 """Rubrika from Python: an index of labelled products, with every operation of the command line as a method."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from rubrika import __version__, inputs
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import ParameterError
 from rubrika.files import STDOUT, check_log, check_outputs, check_table, report_folder
+from rubrika.index.categories import read_names
 from rubrika.index.folder import Choice, Staleness, has_index, staleness, writing
 from rubrika.index.folder import Index as Opened
 from rubrika.index.location import CACHE, Location
@@ -69,6 +70,7 @@ class Info:
     categories: int
     staleness: Staleness | None
     drift: Drift | None = None  # of the last runs, if that was asked for
+    margins: Mapping[str, float] = field(default_factory=dict)  # what the margin view counts for, by learned vector
 
     @property
     def automatic(self) -> dict[str, float]:
@@ -465,6 +467,12 @@ class Index:
         gold = Gold(reader, pictures_of(images, reader), seed, MAPPED if folder else None)
         result = evaluate_live(self._index(), gold, count, policy, self._progress, timer)
         self._advise(result.advice)
+        known = read_names(self._at.folder) or {}
+        if other := sorted({it.id for it in reader.labels() if known.get(it.id, it.path) != it.path}):
+            several = f"{len(other):,} of its category ids, such as {other[0]}, have other names in the index"
+            self._progress.note(
+                f"{reader.files[0]}: {several}; if they are numbered otherwise, no figure means anything"
+            )
         if result.stored:
             learned = f"{result.stored:,} of {result.rows:,} products are stored, and its encoder may have learned them"
             self._progress.note(f"{self._at.folder}: {learned}; new ones are harder")
@@ -610,7 +618,8 @@ class Index:
         index, count = self._index(), count_of("runs", runs) or RUNS
         counts = index.store.count(), len(index.store.facet("category_id"))
         drifted = None if drift is None else drift_of(index, Path(drift), count)
-        return Info(self._at.folder, index.manifest, *counts, staleness(index), drifted)
+        margins = {name: config.margin for name, config in index.learned.items()}
+        return Info(self._at.folder, index.manifest, *counts, staleness(index), drifted, margins)
 
     def close(self) -> None:
         """Let other processes in."""

@@ -167,7 +167,9 @@ def format_info(info: "Info") -> str:
     table.add_row("categories", f"{info.categories:,}")
     for name, spec in manifest.vectors.items():
         pooled = f", {spec.pooling} pooling" if spec.pooling else ""
-        table.add_row(Text(f"vector {name}"), Text(f"{spec.encoder}, {spec.size} wide{pooled}"))
+        share = info.margins.get(name)
+        views = "" if share is None else f"; its views count {1 - share:g} (learned) to {share:g} (margin)"
+        table.add_row(Text(f"vector {name}"), Text(f"{spec.encoder}, {spec.size} wide{pooled}{views}"))
     for name in manifest.vectors:
         table.add_row(Text(f"recall {name}"), _recall(manifest.recall.get(name)))
     table.add_row("vote", Text(_vote(manifest.vote)))

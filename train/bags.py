@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ def _sparse(matrix: csr_array) -> torch.Tensor:
 def read_feature_bags(products: Products, bits: int | None, progress: Progress) -> FeatureBags:
     """Read labelled products once, keeping hashed features alone; without `bits` the table has a row for about each.
 
-    Memory is some 5 bytes a feature, 700 a product with a short title, and twice the rows' 4 bytes at the end.
+    Memory is some 5 bytes a feature, 700 a product with a short title.
     """
     rows, weights, counts, vocabulary = [], [], [], Vocabulary()
     ids, groups, categories = list[int](), list[int](), list[int]()
@@ -79,17 +80,29 @@ def read_feature_bags(products: Products, bits: int | None, progress: Progress) 
             advance(batch.rows)
     if not ids:
         raise EncoderError("there is no readable labelled product to learn from; see the rows set aside")
-    flat = np.concatenate(rows)
-    rows.clear()
+    flat = _joined(rows, np.int32)
     if bits is None:
-        different = int(np.count_nonzero(np.bincount(flat, minlength=2**MAX_BITS)))
+        seen = np.zeros(2**MAX_BITS, bool)
+        seen[flat] = True
+        different = int(np.count_nonzero(seen))
         bits = int(np.clip(round(np.log2(max(different, 1))), MIN_BITS, MAX_BITS))
         flat &= np.int32(2**bits - 1)
     known, labels = np.unique(np.array(categories, np.int64), return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-    table = csr_array((np.concatenate(weights), flat, offsets), (len(ids), 2**bits))
+    table = csr_array((_joined(weights, np.uint8), flat, offsets), (len(ids), 2**bits))
     order = np.argsort(np.array(ids, np.uint64), kind="stable")
     return FeatureBags(bits, table, order, np.array(groups, np.int64), labels, known, *vocabulary.counted())
+
+
+def _joined(parts: list[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
+    """All parts as one, each let go as soon as it is copied: of a million products all of them are a gigabyte."""
+    whole, start = np.empty(sum(map(len, parts)), kind), 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole
 
 
 class Vocabulary:

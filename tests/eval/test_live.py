@@ -43,6 +43,16 @@ def test_an_index_is_scored_by_what_it_predicts(index: Path, gold: Path) -> None
     assert "sweep" not in answer
 
 
+def test_gold_whose_ids_have_other_names_is_noted(rubrika: Rubrika, index: Path, gold: Path, tmp_path: Path) -> None:
+    frame = pd.read_parquet(gold)
+    first = frame["category_id"].min()
+    frame.loc[frame["category_id"] == first, "category_name"] = "Все категории->Другое"
+    frame.to_parquet(tmp_path / "other.parquet")
+    assert "other names in the index" not in rubrika("evaluate", gold, "--index", index).err
+    said = rubrika("evaluate", tmp_path / "other.parquet", "--index", index).err
+    assert f"1 of its category ids, such as {first}, have other names in the index" in said
+
+
 def test_its_report_has_no_sweep(index: Path, gold: Path, tmp_path: Path) -> None:
     few = pd.read_parquet(gold).head(15)
     few.to_parquet(tmp_path / "few.parquet")

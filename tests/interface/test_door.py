@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,6 +113,11 @@ def test_the_same_file_again_changes_nothing_and_the_index_is_whole(rubrika: Cal
         [first] = index.classify(shop(1)).to_frame(details=True).itertuples()
     assert first.alternatives[0]["category_id"] == CASES
     assert first.neighbours[0]["product_id"].startswith("SKU-0")
+
+
+def test_it_is_shown_what_each_view_counts_for(rubrika: Callable[..., Run], folder: Path) -> None:
+    shown = " ".join(rubrika("info", "--index", folder / "index", COLUMNS="200").out.split())
+    assert re.search(r"vector text │ learned, 256 wide; its views count 0\.\d+ \(learned\) to 0\.\d+ \(margin\)", shown)
 
 
 def test_ids_of_one_number_are_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
