@@ -97,6 +97,10 @@ def test_the_commands_of_the_readme_run_on_the_readers_own_products(
 ) -> None:
     pd.read_parquet(market / "train.parquet").head(400).to_parquet(tmp_path / "train.parquet")
     pd.read_parquet(market / "test.parquet").head(50).to_parquet(tmp_path / "new.parquet")
+    own = [(f"{name}-{place}", f"{name} {place}", "", name) for place in range(30) for name in ("кеды", "чехол")]
+    catalogue = pd.DataFrame(own, columns=["sku", "name", "descr", "category"])
+    catalogue.to_csv(tmp_path / "catalogue.csv", index=False)
+    catalogue.tail(5).to_csv(tmp_path / "new.csv", index=False)
     shown = commands(ROOT / "README.md")
     assert len(shown) >= 5
     for line in shown:
