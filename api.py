@@ -1,19 +1,19 @@
 """Rubrika from Python: an index of labelled products, with every operation of the command line as a method."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rubrika import __version__, inputs
+from rubrika import inputs
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import ParameterError
 from rubrika.files import STDOUT, check_log, check_outputs, check_table, report_folder
 from rubrika.index.categories import read_names
-from rubrika.index.folder import Choice, Staleness, has_index, staleness, writing
+from rubrika.index.folder import Choice, has_index, writing
 from rubrika.index.folder import Index as Opened
 from rubrika.index.location import CACHE, Location
 from rubrika.index.manifest import IMAGE, Manifest
@@ -42,9 +42,10 @@ from rubrika.products.images import unmatched
 from rubrika.products.reader import Reader
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import classify, known_categories
-from rubrika.retrieve.drift import RUNS, Drift, drift_of
+from rubrika.retrieve.drift import RUNS
 from rubrika.retrieve.explain import Explanation, explain
-from rubrika.retrieve.guarantee import Policy, advice, coverage
+from rubrika.retrieve.guarantee import Policy, advice
+from rubrika.retrieve.info import Info, info_of
 from rubrika.retrieve.monitor import append_run
 from rubrika.retrieve.predictions import ClassifyReport, Predictions, classify_to_files, collect, policy_of, redecide
 from rubrika.retrieve.search import Neighbours, Query, neighbours
@@ -57,36 +58,6 @@ if TYPE_CHECKING:
 
 
 MAX_ERROR, CONFIDENCE, NEW_RATE = Policy.max_error, Policy.certainty, Policy.new_rate
-RATES = (0.01, 0.02, 0.05)  # for which `info` says how much would be automatic
-
-
-@dataclass(frozen=True)
-class Info:
-    """What is in an index: its manifest, how many products and categories it has, and what came since it learned."""
-
-    folder: Path
-    manifest: Manifest
-    products: int
-    categories: int
-    staleness: Staleness | None
-    drift: Drift | None = None  # of the last runs, if that was asked for
-    margins: Mapping[str, float] = field(default_factory=dict)  # what the margin view counts for, by learned vector
-
-    @property
-    def automatic(self) -> dict[str, float]:
-        """The part of the products that would be automatic, by the maximum error rate."""
-        return {f"{rate:g}": coverage(self.manifest.calibration.leaf, Policy(rate)) for rate in RATES}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as `rubrika info --json` prints them."""
-        return self.manifest.to_dict() | {
-            "products": self.products,
-            "categories": self.categories,
-            "automatic": self.automatic,
-            "since_learning": asdict(self.staleness) if self.staleness else None,
-            "rubrika": __version__,
-            **({"drift": self.drift.to_dict()} if self.drift else {}),
-        }
 
 
 class Index:
@@ -615,11 +586,7 @@ class Index:
         With `drift`, also how far the last `runs` of that file, which `classify_file` appends to as `monitor`, are from
         the products that the index was calibrated on.
         """
-        index, count = self._index(), count_of("runs", runs) or RUNS
-        counts = index.store.count(), len(index.store.facet("category_id"))
-        drifted = None if drift is None else drift_of(index, Path(drift), count)
-        margins = {name: config.margin for name, config in index.learned.items()}
-        return Info(self._at.folder, index.manifest, *counts, staleness(index), drifted, margins)
+        return info_of(self._index(), None if drift is None else Path(drift), count_of("runs", runs) or RUNS)
 
     def close(self) -> None:
         """Let other processes in."""

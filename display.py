@@ -15,7 +15,6 @@ from rich.text import Text
 from rubrika.products.product import display_path
 
 if TYPE_CHECKING:
-    from rubrika.api import Info
     from rubrika.eval import evaluate, metrics, tune
     from rubrika.ingest import audit, naming
     from rubrika.ingest.maintain import Checked
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from rubrika.ingest.write import IngestReport
     from rubrika.progress import Advance
     from rubrika.retrieve import drift, explain, predictions, search
+    from rubrika.retrieve.info import Info
     from rubrika.stats.lengths import Histogram, Summary
     from rubrika.stats.stats import Categories, Stats
     from rubrika.store.connection import Recall
