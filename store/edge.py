@@ -44,6 +44,7 @@ class EdgeStore:
     ) -> None:
         self._shard, self._folder, self._graph_from = shard, folder, graph_from
         self._process = os.getpid()
+        _open.add(folder.resolve())
         self.recall = dict(recall or {})
 
     @classmethod
@@ -124,6 +125,7 @@ class EdgeStore:
         self._do(self._shard.flush)
 
     def close(self) -> None:  # noqa: D102
+        _open.discard(self._folder.resolve())
         self._shard.close()
 
     def _choose_layout(self) -> bool:
@@ -165,11 +167,17 @@ def _config(sizes: Mapping[str, int], layout: edge.HnswIndexConfig) -> edge.Edge
     )
 
 
+# What this process has open: the engine says of it, too, that somebody else has.
+_open: set[Path] = set()
+
+
 def _call(folder: Path, method: Callable[..., Result], *arguments: object) -> Result:
     try:
         return method(*arguments)
     # The engine raises bare Exception for every failure.
     except Exception as error:
+        if "WouldBlock" in str(error) and folder.resolve() in _open:
+            raise StoreError(f"{folder}: this process has it open already; close that one first") from None
         if "WouldBlock" in str(error):
             raise StoreError(f"{folder}: another process is using this index; wait for it to end, or stop it") from None
         raise StoreError(f"{folder}: the store failed ({' '.join(str(error).split())})") from None

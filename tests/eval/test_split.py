@@ -94,5 +94,7 @@ def test_a_part_that_leaves_nothing_is_refused(holdout: float) -> None:
 
 
 def test_a_single_group_cannot_be_split() -> None:
-    with pytest.raises(RubrikaError, match="both sides"):
+    with pytest.raises(RubrikaError, match="column family has one value, одна, in all rows"):
         group_split(IDS, ["одна"] * 1_000, 0.1, 0, "family")
+    with pytest.raises(RubrikaError, match="both sides"):
+        group_split(np.array([1, 1, 2], np.uint64), ["а", "б", "а"], 0.4, 0, "family")

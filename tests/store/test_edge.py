@@ -153,7 +153,7 @@ def test_a_folder_held_by_another_process_is_said_and_not_harmed(store: EdgeStor
 
 
 def test_a_folder_open_twice_in_one_process_is_said(store: EdgeStore, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="another process is using this index"):
+    with pytest.raises(StoreError, match="this process has it open already; close that one first"):
         EdgeStore.open(tmp_path / "edge")
 
 
