@@ -246,6 +246,7 @@ def neighbours(
     image: opt.Picture = None,
     vector: opt.Vector = None,
     k: Annotated[int, Option("-k", min=1, max=1000, help="How many to show.")] = 10,
+    output: Annotated[Path | None, Option("-o", "--output", help="Write them to a table, too.")] = None,
     show: Annotated[bool, Option("--open", help="Print where the server's web UI shows this product.")] = False,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
@@ -256,7 +257,9 @@ def neighbours(
     """Show the labelled products most like one, given by its id, a title, or a picture."""
     with _index(index, url, collection, cache) as opened:
         hits = opened.neighbours(product_id, title=title, image=image, vector=vector, top_k=k, page=show)
-    _print(hits.to_dict(), as_json, lambda: display.format_neighbours(hits))
+    if output is not None:
+        hits.write(output)
+    _print(hits.to_dict(), as_json, lambda: display.format_neighbours(hits), aside=str(output) == "-")
 
 
 @app.command()

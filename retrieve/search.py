@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from rubrika.errors import RubrikaError
+from rubrika.files import table_file
 from rubrika.index.folder import Index
 from rubrika.index.manifest import IMAGE, TEXT, VoteSettings
 from rubrika.index.owned import Owned
@@ -165,6 +167,17 @@ class Neighbours(Sequence[Neighbour]):
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `rubrika neighbours --json` prints them."""
         return {"neighbours": [asdict(hit) for hit in self.hits]} | ({"open": self.page} if self.page else {})
+
+    def write(self, path: Path) -> None:
+        """Write a row a neighbour, in the format of the name's end; ids are numbers where all are."""
+        ids = ("product_id", "category_id")
+        is_text = {name: any(isinstance(getattr(hit, name), str) for hit in self.hits) for name in ids}
+        kinds = {name: pa.string() if is_text[name] else pa.uint64() for name in ids} | {"similarity": pa.float64()}
+        schema = pa.schema([(it.name, kinds.get(it.name, pa.string())) for it in fields(Neighbour)])
+        rows = [asdict(hit) for hit in self.hits]
+        rows = [row | {name: str(row[name]) for name in ids if is_text[name]} for row in rows]
+        with table_file(path, schema) as target:
+            target.write_table(pa.Table.from_pylist(rows, schema))
 
     def to_frame(self) -> "pd.DataFrame":
         """A row a neighbour."""

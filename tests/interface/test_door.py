@@ -92,6 +92,9 @@ def test_a_person_calls_products_and_categories_by_their_own_names(rubrika: Call
     nearest = rubrika("neighbours", "SKU-001", "--index", folder / "index", "--json").json["neighbours"][0]
     assert nearest["product_id"].startswith("SKU-0")
     assert nearest["category_id"] == SHOES
+    table = folder / "near.csv"
+    assert rubrika("neighbours", "SKU-001", "--index", folder / "index", "-o", table).code == 0
+    assert pd.read_csv(table).iloc[0].to_dict() == nearest
     assert rubrika("explain", "SKU-001", "--index", folder / "index", "--json").json["predicted_category_id"] == SHOES
     assert rubrika("relabel", "SKU-001", CASES, "--index", folder / "index", "--json").json["relabelled"] == 1
     assert rubrika("relabel", "SKU-001", SHOES, "--index", folder / "index", "--json").json["relabelled"] == 1
