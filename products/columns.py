@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -162,7 +163,7 @@ class Layout:
         """The columns to read."""
         return list(dict.fromkeys(column for _, columns in self.named for column in columns))
 
-    @property
+    @cached_property
     def label(self) -> tuple[str, ...]:
         """The columns of a category's id and of its path; a path alone is a label too, and so is an id."""
         return tuple(self.at[name] for name in (*LABEL, "category") if name in self.at)

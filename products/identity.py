@@ -41,6 +41,9 @@ def identity(name: str, value: object, largest: int = MAX_ID, exact: float = MAX
     >>> identity("product_id", "42"), identity("product_id", "SKU-1")[1]
     ((42, ''), 'SKU-1')
     """
+    # Nearly all are.
+    if type(value) is int and 0 <= value <= largest:
+        return value, ""
     if isinstance(value, bytes):
         try:
             value = value.decode()

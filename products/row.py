@@ -39,8 +39,8 @@ def product_of(row: Row, number: int, layout: Layout) -> Product:
     fields = fields_of(row, layout)
     if not (title := product_title(fields)):
         raise RowError("text_fields has no title" if "text_fields" in at else f"{at['title']} is empty")
-    optional = {name: _number(row[at[name]]) for name in ("shop_id", "rating", "sale") if name in at}
-    rating, shop_title = _finite(optional.get("rating")), _value(row, at, "shop_title")
+    shop_id, rating, sale = (_number(row[at[name]]) if name in at else None for name in ("shop_id", "rating", "sale"))
+    stars, shop_title = _finite(rating), _value(row, at, "shop_title")
     group, source = row[layout.group] if layout.group else None, _value(row, at, LABEL_SOURCE)
     *numbers, name = layout.label or (None,)
     cells = [] if name is None else [*(row[number] for number in numbers), _text(row[name])]
@@ -51,10 +51,10 @@ def product_of(row: Row, number: int, layout: Layout) -> Product:
         text=product_text(fields),
         row=number,
         category=category,
-        shop_id=_shop_id(optional.get("shop_id")),
+        shop_id=_shop_id(shop_id),
         shop_title=shortened(one_line(shop_title), MAX_SHOP_TITLE) if isinstance(shop_title, str) else "",
-        rating=None if rating is None else float(rating),
-        sale=_flag(optional.get("sale")),
+        rating=None if stars is None else float(stars),
+        sale=_flag(sale),
         # NaN is not even equal to itself.
         group="" if group is None or group != group else str(group),
         by_person=category is not None and isinstance(source, str) and source.strip().casefold() == PERSON,

@@ -136,9 +136,9 @@ def product_text(fields: dict[str, object]) -> str:
 
 def plain_text(html: str) -> str:
     """The text of HTML that a reader would see: entities resolved, breaks as spaces, pictures and scripts dropped."""
-    html = "<".join(html[:MAX_HTML].split("<", MAX_TAGS)[:MAX_TAGS])
     if "<" not in html and "&" not in html:
-        return one_line(html)
+        return one_line(html) if html else ""
+    html = "<".join(html[:MAX_HTML].split("<", MAX_TAGS)[:MAX_TAGS])
     # Imported here: only products with HTML need a parser.
     from selectolax.lexbor import LexborHTMLParser
 
