@@ -476,11 +476,12 @@ def text(
     as_json: opt.AsJson = False,
 ) -> None:
     """Fine-tune a text encoder; use it with `rubrika ingest --text-encoder FOLDER`."""
+    from rubrika.inputs import columns_of, paths_of
     from rubrika.products.reader import Reader
     from rubrika.train.finetune import FinetuneSettings, finetune_text
 
     settings = FinetuneSettings(**_arguments(context, "files", "base", "output", "group_by"))
-    reader = Reader(files, labelled=True, group_by=group_by)
+    reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(None, None))
     result = finetune_text(reader, base, output, settings, display.Terminal())
     _print(result.to_dict(), as_json, lambda: display.format_training(result))
 
@@ -502,12 +503,14 @@ def joint(
     as_json: opt.AsJson = False,
 ) -> None:
     """Fine-tune a text and a picture encoder together; use the two folders it writes with `rubrika ingest`."""
+    from rubrika.inputs import columns_of, paths_of
     from rubrika.products.images import PictureFolder
     from rubrika.products.reader import Reader
     from rubrika.train.joint import JointSettings, finetune_joint
 
     settings = JointSettings(**_arguments(context, "files", "images", "text_base", "image_base", "output", "group_by"))
-    reader, pictures = Reader(files, labelled=True, group_by=group_by), PictureFolder.scan(images)
+    reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(None, None))
+    pictures = PictureFolder.scan(images)
     result = finetune_joint(reader, pictures, text_base, image_base, output, settings, display.Terminal())
     _print(result.to_dict(), as_json, lambda: display.format_training(result))
 

@@ -1,5 +1,6 @@
 """Files that get their name only when they are complete, and one sentence when a disk is full or refuses them."""
 
+import io
 import json
 import os
 import shutil
@@ -191,11 +192,15 @@ def table_file(path: Path, schema: pa.Schema) -> Iterator[Target]:
     No file is written twice at a time. `-` is CSV to standard output.
     """
     if path == STDOUT:
-        printer = CsvWriter(sys.stdout.buffer, schema)
+        # Where somebody caught the output, as a notebook does, it takes texts alone.
+        caught = None if hasattr(sys.stdout, "buffer") else io.BytesIO()
+        printer = CsvWriter(caught or sys.stdout.buffer, schema)
         yield Target(path, schema, printer)
         with writable(path):
             printer.close()
-            sys.stdout.buffer.flush()
+            if caught is not None:
+                sys.stdout.write(caught.getvalue().decode())
+            sys.stdout.flush()
         return
     check_table(path)
     resolved, unfinished = path.resolve(), path.with_name(path.name + ".unfinished")

@@ -39,14 +39,9 @@ Record = tuple[dict[str, object] | str, int]
 TEXTS = {".csv": None, ".tsv": None, ".txt": None, ".jsonl": "lines", ".ndjson": "lines", ".json": "lines"}
 
 
-def is_text(file: Path) -> bool:
-    """Whether a file is CSV or JSON, packed or not, by its name."""
-    return _suffix(file) in TEXTS
-
-
 def converts(file: Path) -> bool:
     """Whether a file is a table that `convert` reads, by its name."""
-    return is_text(file) or _suffix(file) in (".xlsx", ".xlsm", ".arrow")
+    return _suffix(file) in (*TEXTS, ".xlsx", ".xlsm", ".arrow")
 
 
 def convert(file: Path, target: Path) -> None:
@@ -179,13 +174,13 @@ def _csv_records(file: Path, mark: str, names: Sequence[str]) -> Iterator[Record
                 return
             if len(cells) > len(names) and not any(cells[len(names) :]):
                 cells = cells[: len(names)]
-            if not (is_header or is_blank(taken)) and (reason or len(cells) != len(names)):
+            if not (is_header or _is_blank(taken)) and (reason or len(cells) != len(names)):
                 reason = reason or f"{len(cells)} cells instead of {len(names)}"
                 if len(taken) > 1:
                     # The quote that opens in the first of these lines has swallowed the others.
                     taken, reason, waiting = taken[:1], "a quote is not closed", deque([*taken[1:], *waiting])
                 yield f"line {line}: {reason}", line
-            elif not is_blank(taken):
+            elif not _is_blank(taken):
                 if not is_header:
                     yield {name: cell or None for name, cell in zip(names, cells, strict=True)}, line
                 is_header = False
@@ -197,8 +192,7 @@ def _drained(waiting: deque[str]) -> Iterator[str]:
         yield waiting.popleft()
 
 
-def is_blank(lines: Sequence[str]) -> bool:
-    """Whether there is nothing in these lines."""
+def _is_blank(lines: Sequence[str]) -> bool:
     return not any(line.strip() for line in lines)
 
 

@@ -96,7 +96,8 @@ def test_of_broken_lines_all_others_are_read(name: str, tmp_path: Path) -> None:
     header = int(name == "t.csv")
     for seed in range(COUNT):
         rng = np.random.default_rng(seed)
-        broken = {int(place) for place in rng.integers(header, len(lines), rng.integers(1, 6))}
+        # Of two broken lines of CSV one may open a quote that the other closes, with good lines between.
+        broken = {int(place) for place in rng.integers(header, len(lines), 1 if header else rng.integers(1, 6))}
         changed = [noisy(line, rng) if place in broken else line for place, line in enumerate(lines)]
         (tmp_path / name).write_text("\n".join(changed) + "\n", encoding="utf-8", newline="")
         reader = Reader([tmp_path / name], labelled=True, columns=Columns(separator=" > "))
