@@ -1,5 +1,6 @@
 """Rubrika from Python: an index of labelled products, with every operation of the command line as a method."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -155,7 +156,6 @@ class Index:
         """
         made, note = self._at.folder, self._progress.note
         source = products_of(products, True, group_by, columns_of(columns, path_separator, made))
-        source.check()
         pictures = pictures_of(images, source)
         choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, pictures is not None, made, note)
         if rejects:
@@ -390,7 +390,6 @@ class Index:
         folder = report_folder(Path(report)) if report else None
         timer, given = Timer(memory=report is not None), columns_of(columns, path_separator)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=given)
-        reader.check()
         pictures = pictures_of(images, reader)
         choice = choice_of(
             text_encoder, image_encoder, backend, pooling, vote, pictures is not None, None, progress.note
@@ -586,7 +585,7 @@ class Index:
         With `drift`, also how far the last `runs` of that file, which `classify_file` appends to as `monitor`, are from
         the products that the index was calibrated on.
         """
-        return info_of(self._index(), None if drift is None else Path(drift), count_of("runs", runs) or RUNS)
+        return info_of(self._index(), None if drift is None else Path(drift), count_of("runs", runs, math.inf) or RUNS)
 
     def close(self) -> None:
         """Let other processes in."""

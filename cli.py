@@ -540,7 +540,14 @@ def _print(result: dict[str, Any], as_json: bool, text: Callable[[], str], aside
     """The result on stdout: one JSON object, or what a person reads; that goes to stderr if it is to stand `aside`."""
     # What another encoding lacks is escaped in JSON, and a question mark to a person.
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    typer.echo(json.dumps(result, ensure_ascii=not is_utf8) if as_json else text(), err=aside)
+    try:
+        typer.echo(json.dumps(result, ensure_ascii=not is_utf8) if as_json else text(), err=aside)
+    except BrokenPipeError:  # whoever reads has read enough
+        raise
+    except OSError as error:
+        # What could not be flushed is not tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise RubrikaError(f"standard output cannot be written ({error.strerror}); send it elsewhere") from None
 
 
 def _spelled(message: str) -> str:
@@ -564,11 +571,6 @@ def main() -> None:
     except RubrikaError as error:
         print(f"rubrika: {_spelled(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(2 if isinstance(error, ParameterError) else 1)
-    except OSError as error:
-        # All else is a RubrikaError by now; what could not be flushed is not tried again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        print(f"rubrika: standard output cannot be written ({error.strerror})", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
 
 
 if __name__ == "__main__":

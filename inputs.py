@@ -178,14 +178,14 @@ def is_table_file(text: str) -> bool:
     return Path(text).exists() or Path(text).suffix.lower() == ".parquet" or converts(Path(text))
 
 
-def count_of(name: str, value: object) -> int | None:
-    """A number of hits, where one is given."""
+def count_of(name: str, value: object, most: float = MAX_TOP_K) -> int | None:
+    """A number, by default of hits, where one is given."""
     if value is None:
         return None
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise ParameterError(f"`{name}` is a whole number, not {value}")
-    if not 1 <= int(value) <= MAX_TOP_K:
-        limit = "at least 1" if int(value) < 1 else f"at most {MAX_TOP_K:,}"
+    if not 1 <= int(value) <= most:
+        limit = "at least 1" if int(value) < 1 else f"at most {most:,}"
         raise ParameterError(f"`{name}` is {limit}, not {value}")
     return int(value)
 

@@ -12,7 +12,6 @@ from rubrika.files import read_bounded, write_in_one_step
 from rubrika.index.folder import Index
 from rubrika.index.location import CATEGORIES
 from rubrika.products.identity import MAX_PATH, MAX_SIGNED, identity, label_of, path_label, whole
-from rubrika.products.table import number_in
 from rubrika.products.text import RowError
 from rubrika.store.base import Store
 
@@ -74,7 +73,7 @@ def _read(folder: Path) -> tuple[Names | None, Labels]:
     try:
         raw = json.loads(read_bounded(path, MAX_BYTES))
         names = raw["names"].items()
-        found = [label_of(whole("category_id", number_in(id), MAX_SIGNED), name) for id, name in names]
+        found = [label_of(whole("category_id", _number(id), MAX_SIGNED), name) for id, name in names]
         labels = {int(id): str(label)[:MAX_PATH] for id, label in raw.get("labels", {}).items()}
         return {each.id: each.path for each in found}, labels
     except FileNotFoundError:
@@ -82,6 +81,10 @@ def _read(folder: Path) -> tuple[Names | None, Labels]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RowError) as error:
         advice = "restore it, or remove it: then its products say how the categories are called"
         raise IndexFolderError(f"{path}: no names of categories can be read ({error}); {advice}") from None
+
+
+def _number(id: str) -> int | str:
+    return int(id) if id.isascii() and id.isdecimal() else id
 
 
 def write_names(folder: Path, names: Mapping[int, str], labels: Labels | None = None) -> None:

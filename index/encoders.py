@@ -78,9 +78,7 @@ class Encoders:
             vectors[TEXT] = self._texts(texts)
         if self.image is not None and self._picture_cache is not None and IMAGE in missing:
             known = known or self.picture_hashes(products, pictures)
-            paths = [
-                pictures.find(product.key or product.id, product.image) if pictures else None for product in products
-            ]
+            paths = [pictures.find(product.own_id, product.image) if pictures else None for product in products]
             vectors[IMAGE], failed = cached_pictures(self.image, paths, known.hashes, self._picture_cache)
             failures = known.failures | failed
         if joint is not None:
@@ -98,7 +96,7 @@ class Encoders:
         """Read the pictures of n products, to see which are the same and which cannot be read."""
         hashes, failures = list[str | None]([None] * len(products)), dict[int, str]()
         for row, product in enumerate(products if pictures and self.image else ()):
-            path = pictures.find(product.key or product.id, product.image) if pictures else None
+            path = pictures.find(product.own_id, product.image) if pictures else None
             try:
                 hashes[row] = picture_hash(path) if path else None
             except PictureError as error:

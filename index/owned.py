@@ -64,8 +64,6 @@ class Owned:
 
     def _array(self, name: str, array: Any) -> Any:  # noqa: ANN401 - an Arrow array
         kind = array.type
-        if isinstance(array, pa.ChunkedArray):
-            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], kind)
         if pa.types.is_list(kind):
             return pa.ListArray.from_arrays(array.offsets, self._array(name, array.values), mask=_nulls(array))
         if pa.types.is_struct(kind):

@@ -118,7 +118,7 @@ def _payload(product: Product, hasher: Hasher, picture: str | None, image_url: s
     if product.category is None:
         raise ValueError(f"product {product.id} has no category")
     payload = {
-        "product_id": product.key or product.id,
+        "product_id": product.own_id,
         "title": product.title,
         **with_category({}, product.category),
         "shop_id": product.shop_id,

@@ -15,9 +15,9 @@ from rubrika.ingest.diff import with_category
 from rubrika.products.columns import LABEL
 from rubrika.products.frame import Frame
 from rubrika.products.identity import category_of
+from rubrika.products.parquet import Row
 from rubrika.products.product import Category, Products, display_path
 from rubrika.products.reader import Reader
-from rubrika.products.row import Row
 from rubrika.products.table import read_table
 from rubrika.progress import Progress, Silent
 from rubrika.store.base import Point, Store

@@ -15,8 +15,8 @@ from rubrika.ingest.diff import by_person, is_by_person, with_category
 from rubrika.ingest.naming import BATCH, set_categories
 from rubrika.ingest.write import Counts, timestamp
 from rubrika.products.identity import identity, label_of
+from rubrika.products.parquet import Row
 from rubrika.products.product import Category
-from rubrika.products.row import Row
 from rubrika.products.table import read_table
 from rubrika.products.text import RowError
 from rubrika.store.base import Payload, Point

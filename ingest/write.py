@@ -48,9 +48,7 @@ class KeptLabel:
         # Whoever else wrote into the store may have written anything.
         path, by, at = (one_line(str(payload.get(key))) for key in ("category_path", *BY_PERSON[1:]))
         given = product.category or Category(0, "")
-        return cls(
-            file, product.row, product.key or product.id, payload["category_id"], path, by, at, given.id, given.path
-        )
+        return cls(file, product.row, product.own_id, payload["category_id"], path, by, at, given.id, given.path)
 
 
 @dataclass
@@ -186,7 +184,7 @@ class Writer:
         return points
 
     def _url_of(self, product: Product) -> str | None:
-        path = self._pictures.find(product.key or product.id, product.image) if self._pictures else None
+        path = self._pictures.find(product.own_id, product.image) if self._pictures else None
         return f"{self._image_url.rstrip('/')}/{path.name}" if self._image_url and isinstance(path, Path) else None
 
     def _named(self, product: Product) -> Product:
@@ -208,13 +206,13 @@ class Writer:
             self.report.unchanged += 1
         else:
             first = f"{first_file.name} row {first_row}"
-            reason = f"product_id {product.key or product.id} was in {first} with other content; the first was kept"
+            reason = f"product_id {product.own_id} was in {first} with other content; the first was kept"
             self._reject(file, product, reason)
         return False
 
     def _is_free(self, product: Product, known: Payload | None, file: Path) -> bool:
         """Whether no other product has the number of this one's id in the store, which chance may bring about."""
-        own = product.key or product.id
+        own = product.own_id
         self.text_ids |= bool(product.key)
         if known is None or known.get("product_id", own) == own:
             return True

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from rubrika.products.columns import Columns, ColumnType, Layout
 from rubrika.products.identity import category_of, guessed_separator
-from rubrika.products.parquet import rows_of, values_of
+from rubrika.products.parquet import Row, rows_of, values_of
 from rubrika.products.product import Batch, Category, Product
 from rubrika.products.reader import BATCH_ROWS, batches, type_of
-from rubrika.products.row import Row, plain_cell, product_of
+from rubrika.products.row import plain_cell, product_of
 from rubrika.products.text import RowError
 
 DATA_FRAME = Path("DataFrame")  # in messages and rejects, where otherwise a file stands
@@ -65,10 +65,6 @@ class Frame:
     def check(self) -> None:
         """Fail, with an InputError, when a column is missing, there twice, or cannot hold what it should."""
         self._layout()
-
-    def id_type(self) -> pa.DataType:
-        """int64, or text where some id is one."""
-        return pa.string() if any(product.key for batch in self for product in batch.products) else pa.int64()
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the rows in order, `batch_rows` at a time; fails as `check` does."""

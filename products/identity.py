@@ -51,7 +51,7 @@ def identity(name: str, value: object, largest: int = MAX_ID, exact: float = MAX
             raise RowError(f"{name} is not text in UTF-8") from None
     if not isinstance(value, str | UUID):
         return whole(name, value, largest, exact), ""
-    text = one_line(unicodedata.normalize("NFC", str(value)))
+    text = one_line(str(value))
     if not text:
         raise RowError(f"{name} is empty")
     if (number := _WHOLE.fullmatch(text)) and int(number[1]) <= (largest if text == number[1] else exact):

@@ -77,9 +77,9 @@ def unmatched(pictures: PictureFolder, products: Products) -> str | None:
     first = list[str]()
     for batch in products:
         for product in batch.products:
-            if pictures.find(product.key or product.id, product.image):
+            if pictures.find(product.own_id, product.image):
                 return None
-        first += [str(it.image or it.key or it.id) for it in batch.products[:SHOWN] if isinstance(it.image, str)]
+        first += [str(it.image or it.own_id) for it in batch.products[:SHOWN] if isinstance(it.image, str)]
     there = ", ".join(sorted(pictures.names.values())[:SHOWN]) or "none"
     wanted = ", ".join(first[:SHOWN]) or "none"
     rule = "call each by its product_id, or say with `columns` which column has their names: image=COLUMN"

@@ -62,6 +62,11 @@ class Product:
     key: str = ""  # its id as its owner writes it, where that is not the number
     image: str | bytes = ""  # the name of its picture's file, or the picture
 
+    @property
+    def own_id(self) -> int | str:
+        """Its id as its owner writes it."""
+        return self.key or self.id
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:

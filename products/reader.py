@@ -22,9 +22,9 @@ from rubrika.errors import InputError
 from rubrika.products.columns import Columns, ColumnType, Kind, Layout
 from rubrika.products.convert import convert, converts
 from rubrika.products.identity import category_of, guessed_separator, identity, shown_id
-from rubrika.products.parquet import decoded, explained, open_parquet, parquet_rows, values_of
+from rubrika.products.parquet import Row, decoded, explained, open_parquet, parquet_rows, values_of
 from rubrika.products.product import Batch, Category, Product, Reject
-from rubrika.products.row import BROKEN, LINE, Row, product_of
+from rubrika.products.row import BROKEN, LINE, product_of
 from rubrika.products.text import RowError
 
 BATCH_ROWS = 2_048
@@ -32,7 +32,8 @@ BATCH_ROWS = 2_048
 LABEL_ROWS = 65_536
 # A folder `category=Shoes`, as Hive and Spark write a column that all rows of its files share.
 _PARTITION = re.compile(r"(\w+)=(.*)")
-_WHOLE = r"^\s*(0|[1-9][0-9]{0,18})(\.0)?\s*$"
+# Of whole numbers as texts, those that int64 is sure to hold.
+_WHOLE = r"^\s*(0|[1-9][0-9]{0,17})(\.0)?\s*$"
 
 
 class Spool:
@@ -85,11 +86,11 @@ class Reader:
         """Yield the rows in file order, `batch_rows` at a time; at damage an InputError, after the rows before it."""
         for file in self.files:
             layout = self.layout(file)
-            yield from batches(layout, self.rows(file), partial(product_of, layout=layout), self.batch_rows)
+            yield from batches(layout, self.rows(layout), partial(product_of, layout=layout), self.batch_rows)
 
-    def rows(self, file: Path) -> Iterator[Row]:
-        """Every row of one of the files as values by column name."""
-        constants, layout = partitions(file), self.layout(file)
+    def rows(self, layout: Layout) -> Iterator[Row]:
+        """Every row of the file of this layout as values by column name."""
+        file, constants = layout.source, partitions(layout.source)
 
         def wanted(parquet: pq.ParquetFile) -> list[str]:
             own = [name for name in (BROKEN, LINE) if name in parquet.schema_arrow.names]
@@ -282,12 +283,11 @@ def type_of(kind: pa.DataType) -> ColumnType:
     return ColumnType(inner, found, exact)
 
 
-def read_ids(file: Path, columns: Columns | None = None) -> list[int]:
+def read_ids(file: Path) -> list[int]:
     """The numbers of the distinct product ids of a table, in their order; InputError when it has none."""
     if not file.exists():
         raise InputError(f"{file}: no such file, and not a product's id either; check the path")
-    name = (columns or Columns()).names.get("product_id", ("product_id",))[0]
-    ids, spool = dict[int, None](), Spool()
+    name, ids, spool = "product_id", dict[int, None](), Spool()
 
     def wanted(parquet: pq.ParquetFile) -> list[str]:
         if name not in parquet.schema_arrow.names:

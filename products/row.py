@@ -10,6 +10,7 @@ import numpy as np
 
 from rubrika.products.columns import LABEL_SOURCE, PARTS, PERSON, Layout
 from rubrika.products.identity import MAX_SIGNED, category_of, identity
+from rubrika.products.parquet import Row
 from rubrika.products.product import Product
 from rubrika.products.text import (
     COLUMNS,
@@ -26,8 +27,6 @@ from rubrika.products.text import (
 MAX_TITLE, MAX_SHOP_TITLE, MAX_PERSON = 1_000, 200, 200
 # In a table that was converted: why a row is none, and the line of the file that it begins at.
 BROKEN, LINE = "\0broken", "\0line"
-
-Row = Mapping[str, object]
 
 
 def product_of(row: Row, number: int, layout: Layout) -> Product:

@@ -1,14 +1,13 @@
 """Reads small tables of any format whole: they are instructions, so one bad row refuses the file."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from rubrika.errors import InputError
-from rubrika.products.parquet import parquet_rows
+from rubrika.products.parquet import Row, parquet_rows
 from rubrika.products.reader import Spool
-from rubrika.products.row import BROKEN, LINE, Row
+from rubrika.products.row import BROKEN, LINE
 from rubrika.products.text import RowError, first_line
 
 Columns = Sequence[str]
@@ -32,17 +31,6 @@ def read_table(file: Path, choices: Sequence[Columns], item_of: Callable[[Row], 
             yield number, item_of({name: cell for name, cell in row.items() if name not in (BROKEN, LINE)})
         except RowError as error:
             raise InputError(f"{file} row {number}: {line}{error}; {advice}") from None
-
-
-def number_in(cell: object) -> object:
-    """A cell of CSV as the number that it shows, any other as it is."""
-    if not isinstance(cell, str):
-        return cell
-    text = cell.strip()
-    if text.isascii() and text.isdecimal() and len(text) <= 20:
-        return int(text)
-    # As pandas writes whole numbers of a column with an empty cell.
-    return math.nan if not text else float(text) if text.endswith(".0") and text[:-2].isdecimal() else text
 
 
 def _chosen(file: Path, choices: Sequence[Columns], names: Columns) -> Columns:

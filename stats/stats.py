@@ -18,9 +18,10 @@ from rubrika.errors import InputError
 from rubrika.files import report_folder
 from rubrika.products.columns import OPTIONAL, Columns, Layout
 from rubrika.products.images import PictureError, PictureFolder, open_picture
+from rubrika.products.parquet import Row
 from rubrika.products.product import Category, Product, text_hash
 from rubrika.products.reader import Reader, is_labelled
-from rubrika.products.row import Row, fields_of
+from rubrika.products.row import fields_of
 from rubrika.products.text import RowError, plain_text
 from rubrika.progress import Progress, Silent
 from rubrika.report.charts import Chart, plot_bars, plot_histogram, render
@@ -191,7 +192,7 @@ def _count_empty(reader: Reader, progress: Progress) -> dict[str, int]:
     counts = Counter(dict.fromkeys((*FIELDS, *OPTIONAL), 0))
     with progress.stage("looking for empty fields", len(reader)) as advance:
         for layout in map(reader.layout, reader.files):
-            for row in reader.rows(layout.source):
+            for row in reader.rows(layout):
                 counts.update(_empty_in(row, layout))
                 advance(1)
     return dict(counts)

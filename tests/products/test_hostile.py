@@ -55,7 +55,8 @@ def test_a_file_that_unpacks_a_thousandfold_is_refused_before_it_is_unpacked(tmp
 def test_heavy_rows_are_decoded_one_by_one(tmp_path: Path) -> None:
     file = bomb(tmp_path / "heavy.parquet", rows=4, ballast=40_000)
     before = pa.total_allocated_bytes()
-    for _ in Reader([file], labelled=False).rows(file):
+    reader = Reader([file], labelled=False)
+    for _ in reader.rows(reader.layout(file)):
         assert pa.total_allocated_bytes() - before < 100_000_000
 
 
