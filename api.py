@@ -402,7 +402,7 @@ class Index:
         if result.advice:
             progress.note(result.advice)
         if folder and result.answers:
-            page = write_report(folder, study(result, result.answers, timer), pictures, timer)
+            page = write_report(folder, study(result, result.answers, timer), timer, reader, pictures)
             progress.note(f"report: {page}")
         return result
 
@@ -447,7 +447,7 @@ class Index:
             learned = f"{result.stored:,} of {result.rows:,} products are stored, and its encoder may have learned them"
             self._progress.note(f"{self._at.folder}: {learned}; new ones are harder")
         if folder and result.answers:
-            page = write_report(folder, study(result, result.answers, timer), gold.pictures, timer)
+            page = write_report(folder, study(result, result.answers, timer), timer, reader, gold.pictures)
             self._progress.note(f"report: {page}")
         return result
 
@@ -472,14 +472,14 @@ class Index:
         from rubrika.eval.tune import tune
 
         folder, policy = self._at.folder, policy_of(max_error, confidence, new_rate)
-        manifest = Manifest.read(folder)
-        if IMAGE in manifest.vectors and images is None:
+        manifest, names = Manifest.read(folder), columns_of(columns, None, folder)
+        reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
+        pictures = pictures_of(images, reader)
+        if IMAGE in manifest.vectors and pictures is None:
             raise ParameterError(f"{folder} has picture vectors: say with `images` where the pictures are")
         self.close()
         with writing(folder, "tune"):
-            names = columns_of(columns, None, folder)
-            reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
-            choice, pictures = Choice.of(manifest), pictures_of(images, reader)
+            choice = Choice.of(manifest)
             setting = Setting(reader, self._at.cache, pictures, choice, holdout, seed, self._progress)
             result = tune(setting, policy)
             manifest = Manifest.read(folder)

@@ -276,7 +276,7 @@ def append_line(path: Path, line: str) -> None:
         raise unwritable(path, "the disk is full", "make room")
 
 
-def check_outputs(inputs: Sequence[Path], index: Path, *outputs: Path | None) -> None:
+def check_outputs(inputs: Sequence[Path], index: Path | None, *outputs: Path | None) -> None:
     """Refuse outputs that would replace an input, one another, or a part of an index folder; None is not wanted."""
     seen = {file.resolve() for file in inputs}
     for path in (each for each in outputs if each and each != STDOUT):
@@ -284,7 +284,7 @@ def check_outputs(inputs: Sequence[Path], index: Path, *outputs: Path | None) ->
             resolved = path.resolve()
         if resolved in seen:
             raise _named_twice(path)
-        if index.resolve() in resolved.parents and resolved.parent != index.resolve():
+        if index and index.resolve() in resolved.parents and resolved.parent != index.resolve():
             raise RubrikaError(f"{path}: inside the index {index}, whose files are its own; {ELSEWHERE}")
         seen.add(resolved)
 
