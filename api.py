@@ -155,7 +155,7 @@ class Index:
             path_separator: what stands between the levels of a category's path, as `>`; default: found in the labels.
         """
         made, note = self._at.folder, self._progress.note
-        source = products_of(products, True, group_by, columns_of(columns, path_separator, made))
+        source = products_of(products, True, group_by, columns_of(columns, path_separator, made, True))
         pictures = pictures_of(images, source)
         choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, pictures is not None, made, note)
         if rejects:
@@ -432,7 +432,7 @@ class Index:
         folder = report_folder(Path(report)) if report else None
         self._note_unused(images)
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        names, timer = columns_of(columns, None, self._at.folder), Timer(memory=report is not None)
+        names, timer = columns_of(columns, None, self._at.folder, True), Timer(memory=report is not None)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
         gold = Gold(reader, pictures_of(images, reader), seed, MAPPED if folder else None)
         result = evaluate_live(self._index(), gold, count, policy, self._progress, timer)

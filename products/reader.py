@@ -106,7 +106,7 @@ class Reader:
             with suppress(InputError):
                 for cells, count in self._label_cells(file):
                     with suppress(RowError):
-                        counts[category_of(cells, self.separator)] += count
+                        counts[category_of(cells, self.separator, self.columns.known)] += count
         return counts
 
     @cached_property

@@ -43,7 +43,7 @@ def product_of(row: Row, number: int, layout: Layout) -> Product:
     group, source = row[layout.group] if layout.group else None, _value(row, at, LABEL_SOURCE)
     *numbers, name = layout.label or (None,)
     cells = [] if name is None else [*(row[number] for number in numbers), _text(row[name])]
-    category = category_of(cells, layout.separator) if cells else None
+    category = category_of(cells, layout.separator, layout.known) if cells else None
     return Product(
         id=id,
         title=shortened(title, MAX_TITLE),

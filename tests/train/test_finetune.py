@@ -415,7 +415,7 @@ def test_pictures_tell_apart_what_titles_do_not(bert: Path, eye: Path, tmp_path:
         # Some are called by a number, some by a text, and some are in the rows.
         if place != 9:
             Image.fromarray(pixels).save(tmp_path / "pictures" / file)
-        inside = (tmp_path / "pictures" / file).read_bytes() if place % 5 == 1 else b""
+        inside = (tmp_path / "pictures" / file).read_bytes() if place % 5 == 1 else ""
         if inside or place == 12:
             (tmp_path / "pictures" / file).write_bytes(b"no picture")
         products.append(Product(place + 1, title, title, place + 1, category, key=key, image=inside))
