@@ -21,7 +21,7 @@ from rubrika.index.manifest import IMAGE, Manifest
 from rubrika.index.owned import Owned
 from rubrika.ingest.audit import AuditReport, write_audit
 from rubrika.ingest.calibrate import refitted
-from rubrika.ingest.ingest import default_reject_path, ingest, write_rejects
+from rubrika.ingest.ingest import default_reject_path, ingest, remove_stale, write_rejects
 from rubrika.ingest.maintain import Checked, Deleted, Relearned, check, delete, relearn
 from rubrika.ingest.move import Moved, move_index
 from rubrika.ingest.naming import Categories, list_categories, name_categories
@@ -265,6 +265,8 @@ class Index:
         if report.rejects:
             write_rejects(report.rejects, rejects_output)
             report = replace(report, rejects_output=rejects_output)
+        elif rejects is None:
+            remove_stale(rejects_output)
         if runs:
             append_run(runs, reader.files[0], report.figures, len(report.rejects), policy, index.manifest)
         return report

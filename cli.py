@@ -96,13 +96,12 @@ def ingest(
     as_json: opt.AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
-    from rubrika.ingest.ingest import default_reject_path, write_kept, write_rejects
+    from rubrika.ingest.ingest import default_reject_path, remove_stale, write_kept, write_rejects
 
     report = _index(index, url, collection, cache).ingest(files, **_arguments(context, "files", "index", *PLACE))
     path, kept = rejects or default_reject_path(index), default_reject_path(index, "kept")
     if rejects is None:
-        # What an earlier run set aside is no news.
-        write_rejects(report.rejects, path) if report.rejects else path.unlink(missing_ok=True)
+        write_rejects(report.rejects, path) if report.rejects else remove_stale(path)
     if report.kept_labels:
         write_kept(report.kept_labels, kept)
     written = {"rejects": str(path) if report.rejects else None, "kept_labels": str(kept) if report.kept else None}

@@ -23,8 +23,9 @@ from rubrika.products.convert import converts
 from rubrika.products.frame import Frame, is_table
 from rubrika.products.identity import MAX_ID, MAX_SIGNED, identity, shown_id
 from rubrika.products.images import PictureFolder
-from rubrika.products.reader import Reader, read_ids, tables_in
+from rubrika.products.reader import Reader, tables_in
 from rubrika.products.row import MAX_PERSON
+from rubrika.products.table import read_ids
 from rubrika.products.text import RowError, first_line, one_line, shortened
 from rubrika.store.connection import Connection
 
