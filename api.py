@@ -64,8 +64,8 @@ MAX_ERROR, CONFIDENCE, NEW_RATE = Policy.max_error, Policy.certainty, Policy.new
 class Index:
     """An index folder, or one whose points are on a Qdrant server.
 
-    Open it with `Index.open`, best in a `with` block: while it is open, no other process can read or change points that
-    are in the folder. After `close`, the next call opens it again. What goes wrong is a RubrikaError of one sentence.
+    Open it with `Index.open`, best in a `with` block. Any number of processes may read it: each has what was there when
+    it opened the index; after `close`, the next call opens it again. What goes wrong is a RubrikaError of one sentence.
 
     These arguments are the same everywhere: `images` is the folder of the products' pictures, each named by its
     product_id; `top_k` is how many hits vote, by default the index's setting; `max_error` is the maximum error rate
@@ -102,7 +102,7 @@ class Index:
 
         Raises:
             IndexFolderError: what is there is damaged, or was made by a newer Rubrika.
-            StoreError: another process holds the points, or the server cannot be reached.
+            StoreError: the points cannot be opened, or the server cannot be reached.
         """
         index = cls(location_of(folder, url, collection, api_key, cache), progress)
         if has_index(index._at.folder):
@@ -590,7 +590,7 @@ class Index:
         return info_of(self._index(), None if drift is None else Path(drift), count_of("runs", runs, math.inf) or RUNS)
 
     def close(self) -> None:
-        """Let other processes in."""
+        """Let go of what was opened; the next call sees what has changed since."""
         if self._opened is not None:
             self._opened.store.close()
             self._opened = None
