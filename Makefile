@@ -27,7 +27,7 @@ test: lint
 	# Tests of a file share what it made, so one worker has them all; by name, as the longest file would be the last.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# 10,000 broken files, rows, pictures and options; a sample of them is in `make test`.
+# Some 15,600 broken files, rows, pictures and options; a sample of them is in `make test`.
 fuzz: $(READY)
 	RUBRIKA_FUZZ=10000 $(BIN)/python -m pytest -n 2 tests/products/test_fuzz.py
 

@@ -21,7 +21,7 @@ from rubrika.index.manifest import IMAGE, Manifest
 from rubrika.index.owned import Owned
 from rubrika.ingest.audit import AuditReport, write_audit
 from rubrika.ingest.calibrate import refitted
-from rubrika.ingest.ingest import default_reject_path, ingest, write_rejects
+from rubrika.ingest.ingest import default_reject_path, ingest, remove_stale, write_rejects
 from rubrika.ingest.maintain import Checked, Deleted, Relearned, check, delete, relearn
 from rubrika.ingest.move import Moved, move_index
 from rubrika.ingest.naming import Categories, list_categories, name_categories
@@ -64,8 +64,8 @@ MAX_ERROR, CONFIDENCE, NEW_RATE = Policy.max_error, Policy.certainty, Policy.new
 class Index:
     """An index folder, or one whose points are on a Qdrant server.
 
-    Open it with `Index.open`, best in a `with` block: while it is open, no other process can read or change points that
-    are in the folder. After `close`, the next call opens it again. What goes wrong is a RubrikaError of one sentence.
+    Open it with `Index.open`, best in a `with` block. Any number of processes may read it: each has what was there when
+    it opened the index; after `close`, the next call opens it again. What goes wrong is a RubrikaError of one sentence.
 
     These arguments are the same everywhere: `images` is the folder of the products' pictures, each named by its
     product_id; `top_k` is how many hits vote, by default the index's setting; `max_error` is the maximum error rate
@@ -102,7 +102,7 @@ class Index:
 
         Raises:
             IndexFolderError: what is there is damaged, or was made by a newer Rubrika.
-            StoreError: another process holds the points, or the server cannot be reached.
+            StoreError: the points cannot be opened, or the server cannot be reached.
         """
         index = cls(location_of(folder, url, collection, api_key, cache), progress)
         if has_index(index._at.folder):
@@ -155,7 +155,7 @@ class Index:
             path_separator: what stands between the levels of a category's path, as `>`; default: found in the labels.
         """
         made, note = self._at.folder, self._progress.note
-        source = products_of(products, True, group_by, columns_of(columns, path_separator, made))
+        source = products_of(products, True, group_by, columns_of(columns, path_separator, made, True))
         pictures = pictures_of(images, source)
         choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, pictures is not None, made, note)
         if rejects:
@@ -265,6 +265,8 @@ class Index:
         if report.rejects:
             write_rejects(report.rejects, rejects_output)
             report = replace(report, rejects_output=rejects_output)
+        elif rejects is None:
+            remove_stale(rejects_output)
         if runs:
             append_run(runs, reader.files[0], report.figures, len(report.rejects), policy, index.manifest)
         return report
@@ -402,7 +404,7 @@ class Index:
         if result.advice:
             progress.note(result.advice)
         if folder and result.answers:
-            page = write_report(folder, study(result, result.answers, timer), pictures, timer)
+            page = write_report(folder, study(result, result.answers, timer), timer, reader, pictures)
             progress.note(f"report: {page}")
         return result
 
@@ -432,7 +434,7 @@ class Index:
         folder = report_folder(Path(report)) if report else None
         self._note_unused(images)
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        names, timer = columns_of(columns, None, self._at.folder), Timer(memory=report is not None)
+        names, timer = columns_of(columns, None, self._at.folder, True), Timer(memory=report is not None)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
         gold = Gold(reader, pictures_of(images, reader), seed, MAPPED if folder else None)
         result = evaluate_live(self._index(), gold, count, policy, self._progress, timer)
@@ -447,7 +449,7 @@ class Index:
             learned = f"{result.stored:,} of {result.rows:,} products are stored, and its encoder may have learned them"
             self._progress.note(f"{self._at.folder}: {learned}; new ones are harder")
         if folder and result.answers:
-            page = write_report(folder, study(result, result.answers, timer), gold.pictures, timer)
+            page = write_report(folder, study(result, result.answers, timer), timer, reader, gold.pictures)
             self._progress.note(f"report: {page}")
         return result
 
@@ -472,14 +474,14 @@ class Index:
         from rubrika.eval.tune import tune
 
         folder, policy = self._at.folder, policy_of(max_error, confidence, new_rate)
-        manifest = Manifest.read(folder)
-        if IMAGE in manifest.vectors and images is None:
+        manifest, names = Manifest.read(folder), columns_of(columns, None, folder)
+        reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
+        pictures = pictures_of(images, reader)
+        if IMAGE in manifest.vectors and pictures is None:
             raise ParameterError(f"{folder} has picture vectors: say with `images` where the pictures are")
         self.close()
         with writing(folder, "tune"):
-            names = columns_of(columns, None, folder)
-            reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
-            choice, pictures = Choice.of(manifest), pictures_of(images, reader)
+            choice = Choice.of(manifest)
             setting = Setting(reader, self._at.cache, pictures, choice, holdout, seed, self._progress)
             result = tune(setting, policy)
             manifest = Manifest.read(folder)
@@ -588,7 +590,7 @@ class Index:
         return info_of(self._index(), None if drift is None else Path(drift), count_of("runs", runs, math.inf) or RUNS)
 
     def close(self) -> None:
-        """Let other processes in."""
+        """Let go of what was opened; the next call sees what has changed since."""
         if self._opened is not None:
             self._opened.store.close()
             self._opened = None

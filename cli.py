@@ -96,13 +96,12 @@ def ingest(
     as_json: opt.AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
-    from rubrika.ingest.ingest import default_reject_path, write_kept, write_rejects
+    from rubrika.ingest.ingest import default_reject_path, remove_stale, write_kept, write_rejects
 
     report = _index(index, url, collection, cache).ingest(files, **_arguments(context, "files", "index", *PLACE))
     path, kept = rejects or default_reject_path(index), default_reject_path(index, "kept")
     if rejects is None:
-        # What an earlier run set aside is no news.
-        write_rejects(report.rejects, path) if report.rejects else path.unlink(missing_ok=True)
+        write_rejects(report.rejects, path) if report.rejects else remove_stale(path)
     if report.kept_labels:
         write_kept(report.kept_labels, kept)
     written = {"rejects": str(path) if report.rejects else None, "kept_labels": str(kept) if report.kept else None}
@@ -137,8 +136,7 @@ def classify(
     as_json: opt.AsJson = False,
 ) -> None:
     """Predict the category of every product of a table."""
-    if as_json and str(output) == "-":
-        raise ParameterError("`output` - and `json` would both go to standard output; leave one of them out")
+    _leave_stdout(output, as_json)
     report = _index(index, url, collection, cache).classify_file(**_arguments(context, "index", *PLACE))
     _print(report.to_dict(), as_json, lambda: display.format_classify(report), aside=str(output) == "-")
 
@@ -255,6 +253,7 @@ def neighbours(
     as_json: opt.AsJson = False,
 ) -> None:
     """Show the labelled products most like one, given by its id, a title, or a picture."""
+    _leave_stdout(output, as_json)
     with _index(index, url, collection, cache) as opened:
         hits = opened.neighbours(product_id, title=title, image=image, vector=vector, top_k=k, page=show)
     if output is not None:
@@ -294,9 +293,10 @@ def audit(
     as_json: opt.AsJson = False,
 ) -> None:
     """Find labels that are probably wrong, the surest first."""
+    _leave_stdout(output, as_json)
     with _index(index, url, collection, cache) as opened:
         report = opened.audit(output, duplicates, limit, files=files or (), min_confidence=min_confidence)
-    _print(report.to_dict(), as_json, lambda: display.format_audit(report))
+    _print(report.to_dict(), as_json, lambda: display.format_audit(report), aside=str(output) == "-")
 
 
 @app.command()
@@ -306,6 +306,7 @@ def stats(
     text_encoder: opt.Tokens = None,
     group_by: opt.AlikeBy = None,
     report: opt.Report = None,
+    output: Annotated[Path | None, Option("-o", "--output", help="Write a table of the categories, too.")] = None,
     columns: opt.Columns = None,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -313,9 +314,10 @@ def stats(
     from rubrika.inputs import columns_of, paths_of
     from rubrika.stats.stats import describe
 
+    _leave_stdout(output, as_json)
     names = columns_of(columns, None)
-    result = describe(paths_of(files), images, text_encoder, group_by, report, display.Terminal(), names)
-    _print(result.to_dict(), as_json, lambda: display.format_stats(result, report))
+    result = describe(paths_of(files), images, text_encoder, group_by, report, display.Terminal(), names, output)
+    _print(result.to_dict(), as_json, lambda: display.format_stats(result, report), aside=str(output) == "-")
 
 
 @app.command()
@@ -473,6 +475,7 @@ def text(
     freeze_layers: opt.FreezeLayers = None,
     contrast: Annotated[float, Option(help="The weight of the supervised contrastive term.")] = 0.0,
     seed: opt.Seed = 0,
+    columns: opt.Columns = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Fine-tune a text encoder; use it with `rubrika ingest --text-encoder FOLDER`."""
@@ -480,8 +483,8 @@ def text(
     from rubrika.products.reader import Reader
     from rubrika.train.finetune import FinetuneSettings, finetune_text
 
-    settings = FinetuneSettings(**_arguments(context, "files", "base", "output", "group_by"))
-    reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(None, None))
+    settings = FinetuneSettings(**_arguments(context, "files", "base", "output", "group_by", "columns"))
+    reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(columns, None))
     result = finetune_text(reader, base, output, settings, display.Terminal())
     _print(result.to_dict(), as_json, lambda: display.format_training(result))
 
@@ -490,7 +493,7 @@ def text(
 def joint(
     context: typer.Context,
     files: opt.Files,
-    images: Annotated[Path, Option(metavar="DIR", help="Pictures, named by product_id.")],
+    images: opt.Images = None,
     text_base: opt.BaseText = "rubert",
     image_base: Annotated[str, Option(metavar="SPEC", help="vit, or a model's name or folder.")] = "vit",
     output: Annotated[Path, Option("-o", "--output", help="A new folder for both.")] = Path("joint-encoders"),
@@ -500,17 +503,20 @@ def joint(
     max_tokens: opt.MaxTokens = None,
     freeze_layers: opt.FreezeLayers = None,
     seed: opt.Seed = 0,
+    columns: opt.Columns = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Fine-tune a text and a picture encoder together; use the two folders it writes with `rubrika ingest`."""
-    from rubrika.inputs import columns_of, paths_of
-    from rubrika.products.images import PictureFolder
+    from rubrika.inputs import columns_of, paths_of, pictures_of
     from rubrika.products.reader import Reader
     from rubrika.train.joint import JointSettings, finetune_joint
 
-    settings = JointSettings(**_arguments(context, "files", "images", "text_base", "image_base", "output", "group_by"))
-    reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(None, None))
-    pictures = PictureFolder.scan(images)
+    others = ("files", "images", "text_base", "image_base", "output", "group_by", "columns")
+    settings = JointSettings(**_arguments(context, *others))
+    reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(columns, None))
+    pictures = pictures_of(images, reader)
+    if pictures is None:
+        raise ParameterError("give `images`, the folder of the pictures, or a file with pictures in its rows")
     result = finetune_joint(reader, pictures, text_base, image_base, output, settings, display.Terminal())
     _print(result.to_dict(), as_json, lambda: display.format_training(result))
 
@@ -521,6 +527,12 @@ def _index(folder: Path, url: str | None, collection: str | None, cache: Path) -
     from rubrika.inputs import location_of
 
     return Index(location_of(folder, url, collection, None, cache), display.Terminal())
+
+
+def _leave_stdout(output: Path | None, as_json: bool) -> None:
+    """Refuse two outputs on one stream."""
+    if as_json and str(output) == "-":
+        raise ParameterError("`output` - and `json` would both go to standard output; leave one of them out")
 
 
 def _leave_out(context: typer.Context, names: tuple[str, ...], reason: str) -> None:

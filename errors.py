@@ -14,7 +14,7 @@ class InputError(RubrikaError):
 
 
 class IndexFolderError(RubrikaError):
-    """An index folder that is missing, damaged, made by a newer version, or held by another process."""
+    """An index folder that is missing, damaged, made by a newer version, or being changed by another process."""
 
 
 class EncoderError(RubrikaError):

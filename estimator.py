@@ -1,7 +1,8 @@
 """Retrieval and its vote as a scikit-learn classifier of texts."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
@@ -13,16 +14,19 @@ from sklearn.utils import assert_all_finite, check_consistent_length, check_rand
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from rubrika.encode.image import PictureEncoder, encode_pictures
 from rubrika.encode.learned import LearnedEncoder
+from rubrika.encode.registry import picture_encoder
 from rubrika.index.categories import read_labels
 from rubrika.index.encoders import Encoders
 from rubrika.index.folder import Index
 from rubrika.index.location import Location
-from rubrika.index.manifest import TEXT, VoteSettings
+from rubrika.index.manifest import IMAGE, TEXT, VoteSettings
 from rubrika.ingest.ingest import ingest
 from rubrika.products.identity import path_label
+from rubrika.products.images import PictureFolder
 from rubrika.products.product import Category, Kept, Product
-from rubrika.products.row import plain_cell
+from rubrika.products.row import picture_cell, plain_cell
 from rubrika.progress import Silent
 from rubrika.retrieve.exact import exact_hits
 from rubrika.store.base import FloatArray, Hits
@@ -37,7 +41,8 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     It decides as an index of the same texts does, but keeps their vectors as arrays and searches them exactly. It knows
     no ids: a text that it was fitted on votes for itself. Texts may also be the rows of a DataFrame: the first column
-    is the title, the others say more, and empty cells nothing. Every wrong argument is a ValueError.
+    is the title, the others say more, and empty cells nothing. With an image encoder one column holds pictures, and a
+    vector is of both, as in an index with pictures. Every wrong argument is a ValueError.
 
     Args:
         top_k: how many neighbours vote.
@@ -45,6 +50,9 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         size: the width of a vector.
         epochs: how often every text is seen in learning; None: the fewer texts, the more often (4 to 20 times).
         random_state: of learning; with a number, the same texts give the same classifier.
+        image_encoder: for the pictures of a DataFrame: `vit`, `clip`, `efficientnet-lite0`, a model's name or folder.
+        images: the folder of pictures whose column has their file names, not themselves.
+        image_column: what that column is called.
 
     What it learned has names that end in `_`.
     """
@@ -63,14 +71,18 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         size: int = 128,
         epochs: int | None = None,
         random_state: int | np.random.RandomState | None = 0,
+        image_encoder: str | None = None,
+        images: str | Path | None = None,
+        image_column: str = "image",
     ) -> None:
         self.top_k, self.temperature, self.size = top_k, temperature, size
         self.epochs, self.random_state = epochs, random_state
+        self.image_encoder, self.images, self.image_column = image_encoder, images, image_column
 
     def fit(self, X: Iterable[str], y: ArrayLike) -> Self:  # noqa: N803 - as scikit-learn calls it
         """Learn from n texts and their labels, all texts or all numbers, and forget what was learned before."""
         self._check()
-        return self._learn(*_labelled(X, y))
+        return self._learn(*self._labelled(X, y))
 
     def partial_fit(self, X: Iterable[str], y: ArrayLike, classes: ArrayLike | None = None) -> Self:  # noqa: N803
         """Add labelled texts, which count at once; only the first call learns, as `fit` does.
@@ -78,7 +90,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         `classes` are labels that may come besides the known ones; at the first call, by default those in `y`.
         """
         self._check()
-        texts, labels = _labelled(X, y)
+        rows, labels = self._labelled(X, y)
         fitted = hasattr(self, "classes_")
         allowed = self.classes_ if fitted else np.unique(labels)
         _check_kinds(allowed, labels)
@@ -90,11 +102,11 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"the class {unknown!r} is not known yet; name it in `classes`")
         if fitted:
             self._widen(allowed)
-            self.vectors_ = np.concatenate([self.vectors_, self.encoder_.encode(texts)])
+            self.vectors_ = np.concatenate([self.vectors_, self._encoded(rows)])
             self.labels_ = np.concatenate([self.labels_, np.searchsorted(self.classes_, labels)])
-            self.texts_ = None if self.texts_ is None else [*self.texts_, *texts]
+            self.texts_ = None if self.texts_ is None else [*self.texts_, *rows.texts]
         else:
-            self._learn(texts, labels)
+            self._learn(rows, labels)
             self._widen(allowed)
         return self
 
@@ -106,12 +118,12 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Iterable[str]) -> NDArray[np.float64]:  # noqa: N803
         """Each class's share of the vote, (n, classes): no calibrated probability, see `CalibratedClassifierCV`."""
         check_is_fitted(self)
-        texts = _texts(X)
+        rows = self._rows(X)
         self._check()
         vote = VoteSettings({TEXT: 1.0}, self.top_k, self.temperature)
-        hits = {TEXT: self._search(self.encoder_.encode(texts), self.top_k)}
+        hits = {TEXT: self._search(self._encoded(rows), self.top_k)}
         votes = vote_over(with_unseen_reach(hits, vote, {TEXT: self.seen_}), vote)
-        shares = np.zeros((len(texts), len(self.classes_)))
+        shares = np.zeros((len(rows.texts), len(self.classes_)))
         row, column = np.nonzero(votes.shares > 0)
         shares[row, votes.categories[row, column]] = votes.shares[row, column]
         return np.asarray(shares / shares.sum(axis=1, keepdims=True))
@@ -134,7 +146,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             count = min(count, len(own) - 1)
             hits = self._search(self.vectors_, count + 1).without(own).first(count)
         else:
-            hits = self._search(self.encoder_.encode(_texts(X)), count)
+            hits = self._search(self._encoded(self._rows(X)), count)
         positions = hits.ids.astype(np.int64)
         # A float32 cosine may exceed 1 by its last digit.
         return (np.maximum(1 - hits.scores, 0), positions) if return_distance else positions
@@ -144,6 +156,8 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         if self.texts_ is None:
             raise ValueError("this classifier came from an index, which has its texts; copy that folder")
+        if self.encoder_.config.inputs:
+            raise ValueError("its pictures are not kept; make the index of them with `Index.ingest`")
         labels = [path_label(str(label)) for label in self.classes_.tolist()]
         products = _products(self.texts_, [labels[code] for code in self.labels_.tolist()])
         ids = np.array([label.id for label in labels], np.int64)
@@ -180,9 +194,45 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.one_d_array, tags.input_tags.two_d_array, tags.input_tags.string = True, False, True
         return tags
 
-    def _learn(self, texts: Sequence[str], labels: NDArray[Any]) -> Self:
+    def _rows(self, given: Any) -> "_Rows":  # noqa: ANN401
+        """Texts and, with an image encoder, pictures."""
+        is_frame = hasattr(given, "columns") and hasattr(given, "iloc")
+        if self.image_encoder is None:
+            return _Rows(_texts_of(given) if is_frame else _texts(given))
+        if not is_frame or self.image_column not in given.columns:
+            raise ValueError(f"pictures are in the column {self.image_column!r} of a DataFrame, and there is none")
+        texts = _texts_of(given.drop(columns=self.image_column))
+        folder = None if self.images is None else Path(self.images).expanduser()
+        pictures, cells = PictureFolder(folder), [plain_cell(cell) for cell in given[self.image_column].tolist()]
+        # Without a name in the row there is no picture: it has no id that a file could be called by.
+        found = (picture_cell(cell) for cell in cells)
+        return _Rows(texts, [pictures.find("", image) if image else None for image in found])
+
+    def _labelled(self, given: Any, labels: ArrayLike) -> tuple["_Rows", NDArray[Any]]:  # noqa: ANN401
+        found, classes = self._rows(given), _labels(labels)
+        check_consistent_length(found.texts, classes)
+        assert_all_finite(classes, input_name="y")
+        check_classification_targets(classes)
+        if not found.texts:
+            raise ValueError("there are no texts to learn from")
+        return found, classes
+
+    def _pictured(self, rows: "_Rows") -> dict[str, FloatArray]:
+        """The vectors of pictures, (n, width); a row of zeros is one that is missing or cannot be used."""
+        if rows.pictures is None:
+            return {}
+        encoder = _picture_encoder(str(self.image_encoder))
+        return {IMAGE: encode_pictures(encoder, rows.pictures)[0]}
+
+    def _encoded(self, rows: "_Rows") -> FloatArray:
+        inputs, known = self._pictured(rows), self.encoder_.config.inputs
+        if {name: vectors.shape[1] for name, vectors in inputs.items()} != known:
+            raise ValueError("`image_encoder` is not the one that it was fitted with; fit it again")
+        return self.encoder_.encode(rows.texts, inputs)
+
+    def _learn(self, rows: "_Rows", labels: NDArray[Any]) -> Self:
         # torch takes seconds to load, and only learning needs it.
-        from rubrika.train.embed import LearnSettings, learn
+        from rubrika.train.embed import Input, LearnSettings, learn
 
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
@@ -191,10 +241,16 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         seed = int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31))
         settings = LearnSettings(size=self.size, epochs=self.epochs, seed=seed)
         labelled = [Category(code, str(code)) for code in range(len(classes))]
-        self.encoder_ = learn(_products(texts, [labelled[code] for code in codes.tolist()]), Silent(), settings)
-        self.texts_ = list(texts)
+        pictured = self._pictured(rows)
+        if not all(vectors.any() for vectors in pictured.values()):
+            advice = "give bytes, or file names and their folder as `images`"
+            raise ValueError(f"no row has a picture that can be used in the column {self.image_column!r}; {advice}")
+        products = _products(rows.texts, [labelled[code] for code in codes.tolist()])
+        inputs = {name: Input.of(vectors.astype(np.float16)) for name, vectors in pictured.items()}
+        self.encoder_ = learn(products, Silent(), settings, inputs)
+        self.texts_ = list(rows.texts)
         self.classes_, self.seen_ = classes, np.array(self.encoder_.config.categories, np.int64)
-        self.vectors_, self.labels_ = self.encoder_.encode(texts), codes.astype(np.int64)
+        self.vectors_, self.labels_ = self.encoder_.encode(rows.texts, pictured), codes.astype(np.int64)
         return self
 
     def _widen(self, classes: NDArray[Any]) -> None:
@@ -213,14 +269,18 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return exact_hits(self.vectors_, self.labels_, queries, min(int(count), len(self.vectors_)))
 
 
-def _labelled(texts: Iterable[str], labels: ArrayLike) -> tuple[list[str], NDArray[Any]]:
-    found, classes = _texts(texts), _labels(labels)
-    check_consistent_length(found, classes)
-    assert_all_finite(classes, input_name="y")
-    check_classification_targets(classes)
-    if not found:
-        raise ValueError("there are no texts to learn from")
-    return found, classes
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is known of n products; `pictures` is None where none are asked for."""
+
+    texts: list[str]
+    pictures: list[Path | bytes | None] | None = None
+
+
+@lru_cache(maxsize=2)
+def _picture_encoder(spec: str) -> PictureEncoder:
+    # Not an attribute: a classifier is pickled and copied, a model is loaded where it is used.
+    return picture_encoder(spec)
 
 
 def _labels(given: ArrayLike) -> NDArray[Any]:
@@ -251,7 +311,7 @@ def _products(texts: Sequence[str], categories: Sequence[Category]) -> Kept:
     return Kept([Product(row, text.split("\n", 1)[0], text, row + 1, label) for row, (text, label) in rows])
 
 
-def _rows(frame: Any) -> list[str]:  # noqa: ANN401 - a DataFrame
+def _texts_of(frame: Any) -> list[str]:  # noqa: ANN401 - a DataFrame
     """The text of each row: the first column is the title, the others are named."""
     columns = [[_text(cell) for cell in frame[name].tolist()] for name in frame.columns]
     titles, others = columns[0] if columns else [], list(zip(frame.columns[1:], columns[1:], strict=True))
@@ -260,12 +320,11 @@ def _rows(frame: Any) -> list[str]:  # noqa: ANN401 - a DataFrame
 
 
 def _text(cell: object) -> str:
-    return "" if plain_cell(cell) is None else str(cell)
+    # A picture is no text.
+    return "" if plain_cell(cell) is None or isinstance(cell, bytes | dict) else str(cell)
 
 
 def _texts(given: Iterable[str]) -> list[str]:
-    if hasattr(given, "columns") and hasattr(given, "iloc"):
-        return _rows(given)
     if isinstance(given, str) or getattr(given, "ndim", 1) != 1:
         raise ValueError("texts are given as a list, an array or a Series of them")
     texts = list(given)

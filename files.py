@@ -136,10 +136,8 @@ class ExcelWriter:
     """Writes tables as the sheet of a workbook, their lists as JSON; ids that a spreadsheet would round, as texts."""
 
     def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
-        try:
-            from openpyxl import Workbook
-        except ImportError:
-            raise InputError("Excel needs openpyxl; pip install 'rubrika[excel]', or name a .csv file") from None
+        from openpyxl import Workbook
+
         self._file, self._book = file, Workbook(write_only=True)
         self._sheet: Any = self._book.create_sheet()
         self._sheet.append(schema.names)
@@ -251,6 +249,8 @@ def check_table(path: Path) -> None:
     check_place(path)
     if path.suffix.lower() not in FORMATS:
         raise RubrikaError(f"{path}: a table is written as {', '.join(FORMATS)}; end its name so, or use - for stdout")
+    if FORMATS[path.suffix.lower()] is ExcelWriter and find_spec("openpyxl") is None:
+        raise InputError(f"{path}: Excel needs openpyxl; pip install 'rubrika[excel]', or name a .csv file")
 
 
 def check_log(path: Path) -> None:
@@ -276,7 +276,7 @@ def append_line(path: Path, line: str) -> None:
         raise unwritable(path, "the disk is full", "make room")
 
 
-def check_outputs(inputs: Sequence[Path], index: Path, *outputs: Path | None) -> None:
+def check_outputs(inputs: Sequence[Path], index: Path | None, *outputs: Path | None) -> None:
     """Refuse outputs that would replace an input, one another, or a part of an index folder; None is not wanted."""
     seen = {file.resolve() for file in inputs}
     for path in (each for each in outputs if each and each != STDOUT):
@@ -284,7 +284,7 @@ def check_outputs(inputs: Sequence[Path], index: Path, *outputs: Path | None) ->
             resolved = path.resolve()
         if resolved in seen:
             raise _named_twice(path)
-        if index.resolve() in resolved.parents and resolved.parent != index.resolve():
+        if index and index.resolve() in resolved.parents and resolved.parent != index.resolve():
             raise RubrikaError(f"{path}: inside the index {index}, whose files are its own; {ELSEWHERE}")
         seen.add(resolved)
 

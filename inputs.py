@@ -5,6 +5,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from getpass import getuser
 from numbers import Integral
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import InputError, ParameterError
 from rubrika.files import read_bounded
-from rubrika.index.categories import number_of, read_labels
+from rubrika.index.categories import Called, known_in
 from rubrika.index.folder import Choice, completed, has_index
 from rubrika.index.location import Location
 from rubrika.index.manifest import MAX_TOP_K, Manifest
@@ -22,8 +23,9 @@ from rubrika.products.convert import converts
 from rubrika.products.frame import Frame, is_table
 from rubrika.products.identity import MAX_ID, MAX_SIGNED, identity, shown_id
 from rubrika.products.images import PictureFolder
-from rubrika.products.reader import Reader, read_ids, tables_in
+from rubrika.products.reader import Reader, tables_in
 from rubrika.products.row import MAX_PERSON
+from rubrika.products.table import read_ids
 from rubrika.products.text import RowError, first_line, one_line, shortened
 from rubrika.store.connection import Connection
 
@@ -56,10 +58,18 @@ def products_of(
     return Reader(paths_of(source), labelled, group_by=group_by, columns=columns)
 
 
-def columns_of(columns: "ColumnNames", separator: str | None, folder: Path | None = None) -> Columns:
-    """How columns are called: as given, else as rubrika.toml in the working folder says, else as the index knows."""
+def columns_of(
+    columns: "ColumnNames", separator: str | None, folder: Path | None = None, labelled: bool = False
+) -> Columns:
+    """How columns are called: as given, else as rubrika.toml in the working folder says, else as the index knows.
+
+    Of rows that are `labelled` for an index, its categories are known too.
+    """
     given = Columns.of(columns, separator).after(_configured(Path("rubrika.toml")))
-    return given.after(Manifest.read(folder).tables.as_columns()) if folder and has_index(folder) else given
+    if folder is None or not has_index(folder):
+        return given
+    known = known_in(folder) if labelled else None
+    return replace(given.after(Manifest.read(folder).tables.as_columns()), known=known)
 
 
 def _configured(file: Path) -> Columns:
@@ -154,7 +164,7 @@ def category_id_of(name: str, value: object, folder: Path) -> int:
     if not isinstance(value, str):
         return id_of(name, value)
     try:
-        return number_of(value, read_labels(folder), Manifest.read(folder).tables.separator)
+        return Called.of(folder, Manifest.read(folder).tables.separator).number(value)
     except RowError as error:
         raise ParameterError(f"`{name}`: {error}") from None
 

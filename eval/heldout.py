@@ -104,7 +104,7 @@ class Labels:
 class Samples:
     """Held-out products to look at."""
 
-    ids: NDArray[np.uint64]  # of all n
+    ids: list[int | str]  # of all n, as their owner writes them
     titles: list[str]  # of all n
     learned: IntArray  # how many products of the category of each were learned from, (n,)
     rows: NDArray[np.intp]  # which of the n have a vector here, ascending (m,)
@@ -212,7 +212,8 @@ def _classify(
 ) -> tuple[dict[str, Hits], Samples | None]:
     """The hits of the held-out products by named vector, and samples with the vectors of `sampled` of them."""
     main, pictures = next(iter(index.manifest.vote.weights)), setting.pictures
-    all_hits, ids, titles, rows = list[Mapping[str, Hits]](), list[int](), list[str](), [np.zeros(0, np.intp)]
+    all_hits, ids, titles = list[Mapping[str, Hits]](), list[int | str](), list[str]()
+    rows = [np.zeros(0, np.intp)]
     vectors = [np.zeros((0, index.manifest.sizes[main]), np.float16)]
     products = Selection(setting.reader, held_out)
     drawn = np.zeros(len(products), bool)
@@ -221,7 +222,7 @@ def _classify(
         for found in search_products(index, products, pictures, top_k):
             all_hits.append(found.hits)
             batch, first = found.batch.products, len(ids)
-            ids += [product.id for product in batch]
+            ids += [product.own_id for product in batch]
             titles += [product.title for product in batch] if sampled is not None else []
             places = np.flatnonzero(drawn[first : len(ids)])
             if len(places):
@@ -235,4 +236,4 @@ def _classify(
         return joined, None
     code = np.unique(labels.categories, return_inverse=True)[1]
     learned = np.bincount(code[~held_out], minlength=code.max() + 1)[code[held_out]]
-    return joined, Samples(np.array(ids, np.uint64), titles, learned, np.concatenate(rows), np.concatenate(vectors))
+    return joined, Samples(ids, titles, learned, np.concatenate(rows), np.concatenate(vectors))

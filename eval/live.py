@@ -43,7 +43,8 @@ def evaluate_live(
     reader, vote = gold.reader, index.manifest.vote
     reader.check()
     vote = replace(vote, top_k=top_k or vote.top_k)
-    labels, groups, titles, rows, vectors, stored = list[Category](), list[str](), list[str](), [], [], 0
+    labels, groups, own_ids, titles = list[Category](), list[str](), list[int | str](), list[str]()
+    rows, vectors, stored = [], [], 0
     drawn = np.random.default_rng(gold.seed).permutation(len(reader)) < (gold.sampled or 0)
 
     def classified() -> Iterator[Classified]:
@@ -57,6 +58,7 @@ def evaluate_live(
             labels.extend(product.category for product in products if product.category)
             groups.extend(product.group for product in products)
             titles.extend(product.title for product in products)
+            own_ids.extend(product.own_id for product in products)
             stored += len(index.store.fetch([product.id for product in products], payload=False))
             advance(one.batch.rows)
             yield one
@@ -75,7 +77,7 @@ def evaluate_live(
         decided = Decisions(found.confidences, found.decisions)
         counts = index.store.facet("category_id")
         learned = np.array([counts.get(id, 0) for id in truth.tolist()], np.int64)
-        samples = Samples(ids, titles, learned, np.concatenate(rows), np.concatenate(vectors))
+        samples = Samples(own_ids, titles, learned, np.concatenate(rows), np.concatenate(vectors))
         own = truth, predicted, decided.confidences, families_of, tree
         return Evaluation(
             **measured(truth, predicted, decided, families_of, tree, policy, gold.seed),

@@ -4,6 +4,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from rubrika.errors import IndexFolderError
 from rubrika.files import read_bounded, write_in_one_step
 from rubrika.index.folder import Index
 from rubrika.index.location import CATEGORIES
-from rubrika.products.identity import MAX_PATH, MAX_SIGNED, identity, label_of, path_label, whole
+from rubrika.products.identity import MAX_PATH, MAX_SIGNED, Known, identity, label_of, path_label, whole
+from rubrika.products.product import Category
 from rubrika.products.text import RowError
 from rubrika.store.base import Store
 
@@ -56,11 +58,32 @@ def read_names(folder: Path) -> Names | None:
     return _read(folder)[0]
 
 
-def number_of(category: object, labels: Labels, separator: str | None = None) -> int:
-    """The id of a category that somebody calls by its id, its label or its path; RowError when it can be none."""
-    number, text = identity("category_id", category, MAX_SIGNED)
-    called = {label: id for id, label in labels.items()}
-    return number if not text else called[text] if text in called else path_label(text, separator).id
+def known_in(folder: Path) -> Known:
+    """The categories that categories.json names, to be found by an id or a path alone."""
+    names, labels = _read(folder)
+    return Known.of(Category(id, path, labels.get(id, "")) for id, path in (names or {}).items())
+
+
+@dataclass(frozen=True)
+class Called:
+    """Finds a category of an index by what somebody calls it."""
+
+    labels: Mapping[str, int]  # ids by what owners call them
+    known: Known
+    separator: str | None  # what stands between the levels of a path
+
+    @classmethod
+    def of(cls, folder: Path, separator: str | None) -> "Called":
+        """Of the index in a folder."""
+        known = known_in(folder)
+        return cls({it.key: it.id for it in known.by_id.values() if it.key}, known, separator)
+
+    def number(self, category: object) -> int:
+        """The id of a category called by its id, its label or its path; RowError when it can be none, or several."""
+        number, text = identity("category_id", category, MAX_SIGNED)
+        if not text or text in self.labels:
+            return self.labels.get(text, number)
+        return self.known.find(path_label(text, self.separator)).id
 
 
 def read_labels(folder: Path) -> Labels:

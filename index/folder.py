@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from rubrika.encode.learned import RICH, LearnedConfig, LearnedEncoder, read_config
 from rubrika.encode.registry import default_pictures, picture_encoder, text_encoder
 from rubrika.encode.text import Backend, Pooling
-from rubrika.errors import IndexFolderError, StoppedError, StoreError
+from rubrika.errors import IndexFolderError, RubrikaError, StoppedError, StoreError
 from rubrika.files import check_room, sync, unwritable, writable
 from rubrika.index.encoders import Encoders
 from rubrika.index.location import LOCK, Location, edge_folder, encoder_folder, folder_hash, is_ours, store_location
@@ -93,7 +93,7 @@ def _holder(lock: Path) -> str:
 
 @dataclass(frozen=True)
 class Index:
-    """An open index; closing it lets another process in."""
+    """An open index."""
 
     folder: Path
     manifest: Manifest
@@ -113,16 +113,31 @@ class Index:
         return cast("Made", found)
 
     @classmethod
-    def open(cls, at: Location, manifest: Manifest | None = None) -> "Index":
-        """Open an existing index; `manifest` spares reading index.json where that has just been done."""
+    def open(cls, at: Location, manifest: Manifest | None = None, shared: bool = True) -> "Index":
+        """Open an existing index; `manifest` spares reading index.json where that has just been done.
+
+        Unless `shared`, this process alone has its store, to change it. Any number may read the index, as it is now:
+        what another process changes meanwhile is seen when it is opened again.
+        """
         manifest = manifest or Manifest.read(at.folder)
+        try:
+            return cls._open(at, manifest, shared)
+        except RubrikaError:
+            # Learned again a moment ago, so that what index.json named is gone.
+            fresh = Manifest.read(at.folder)
+            if fresh.generation == manifest.generation:
+                raise
+            return cls._open(at, fresh, shared)
+
+    @classmethod
+    def _open(cls, at: Location, manifest: Manifest, shared: bool) -> "Index":
         for name, spec in manifest.vectors.items():
             files = encoder_folder(at.folder, name, manifest.generation)
             if spec.encoder == LEARNED and folder_hash(files) != spec.sha256:
                 differs = "not the encoder this index was made with (its hash differs)"
                 raise IndexFolderError(f"{files}: {differs}; {_RESTORE}")
         location = store_location(manifest, at, os.environ)
-        store = open_store(location, manifest.sizes, manifest.search, manifest.recall)
+        store = open_store(location, manifest.sizes, manifest.search, manifest.recall, shared)
         return cls(at.folder, manifest, store, at.cache, location if isinstance(location, Connection) else None)
 
     @cached_property
@@ -304,7 +319,7 @@ def changing(
         raise IndexFolderError(f"{at.folder}: {elsewhere}; {advice}")
     if not isinstance(location, Connection):
         check_room(at.folder)
-    with Index.open(at, manifest) as index:
+    with Index.open(at, manifest, shared=False) as index:
         under_way = replace(manifest.contents.with_sources(sources), products=None, fingerprint=None)
         replace(manifest, contents=under_way).write(at.folder)
         yield index

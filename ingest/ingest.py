@@ -15,7 +15,7 @@ from rubrika import __version__
 from rubrika.encode.base import Encoder
 from rubrika.encode.registry import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError, InputError, StoppedError
-from rubrika.files import check_room, table_file
+from rubrika.files import check_room, table_file, writable
 from rubrika.index.categories import Names, names_of, read_names, write_names
 from rubrika.index.encoders import Encoders
 from rubrika.index.folder import LEARNED, Choice, Index, changing, check_free, has_index, lay_out, writing
@@ -284,6 +284,12 @@ def default_reject_path(path: Path, what: str = "rejects") -> Path:
 def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
     """Write one row for each reject."""
     _write_rows(rejects, path, REJECT_SCHEMA)
+
+
+def remove_stale(path: Path) -> None:
+    """Remove what an earlier run set aside, which is no news."""
+    with writable(path, "remove this file of an earlier run"):
+        path.unlink(missing_ok=True)
 
 
 def write_kept(kept: Iterable[KeptLabel], path: Path) -> None:

@@ -305,10 +305,11 @@ def _payload_problems(point: Point, names: Names) -> Iterator[str]:
 def _repair(index: Index, files: Sequence[Path], pictures: PictureFolder | None, ids: set[int]) -> int:
     """Write products anew from their files, and return how many of them the files have."""
     stored = {id: point.payload for id, point in index.store.fetch(sorted(ids)).items()}
-    if pictures is None and any("image_hash" in payload for payload in stored.values()):
-        raise InputError(f"{index.folder}: damaged products have pictures; name the folder of images to repair them")
     hasher, missing, columns = Hasher(index.manifest), set(ids), index.manifest.tables.as_columns()
     reader = Reader(files[::-1], labelled=True, columns=columns)
+    pictures = pictures or (PictureFolder(None) if reader.pictured else None)
+    if pictures is None and any("image_hash" in payload for payload in stored.values()):
+        raise InputError(f"{index.folder}: damaged products have pictures; name the folder of images to repair them")
 
     def whole(product: Product, same_text: bool) -> Product | None:
         payload = stored.get(product.id, {})

@@ -51,7 +51,7 @@ def move_index(
             from rubrika.store.server import check_alias, switch_alias
 
             check_alias(server, alias)
-        with closing(open_store(source, manifest.sizes, search)) as store:
+        with closing(open_store(source, manifest.sizes, search, shared=not stays)) as store:
             if stays:
                 # Points that stay only change their collection's name or how they are searched.
                 count, recall = store.count(), manifest.recall

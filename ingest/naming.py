@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from rubrika.errors import InputError
-from rubrika.index.categories import Labels, Names, most_frequent, names_of, read_names, write_names
+from rubrika.index.categories import Labels, Names, known_in, most_frequent, names_of, read_names, write_names
 from rubrika.index.folder import Index, changing, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest
@@ -171,10 +171,10 @@ def name_categories(at: Location, file: Path, rename: bool = False, progress: Pr
 
     `rename` is as for `settle`.
     """
-    separator = Manifest.read(at.folder).tables.separator
+    separator, known = Manifest.read(at.folder).tables.separator, known_in(at.folder)
 
     def label(row: Row) -> Category:
-        return category_of(list(row.values()), separator)
+        return category_of(list(row.values()), separator, known)
 
     labels = Counter(category for _, category in read_table(file, [LABEL, ["category"], LABEL[1:]], label))
     with writing(at.folder, "categories"):

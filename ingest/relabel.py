@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from rubrika.errors import InputError, ParameterError, RubrikaError
-from rubrika.index.categories import Labels, Names, names_of, number_of, read_labels, write_names
+from rubrika.index.categories import Called, Names, names_of, read_labels, write_names
 from rubrika.index.folder import Index, changing, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest
@@ -113,8 +113,8 @@ def correct(at: Location, labels: Mapping[int, int | None], path: str | None = N
 
 def relabel_from(at: Location, file: Path, by: str = "") -> Relabelled:
     """Do what a table says: `correct` products, or `move` categories, by its columns."""
-    columns, found, separator = "", dict[int, int](), Manifest.read(at.folder).tables.separator
-    pair = partial(_pair, labels=read_labels(at.folder), separator=separator)
+    columns, found = "", dict[int, int]()
+    pair = partial(_pair, called=Called.of(at.folder, Manifest.read(at.folder).tables.separator))
     for number, (columns, key, category) in read_table(file, [LABELS, MOVES], pair):
         if found.setdefault(key, category) != category:
             twice = f"{columns} {key} was in an earlier row with {found[key]}, not {category}"
@@ -122,11 +122,11 @@ def relabel_from(at: Location, file: Path, by: str = "") -> Relabelled:
     return move(at, found) if columns == MOVES[0] else correct(at, dict(found), by=by)
 
 
-def _pair(row: Row, labels: Labels, separator: str | None) -> tuple[str, int, int]:
+def _pair(row: Row, called: Called) -> tuple[str, int, int]:
     """The name of the first column, and the two numbers of a row."""
     (name, key), (_, category) = row.items()
-    first = identity(name, key)[0] if name == LABELS[0] else number_of(key, labels, separator)
-    return name, first, number_of(category, labels, separator)
+    first = identity(name, key)[0] if name == LABELS[0] else called.number(key)
+    return name, first, called.number(category)
 
 
 def _targets(folder: Path, ids: Iterable[int], names: Names, path: str | None) -> dict[int, Category]:

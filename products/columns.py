@@ -1,12 +1,13 @@
 """Which column of a table holds what of a product: by the names of docs/data.md, or as the user says."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from rubrika.errors import InputError, ParameterError
+from rubrika.products.identity import Known
 from rubrika.products.text import first_line
 
 LABEL = ("category_id", "category_name")
@@ -63,6 +64,7 @@ class Columns:
     separator: str | None = None  # None: guessed
     # The same of tables read before, which count where this one has such columns.
     remembered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known: Known | None = field(default=None, repr=False)  # the categories of the index that the rows are for
 
     @classmethod
     def of(
@@ -88,9 +90,8 @@ class Columns:
 
     def after(self, earlier: "Columns") -> "Columns":
         """These, with those of tables read earlier where these say nothing."""
-        return Columns(
-            self.names, self.separator or earlier.separator, {**earlier.remembered, **earlier.names, **self.remembered}
-        )
+        remembered = {**earlier.remembered, **earlier.names, **self.remembered}
+        return replace(self, separator=self.separator or earlier.separator, remembered=remembered)
 
     def layout(
         self,
@@ -102,24 +103,13 @@ class Columns:
     ) -> "Layout":
         """The columns of one table; InputError when one is missing, there twice, or cannot hold what it should."""
         unused = () if labelled else (*LABEL, "category", LABEL_SOURCE)
-        known = {name: columns for name, columns in self.remembered.items() if set(columns) <= set(names)} | {
-            **self.names
-        }
-        given = {name: columns[0] for name, columns in known.items() if name != TEXT and name not in unused}
-        texts = known.get(TEXT, ())
+        recalled = {name: columns for name, columns in self.remembered.items() if set(columns) <= set(names)}
+        said = recalled | dict(self.names)
+        given = {name: columns[0] for name, columns in said.items() if name != TEXT and name not in unused}
+        texts = said.get(TEXT, ())
         if gone := [name for name in (*given.values(), *texts, *filter(None, [group_by])) if name not in names]:
             raise _missing(source, gone, names, ())
-        at = {name: name for name in NAMES if name in names and name != TEXT} | given
-        # A title that is named outdoes a dictionary that is merely there.
-        is_plain = "title" in given and "text_fields" not in given
-        drop = {"text_fields"} if is_plain or "text_fields" not in at else {"title", *PARTS}
-        if "category" in given or not at.keys() >= set(LABEL):
-            # An id alone is a label, and a path alone is one too.
-            at |= next(({"category": at[name]} for name in ("category", *LABEL[::-1]) if name in at), {})
-            drop |= set(LABEL)
-        else:
-            drop |= {"category"}
-        at = {name: column for name, column in at.items() if name not in {*drop, *unused}}
+        at = {name: column for name, column in _chosen(names, given).items() if name not in unused}
         lacking = [
             *(["product_id"] if "product_id" not in at else []),
             *(["text_fields"] if not at.keys() & {"text_fields", "title"} else []),
@@ -127,17 +117,22 @@ class Columns:
         ]
         if lacking:
             raise _missing(source, lacking, names, lacking)
-        layout = Layout(source, at, texts, group_by, self.separator)
-        exact, pictured = dict[str, float](), False
-        for name, column in ((name, column) for name, columns in layout.named for column in columns):
-            if names.count(column) > 1:
-                raise InputError(f"{source}: {names.count(column)} columns are called {column}; keep one")
-            found, (allowed, needed) = type_of(column), _ALLOWED.get(name, ((), ""))
-            exact[column], pictured = found.exact, pictured or (name == "image" and found.kind in ("nested", "bytes"))
-            if allowed and found.kind not in allowed:
-                shown = first_line(str(found.type))
-                raise InputError(f"{source}: column {column} is {shown}, not {needed}; convert it first")
-        return Layout(source, at, texts, group_by, self.separator, exact, pictured)
+        return Layout(source, at, texts, group_by, self.separator, known=self.known).checked(names, type_of)
+
+
+def _chosen(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """The columns of a table by what they hold, as far as they are wanted: of two that say the same, one."""
+    at = {name: name for name in NAMES if name in names and name != TEXT} | dict(given)
+    # A title that is named outdoes a dictionary that is merely there.
+    is_plain = "title" in given and "text_fields" not in given
+    drop = {"text_fields"} if is_plain or "text_fields" not in at else {"title", *PARTS}
+    if "category" in given or not at.keys() >= set(LABEL):
+        # An id alone is a label, and a path alone is one too.
+        at |= next(({"category": at[name]} for name in ("category", *LABEL[::-1]) if name in at), {})
+        drop |= set(LABEL)
+    else:
+        drop |= {"category"}
+    return {name: column for name, column in at.items() if name not in drop}
 
 
 @dataclass(frozen=True)
@@ -151,6 +146,20 @@ class Layout:
     separator: str | None = None
     exact: Mapping[str, float] = field(default_factory=dict)  # by column: the largest whole number that is not rounded
     pictured: bool = False  # whether the rows hold pictures, not their names
+    known: Known | None = field(default=None, repr=False)  # as of `Columns`
+
+    def checked(self, names: Sequence[str], type_of: Callable[[str], ColumnType]) -> "Layout":
+        """The same with what the types of its columns tell; `names` are all that the table has."""
+        exact, pictured = dict[str, float](), False
+        for name, column in ((name, column) for name, columns in self.named for column in columns):
+            if names.count(column) > 1:
+                raise InputError(f"{self.source}: {names.count(column)} columns are called {column}; keep one")
+            found, (allowed, needed) = type_of(column), _ALLOWED.get(name, ((), ""))
+            exact[column], pictured = found.exact, pictured or (name == "image" and found.kind in ("nested", "bytes"))
+            if allowed and found.kind not in allowed:
+                shown = first_line(str(found.type))
+                raise InputError(f"{self.source}: column {column} is {shown}, not {needed}; convert it first")
+        return replace(self, exact=exact, pictured=pictured)
 
     @property
     def named(self) -> list[tuple[str, tuple[str, ...]]]:

@@ -13,6 +13,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -115,15 +116,27 @@ def _older_encoding(sample: bytes) -> str:
     return max(CYRILLIC, key=lambda name: len(re.findall("[а-яё]", sample.decode(name, "replace"))))
 
 
-@contextmanager
-def _lines(file: Path) -> Iterator[Iterator[str]]:
-    """The lines of a text file with their ends; what no encoding has stays visible as a replacement."""
-    encoding = encoding_of(file)
-    with _binary(file) as source, io.TextIOWrapper(source, encoding, "replace", newline="") as text:
-        # pandas leaves a lone \r within a cell as it is; only very old files end their lines so.
-        end = "\n" if "\n" in text.read(SAMPLE) else "\r"
-    with _binary(file) as source, io.TextIOWrapper(source, encoding, "replace", newline=end) as text:
-        yield map(_without_returns, iter(lambda: text.readline(MAX_CHARACTERS), ""))
+@dataclass(frozen=True)
+class _Text:
+    """A text file, and how it is read."""
+
+    file: Path
+    encoding: str
+    end: str  # of a line
+
+    @classmethod
+    def of(cls, file: Path) -> "_Text":
+        """Find the encoding and the end of lines, which takes reading all of it."""
+        encoding = encoding_of(file)
+        with _binary(file) as source, io.TextIOWrapper(source, encoding, "replace", newline="") as text:
+            # pandas leaves a lone \r within a cell as it is; only very old files end their lines so.
+            return cls(file, encoding, "\n" if "\n" in text.read(SAMPLE) else "\r")
+
+    @contextmanager
+    def lines(self) -> Iterator[Iterator[str]]:
+        """Its lines with their ends; what no encoding has stays visible as a replacement."""
+        with _binary(self.file) as source, io.TextIOWrapper(source, self.encoding, "replace", newline=self.end) as text:
+            yield map(_without_returns, iter(lambda: text.readline(MAX_CHARACTERS), ""))
 
 
 def _without_returns(line: str) -> str:
@@ -131,12 +144,13 @@ def _without_returns(line: str) -> str:
 
 
 def _csv(file: Path) -> tuple[list[str], Iterator[Record]]:
-    with _lines(file) as lines:
+    text = _Text.of(file)
+    with text.lines() as lines:
         start = list(islice(lines, 20))
     if not any(line.strip() for line in start):
         raise InputError(f"{file}: empty; export it again")
     mark = _mark(start, file)
-    with _lines(file) as lines:
+    with text.lines() as lines:
         names = [name.strip() for name in next(csv.reader(_dense(lines), delimiter=mark))]
     if len(names) > MAX_COLUMNS:
         raise InputError(
@@ -145,7 +159,7 @@ def _csv(file: Path) -> tuple[list[str], Iterator[Record]]:
     # A column without a name is an index that pandas wrote; a name may stand twice, and is refused if it is wanted.
     names = [name or f"column {place}" for place, name in enumerate(names, 1)]
     unique = [name if name not in names[:place] else f"{name} (column {place + 1})" for place, name in enumerate(names)]
-    return unique, _csv_records(file, mark, unique)
+    return unique, _csv_records(text, mark, unique)
 
 
 def _dense(lines: Iterator[str]) -> Iterator[str]:
@@ -164,9 +178,9 @@ def _mark(start: list[str], file: Path) -> str:
     return max(MARKS, key=lambda mark: (score(mark)[1] > 1, score(mark)))
 
 
-def _csv_records(file: Path, mark: str, names: Sequence[str]) -> Iterator[Record]:
+def _csv_records(text: _Text, mark: str, names: Sequence[str]) -> Iterator[Record]:
     """Every record; where a quote is not closed, its line alone is broken, and the lines after it are read again."""
-    with _lines(file) as source:
+    with text.lines() as source:
         waiting, line, is_header = deque[str](), 1, True
         while True:
             cells, taken, reason = _next_record(chain(_drained(waiting), source), mark)
@@ -220,10 +234,11 @@ def _next_record(source: Iterator[str], mark: str) -> tuple[list[str], list[str]
 
 def _json(file: Path) -> tuple[list[str], Iterator[Record]]:
     """Objects, one a line or in one list; nested values are kept as JSON."""
-    with _lines(file) as lines:
+    text = _Text.of(file)
+    with text.lines() as lines:
         start = next((line for line in lines if line.strip()), "")
     is_list = _suffix(file) == ".json" and start.lstrip().startswith("[")
-    read = partial(_listed, _whole_list(file)) if is_list else partial(_objects, file)
+    read = partial(_listed, _whole_list(text)) if is_list else partial(_objects, text)
     # In the order of their first appearance.
     names = dict.fromkeys(name for value, _ in read() if isinstance(value, dict) for name in value)
     if not names or len(names) > MAX_COLUMNS:
@@ -239,25 +254,25 @@ def _json(file: Path) -> tuple[list[str], Iterator[Record]]:
     return list(names), records()
 
 
-def _whole_list(file: Path) -> list[object]:
-    with _lines(file) as lines:
-        text, length = list[str](), 0
+def _whole_list(text: _Text) -> list[object]:
+    with text.lines() as lines:
+        parts, length = list[str](), 0
         for line in lines:
-            text.append(line)
+            parts.append(line)
             length += len(line)
             if length > MAX_JSON:
                 raise InputError(
-                    f"{file}: a list of more than {MAX_JSON // 10**6} MB; write an object a line, as .jsonl"
+                    f"{text.file}: a list of more than {MAX_JSON // 10**6} MB; write an object a line, as .jsonl"
                 )
-    return list(json.loads("".join(text)))
+    return list(json.loads("".join(parts)))
 
 
 def _listed(values: list[object]) -> Iterator[tuple[object, int]]:
     return ((value, place) for place, value in enumerate(values, 1))
 
 
-def _objects(file: Path) -> Iterator[tuple[object, int]]:
-    with _lines(file) as lines:
+def _objects(text: _Text) -> Iterator[tuple[object, int]]:
+    with text.lines() as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield _loaded(line), number

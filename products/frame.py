@@ -90,7 +90,7 @@ class Frame:
         counts = Counter[Category]()
         for cells in self._label_cells():
             with suppress(Exception):  # A cell may be any object, and raise whatever it likes.
-                counts[category_of(cells, self.separator)] += 1
+                counts[category_of(cells, self.separator, self.columns.known)] += 1
         return counts
 
     @cached_property

@@ -4,7 +4,8 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from uuid import UUID
@@ -97,9 +98,45 @@ def shown_id(value: object) -> str:
         return f"(an object of type {type(value).__name__})"
 
 
-def category_of(cells: Sequence[object], separator: str | None = None) -> Category:
-    """The category of an id and a path, or of a path alone; RowError when they are none."""
-    return label_of(cells[0], cells[1], separator) if len(cells) > 1 else path_label(cells[0], separator)
+@dataclass(frozen=True)
+class Known:
+    """The categories of an index, to be found by those who say an id alone or a path alone."""
+
+    by_id: Mapping[int, Category] = field(default_factory=dict)
+    by_path: Mapping[str, tuple[Category, ...]] = field(default_factory=dict)  # without the root that all paths share
+
+    @classmethod
+    def of(cls, categories: Iterable[Category]) -> "Known":
+        """Of these categories."""
+        by_id = {category.id: category for category in categories}
+        by_path = dict[str, tuple[Category, ...]]()
+        for category in by_id.values():
+            path = _plain(category)
+            by_path[path] = (*by_path.get(path, ()), category)
+        return cls(by_id, by_path)
+
+    def find(self, label: Category) -> Category:
+        """The category of an index that a label means, or the label itself; RowError when it may mean several."""
+        if label.id in self.by_id:
+            return self.by_id[label.id]
+        alike = self.by_path.get(_plain(label), ())
+        if len(alike) > 1:
+            ids = ", ".join(str(category.key or category.id) for category in alike)
+            several = f"{len(alike)} categories of the index are called {shown_id(label.path)} ({ids})"
+            raise RowError(f"{several}; say by its id which is meant")
+        return alike[0] if alike else label
+
+
+def _plain(category: Category) -> str:
+    return unicodedata.normalize("NFC", SEPARATOR.join(category.levels))
+
+
+def category_of(cells: Sequence[object], separator: str | None = None, known: Known | None = None) -> Category:
+    """The category of an id and a path, or of one of them alone, as an index may have it; RowError when it is none."""
+    if len(cells) > 1:
+        return label_of(cells[0], cells[1], separator)
+    label = path_label(cells[0], separator)
+    return known.find(label) if known else label
 
 
 def path_label(name: object, separator: str | None = None) -> Category:

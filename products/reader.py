@@ -78,9 +78,11 @@ class Reader:
             self._layout(file)
 
     def id_type(self) -> pa.DataType:
-        """What holds the product ids: the integer type of the first file, int64, or text where some id is one."""
-        kinds = [self._id_type(file) for file in self.files]
-        return pa.string() if pa.string() in kinds else kinds[0]
+        """What holds the product ids: the integer type of the files, else the one that all fit, or text for texts."""
+        kinds = dict.fromkeys(self._id_type(file) for file in self.files)
+        if len(kinds) == 1:
+            return next(iter(kinds))
+        return next((kind for kind in (pa.string(), pa.uint64()) if kind in kinds), pa.int64())
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the rows in file order, `batch_rows` at a time; at damage an InputError, after the rows before it."""
@@ -106,7 +108,7 @@ class Reader:
             with suppress(InputError):
                 for cells, count in self._label_cells(file):
                     with suppress(RowError):
-                        counts[category_of(cells, self.separator)] += count
+                        counts[category_of(cells, self.separator, self.columns.known)] += count
         return counts
 
     @cached_property
@@ -154,7 +156,9 @@ class Reader:
                 return pa.string()
             kind = parquet.schema_arrow.field(column).type
             if type_of(kind).kind not in ("text", "bytes"):
-                return kind if pa.types.is_integer(kind) else pa.int64()
+                # A decimal number may be beyond what int64 holds.
+                other = pa.uint64() if pa.types.is_decimal(kind) else pa.int64()
+                return kind if pa.types.is_integer(kind) else other
             with explained(file, "damaged"):
                 for table in decoded(parquet, [column], LABEL_ROWS):
                     texts = table.column(column).cast(pa.binary())
@@ -281,23 +285,3 @@ def type_of(kind: pa.DataType) -> ColumnType:
     )
     found: Kind = next((name for name, each in tests if any(test(inner) for test in each)), "other")
     return ColumnType(inner, found, exact)
-
-
-def read_ids(file: Path) -> list[int]:
-    """The numbers of the distinct product ids of a table, in their order; InputError when it has none."""
-    if not file.exists():
-        raise InputError(f"{file}: no such file, and not a product's id either; check the path")
-    name, ids, spool = "product_id", dict[int, None](), Spool()
-
-    def wanted(parquet: pq.ParquetFile) -> list[str]:
-        if name not in parquet.schema_arrow.names:
-            raise InputError(f"{file}: no column {name}; give a file that has the product ids")
-        return [name]
-
-    for row in parquet_rows(spool.parquet(file), wanted, shown=file):
-        if row[name] is not None:
-            try:
-                ids[identity("product_id", row[name])[0]] = None
-            except RowError as error:
-                raise InputError(f"{file}: no product_id can be read ({error}); give a file that has some") from None
-    return list(ids)

@@ -43,7 +43,7 @@ def product_of(row: Row, number: int, layout: Layout) -> Product:
     group, source = row[layout.group] if layout.group else None, _value(row, at, LABEL_SOURCE)
     *numbers, name = layout.label or (None,)
     cells = [] if name is None else [*(row[number] for number in numbers), _text(row[name])]
-    category = category_of(cells, layout.separator) if cells else None
+    category = category_of(cells, layout.separator, layout.known) if cells else None
     return Product(
         id=id,
         title=shortened(title, MAX_TITLE),
@@ -58,7 +58,7 @@ def product_of(row: Row, number: int, layout: Layout) -> Product:
         group="" if group is None or group != group else str(group),
         by_person=category is not None and isinstance(source, str) and source.strip().casefold() == PERSON,
         key=key,
-        image=_picture(_value(row, at, "image")),
+        image=picture_cell(_value(row, at, "image")),
     )
 
 
@@ -95,7 +95,7 @@ def _number(value: object) -> object:
     return None
 
 
-def _picture(value: object) -> str | bytes:
+def picture_cell(value: object) -> str | bytes:
     """What a cell says of a picture: its file name or its bytes; of both, as in Hugging Face's datasets, the bytes."""
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")

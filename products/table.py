@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rubrika.errors import InputError
+from rubrika.products.identity import identity
 from rubrika.products.parquet import Row, parquet_rows
 from rubrika.products.reader import Spool
 from rubrika.products.row import BROKEN, LINE
@@ -31,6 +32,17 @@ def read_table(file: Path, choices: Sequence[Columns], item_of: Callable[[Row], 
             yield number, item_of({name: cell for name, cell in row.items() if name not in (BROKEN, LINE)})
         except RowError as error:
             raise InputError(f"{file} row {number}: {line}{error}; {advice}") from None
+
+
+def read_ids(file: Path) -> list[int]:
+    """The numbers of the distinct product ids of a table, in their order; empty cells are passed over."""
+    if not file.exists():
+        raise InputError(f"{file}: no such file, and not a product's id either; check the path")
+
+    def id_of(row: Row) -> int | None:
+        return None if row["product_id"] is None else identity("product_id", row["product_id"])[0]
+
+    return list(dict.fromkeys(id for _, id in read_table(file, [["product_id"]], id_of) if id is not None))
 
 
 def _chosen(file: Path, choices: Sequence[Columns], names: Columns) -> Columns:

@@ -3,7 +3,7 @@
 import json
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +14,7 @@ from rubrika.eval.heldout import Timer
 from rubrika.eval.methods import SECONDS
 from rubrika.eval.metrics import Score
 from rubrika.products.images import PictureError, PictureFolder, open_picture
+from rubrika.products.product import Products
 from rubrika.report import charts as draw
 from rubrika.report.charts import Chart, Points
 from rubrika.report.study import OTHERS, ReportData
@@ -28,22 +29,28 @@ PERCENT = "{x:.0%}"
 THUMBNAIL, QUALITY = 96, 70
 
 
-def write_report(folder: Path, data: ReportData, pictures: PictureFolder | None, timer: Timer) -> Path:
+def write_report(
+    folder: Path,
+    data: ReportData,
+    timer: Timer,
+    products: Products | None = None,
+    pictures: PictureFolder | None = None,
+) -> Path:
     """Write a report into a folder that `report_folder` returned, in place of an earlier one, and return its page.
 
-    `data` is what it says, but for the stages, which `timer` knows; `pictures` are of the products, for the examples.
+    `data` is what it says, but for the stages, which `timer` knows; the `products` are read for their `pictures`.
     """
     with timer.stage("draw the report"):
         charts = charts_of(data)
         svgs = {chart.name: chart.svg() for chart in charts}
         files = {f"{chart.name}.png": chart.png() for chart in charts}
     data, evaluation = replace(data, stages=tuple(timer.stages)), data.evaluation
-    shown = [example["product_id"] for pair in data.pairs for example in pair["examples"]]
+    shown = {example["product_id"] for pair in data.pairs for example in pair["examples"]}
     values = {
         "evaluation": evaluation,
         "method_notes": [evaluation.validation.describe(), SECONDS] if evaluation.validation else [SECONDS],
         "worst": worst(data.scores),
-        "thumbnails": {product_id: thumbnail(pictures, product_id) for product_id in shown},
+        "thumbnails": thumbnails(shown, products, pictures) if products and pictures else {},
     }
     limits = {"min_bin": MIN_BIN, "min_products": MIN_PRODUCTS}
     page = draw.render("report.html", svgs, title="Evaluation", data=data, **values, **limits)
@@ -64,13 +71,23 @@ def worst(scores: list[Score]) -> list[Score]:
     return sorted(wrong, key=lambda score: (score.f1, -score.products, score.category_id))[:WORST]
 
 
-def thumbnail(pictures: PictureFolder | None, product_id: int) -> dict[str, str | int] | None:
-    """The picture of a product as a part of the page; None where there is none that can be used."""
-    path = pictures.find(product_id) if pictures else None
-    if path is None:
-        return None
+def thumbnails(
+    ids: Collection[int | str], products: Products, pictures: PictureFolder
+) -> dict[int | str, dict[str, str | int]]:
+    """The pictures of products as parts of the page, by id; of those whose first row has one that can be used."""
+    first = dict[int | str, Path | bytes | None]()
+    for batch in products if ids else ():
+        for product in batch.products:
+            if product.own_id in ids and product.own_id not in first:
+                first[product.own_id] = pictures.find(product.own_id, product.image)
+    drawn = {id: thumbnail(picture) for id, picture in first.items() if picture}
+    return {id: picture for id, picture in drawn.items() if picture}
+
+
+def thumbnail(found: Path | bytes) -> dict[str, str | int] | None:
+    """A picture as a part of the page; None where it cannot be used."""
     try:
-        picture = open_picture(path, THUMBNAIL)
+        picture = open_picture(found, THUMBNAIL)
     except PictureError:
         return None
     stream = BytesIO()

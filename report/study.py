@@ -109,7 +109,7 @@ def _pairs(answers: Answers) -> list[dict[str, Any]]:
 
 def _product(answers: Answers, row: int) -> dict[str, Any]:
     samples = answers.samples
-    return {"product_id": int(samples.ids[row]), "title": shortened(samples.titles[row], MAX_TITLE)}
+    return {"product_id": samples.ids[row], "title": shortened(samples.titles[row], MAX_TITLE)}
 
 
 def _map(answers: Answers, seed: int) -> dict[str, Any]:

@@ -4,22 +4,23 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from rubrika.encode.duplicates import Groups, near_duplicates, sketches_of
 from rubrika.encode.hashing import MAX_CHARACTERS, features_of
 from rubrika.errors import InputError
-from rubrika.files import report_folder
+from rubrika.files import check_outputs, check_table, report_folder, table_file
 from rubrika.products.columns import OPTIONAL, Columns, Layout
 from rubrika.products.images import PictureError, PictureFolder, open_picture
 from rubrika.products.parquet import Row
-from rubrika.products.product import Category, Product, text_hash
+from rubrika.products.product import Category, Product, display_path, text_hash
 from rubrika.products.reader import Reader, is_labelled
 from rubrika.products.row import fields_of
 from rubrika.products.text import RowError, plain_text
@@ -40,6 +41,10 @@ SIDE = 32
 # A reason may name the value it is about, so there may be as many as rows.
 REASONS = 20
 
+# The table of all categories.
+SCHEMA = pa.schema({"category_id": "int64", "category_name": "string", "products": "int64", "share": "double"})
+TEXT_SCHEMA = SCHEMA.set(0, pa.field("category_id", pa.string()))
+
 _CYRILLIC, _LATIN, _OTHER, _MIXED, _NONE = range(len(SCRIPTS))
 _LAST = 0xFFFF
 
@@ -48,7 +53,7 @@ _LAST = 0xFFFF
 class Listed:
     """One category and how many products it has."""
 
-    category_id: int
+    category_id: int | str
     category_name: str
     products: int
 
@@ -66,13 +71,16 @@ class Categories:
     top: int  # names at the top of the tree
     depths: dict[int, int]  # categories by the number of their levels, without the shared root
     largest: list[Listed]  # ties by id
+    every: list[Listed] = field(repr=False)  # all of them, likewise
 
     @classmethod
-    def of(cls, ids: Numbers, paths: Mapping[int, str]) -> "Categories":
-        """Of the products' category ids (n,), at least one, and the path of each id."""
+    def of(cls, ids: Numbers, named: Mapping[int, Category]) -> "Categories":
+        """Of the products' category ids (n,), at least one, and the category of each id."""
         known, sizes = np.unique(ids, return_counts=True)
         order = np.argsort(-sizes, kind="stable")
-        levels = [Category(id, paths[id]).levels for id in known.tolist()]
+        levels = [named[id].levels for id in known.tolist()]
+        sorted_sizes = zip((named[id] for id in known[order].tolist()), sizes[order].tolist(), strict=True)
+        every = [Listed(category.key or category.id, category.path, size) for category, size in sorted_sizes]
         tail, head = sizes[sizes < TAIL_BELOW], sizes[order][: -int(-HEAD * len(sizes) // 1)]
         return cls(
             count=len(known),
@@ -83,7 +91,8 @@ class Categories:
             head_products=round(float(head.sum() / len(ids)), 4),
             top=len({path[0] for path in levels}),
             depths=dict(sorted(Counter(map(len, levels)).items())),
-            largest=[Listed(id, paths[id], size) for id, size in np.stack([known, sizes], 1)[order[:LISTED]].tolist()],
+            largest=every[:LISTED],
+            every=every,
         )
 
 
@@ -117,11 +126,25 @@ class Stats:
     groups: Groups | None  # rows alike in the column of `group_by`
     categories: Categories | None  # None without labels
     empty: dict[str, int]  # rows that leave a field empty
-    pictures: Pictures | None  # None without a folder of pictures
+    pictures: Pictures | None  # None without pictures, in a folder or in the rows
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure, ready to be written as JSON."""
-        return asdict(self)
+        """Every figure, ready to be written as JSON; of all categories there is a table instead."""
+        figures = asdict(self)
+        if self.categories:
+            del figures["categories"]["every"]
+        return figures
+
+    def write_categories(self, path: Path) -> None:
+        """Write the table of all categories, the largest first, in the format of its name's end."""
+        every = self.categories.every if self.categories else []
+        texts = any(isinstance(each.category_id, str) for each in every)
+        ids = [str(each.category_id) if texts else each.category_id for each in every]
+        columns = ids, [each.category_name for each in every], [each.products for each in every]
+        shares = [round(each.products / self.products, 6) for each in every]
+        schema = TEXT_SCHEMA if texts else SCHEMA
+        with table_file(path, schema) as target:
+            target.write_table(pa.table([pa.array(column) for column in (*columns, shares)], schema=schema))
 
 
 def measure(
@@ -129,20 +152,20 @@ def measure(
 ) -> Stats:
     """Measure the files of a reader, labelled or not; memory grows by some 200 bytes a product, whatever its text."""
     progress = progress or Silent()
-    batches, paths, rejected = [], dict[int, str](), Counter[str]()
+    batches, named, rejected = [], dict[int, Category](), Counter[str]()
     with progress.stage("reading texts", len(reader)) as advance:
         for batch in reader:
             rejected.update(reject.reason for reject in batch.rejects)
             if batch.products:
                 batches.append(_columns(batch.products, tokens))
-            paths.update({each.category.id: each.category.path for each in batch.products if each.category})
+            named.update({each.category.id: each.category for each in batch.products if each.category})
             advance(batch.rows)
     if not batches:
         reason = f" ({rejected.most_common(1)[0][0]})" if rejected else ""
         raise InputError(f"{reader.files[0]}: no row of it is a product{reason}; docs/data.md says what one is")
     columns = map(np.concatenate, zip(*batches, strict=True))
     ids, characters, counts, texts, sketches, scripts, groups, categories = columns
-    opened = None if pictures is None else _open_all(pictures, ids.tolist(), progress)
+    opened = None if pictures is None else _open_all(pictures, reader, progress)
     labels = categories if reader.labelled else None
     return Stats(
         rows=len(ids) + rejected.total(),
@@ -160,7 +183,7 @@ def measure(
         same_text=Groups.of(texts, labels),
         near_text=Groups.of(near_duplicates(texts, sketches), labels),
         groups=Groups.of(groups, labels) if reader.group_by else None,
-        categories=Categories.of(categories, paths) if reader.labelled else None,
+        categories=Categories.of(categories, named) if reader.labelled else None,
         empty=_count_empty(reader, progress),
         pictures=opened,
     )
@@ -218,17 +241,18 @@ def _is_empty(value: object) -> bool:
     return value is None or value != value
 
 
-def _open_all(folder: PictureFolder, ids: Sequence[int], progress: Progress) -> Pictures:
+def _open_all(folder: PictureFolder, reader: Reader, progress: Progress) -> Pictures:
     opened, broken = Counter[str](), Counter[str]()
-    with progress.stage("opening pictures", len(ids)) as advance:
-        for path in map(folder.find, ids):
-            try:
-                if path:
-                    open_picture(path, SIDE)
-                opened["usable" if path else "missing"] += 1
-            except PictureError as error:
-                broken[str(error)] += 1
-            advance(1)
+    with progress.stage("opening pictures", len(reader)) as advance:
+        for batch in reader:
+            for picture in (folder.find(product.own_id, product.image) for product in batch.products):
+                try:
+                    if picture:
+                        open_picture(picture, SIDE)
+                    opened["usable" if picture else "missing"] += 1
+                except PictureError as error:
+                    broken[str(error)] += 1
+            advance(batch.rows)
     return Pictures(opened["usable"], opened["missing"], dict(sorted(broken.items())))
 
 
@@ -262,21 +286,31 @@ def describe(
     report: Path | None = None,
     progress: Progress | None = None,
     columns: Columns | None = None,
+    output: Path | None = None,
 ) -> Stats:
     """Measure what is in files of products, labelled or not.
 
     Pictures are looked for in the folder `images`; tokens are those of `text_encoder`, by default words; `group_by` is
-    a column in which rows may be alike, too; `report` is a folder for the same as a page with charts.
+    a column in which rows may be alike, too; `report` is a folder for the same as a page with charts, and `output` a
+    table of all categories.
     """
     columns = columns or Columns()
     reader = Reader(files, labelled=is_labelled(files, columns), group_by=group_by, columns=columns)
     reader.check()
-    # Before the work: a folder that cannot be written is known at once.
+    # Before the work: what cannot be written is known at once.
+    if output and not reader.labelled:
+        raise InputError(f"{files[0]}: without labels, so there is no table of categories; leave `output` out")
+    if output:
+        check_outputs(files, None, output)
+        check_table(output)
     folder = report_folder(report) if report else None
-    pictures = PictureFolder.scan(images) if images else None
+    inside = PictureFolder(None) if reader.pictured else None
+    pictures = PictureFolder.scan(images) if images else inside
     stats = measure(reader, tokens_of(text_encoder), pictures, progress)
     if folder:
         write_report(folder, stats, files)
+    if output:
+        stats.write_categories(output)
     return stats
 
 
@@ -298,7 +332,7 @@ def charts_of(stats: Stats) -> list[Chart]:
         histogram, marks, x = found.sizes.histogram, {"median": found.sizes.median}, "products of a category"
         sizes = (histogram.edges, histogram.counts, x, marks, "categories")
         depths = {f"{depth} {'level' if depth == 1 else 'levels'}": count for depth, count in found.depths.items()}
-        names = [" › ".join(Category(each.category_id, each.category_name).levels) for each in found.largest]
+        names = [display_path(each.category_name) for each in found.largest]
         charts += [
             Chart("sizes", "Categories by size", lambda axes: plot_histogram(axes, *sizes)),
             _bars("depths", "Categories by depth", list(depths), list(depths.values())),

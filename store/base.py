@@ -222,4 +222,4 @@ class Store(Protocol):
         """Return when everything written is safe on the disk."""
 
     def close(self) -> None:
-        """Close the store, so that another process can open it."""
+        """Close the store; one that was opened for a change lets another process change it."""

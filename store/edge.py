@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from rubrika.errors import StoreError
 from rubrika.store.base import FloatArray, Hit, Hits, Payload, Point, counts_of, hit_of, nearest, pages_of, point_of
 from rubrika.store.connection import QUANTILE, Recall
 from rubrika.store.recall import measure
+from rubrika.store.shared import PATIENCE, PAUSE, is_changing, open_copy, publish, withdraw
 
 Result = TypeVar("Result")
 
@@ -41,10 +43,12 @@ class EdgeStore:
         folder: Path,
         graph_from: int = GRAPH_FROM,
         recall: Mapping[str, Recall] | None = None,
+        shared: bool = False,
     ) -> None:
         self._shard, self._folder, self._graph_from = shard, folder, graph_from
-        self._process = os.getpid()
-        _open.add(folder.resolve())
+        self._process, self._shared = os.getpid(), shared
+        if not shared:
+            _open.add(folder.resolve())
         self.recall = dict(recall or {})
 
     @classmethod
@@ -57,16 +61,24 @@ class EdgeStore:
 
     @classmethod
     def open(
-        cls, folder: Path, graph_from: int = GRAPH_FROM, recall: Mapping[str, Recall] | None = None
+        cls,
+        folder: Path,
+        graph_from: int = GRAPH_FROM,
+        recall: Mapping[str, Recall] | None = None,
+        shared: bool = False,
     ) -> "EdgeStore":
-        """Open an existing store; refused in a sentence while another process holds it.
+        """Open an existing store, for a change by this process alone, or `shared`, to be read by any number.
 
         `graph_from`: with how many points `optimise` builds a graph; below half as many it drops the graph again.
         `recall` is how each named vector is searched until then.
         """
         if not folder.is_dir():
             raise StoreError(f"{folder}: no store here; run `rubrika ingest` first")
-        return cls(_call(folder, edge.EdgeShard.load, str(folder)), folder, graph_from, recall)
+        if shared:
+            shard = open_copy(folder, lambda copy: _call(folder, edge.EdgeShard.load, str(copy)))
+            return cls(shard, folder, graph_from, recall, shared)
+        publish(folder)
+        return cls(_loaded(folder), folder, graph_from, recall)
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
         plain = ({name: row.tolist() for name, row in point.vectors.items()} for point in points)
@@ -110,6 +122,7 @@ class EdgeStore:
         return counts_of(self._do(self._shard.facet, edge.FacetRequest(key, FACET_LIMIT, exact=True)).hits)
 
     def optimise(self) -> None:  # noqa: D102
+        self._check_writable()
         # What an optimisation that was killed has left there; the engine would never remove it.
         shutil.rmtree(self._folder / "temp_segments", ignore_errors=True)
         has_graph = self._choose_layout()
@@ -125,8 +138,10 @@ class EdgeStore:
         self._do(self._shard.flush)
 
     def close(self) -> None:  # noqa: D102
-        _open.discard(self._folder.resolve())
         self._shard.close()
+        if not self._shared:
+            _open.discard(self._folder.resolve())
+            withdraw(self._folder)
 
     def _choose_layout(self) -> bool:
         """Have `optimise` build a graph, or drop it, by how many points there are; whether there will be one."""
@@ -139,13 +154,17 @@ class EdgeStore:
             return False
         wants_graph = self.count() >= (self._graph_from // 2 if has_graph else self._graph_from)
         if wants_graph != has_graph:
-            self.close()
-            config = _config(sizes, _GRAPH if wants_graph else _SCAN)
-            self._shard = self._do(edge.EdgeShard.load, str(self._folder), config)
+            self._shard.close()
+            self._shard = _loaded(self._folder, _config(sizes, _GRAPH if wants_graph else _SCAN))
         return wants_graph
 
     def _update(self, operation: edge.UpdateOperation) -> None:
+        self._check_writable()
         self._do(self._shard.update, operation)
+
+    def _check_writable(self) -> None:
+        if self._shared:
+            raise StoreError(f"{self._folder}: open for reading; what is written to a copy would be lost")
 
     def _do(self, method: Callable[..., Result], *arguments: object) -> Result:
         if self._process != os.getpid():
@@ -171,13 +190,29 @@ def _config(sizes: Mapping[str, int], layout: edge.HnswIndexConfig) -> edge.Edge
 _open: set[Path] = set()
 
 
+class HeldError(StoreError):
+    """Somebody else has the store's lock."""
+
+
+def _loaded(folder: Path, config: edge.EdgeConfig | None = None) -> edge.EdgeShard:
+    """Open a store for a change; who only copies it is waited for."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _call(folder, edge.EdgeShard.load, str(folder), config)
+        except HeldError:
+            if is_changing(folder) or time.monotonic() > until:
+                raise
+            time.sleep(PAUSE)
+
+
 def _call(folder: Path, method: Callable[..., Result], *arguments: object) -> Result:
     try:
         return method(*arguments)
     # The engine raises bare Exception for every failure.
     except Exception as error:
         if "WouldBlock" in str(error) and folder.resolve() in _open:
-            raise StoreError(f"{folder}: this process has it open already; close that one first") from None
+            raise HeldError(f"{folder}: this process has it open already; close that one first") from None
         if "WouldBlock" in str(error):
-            raise StoreError(f"{folder}: another process is using this index; wait for it to end, or stop it") from None
+            raise HeldError(f"{folder}: another process is changing this index; wait for it to end") from None
         raise StoreError(f"{folder}: the store failed ({' '.join(str(error).split())})") from None

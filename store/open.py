@@ -31,10 +31,12 @@ def open_store(
     sizes: Mapping[str, int],
     search: SearchOptions | None = None,
     recall: Mapping[str, Recall] | None = None,
+    shared: bool = False,
 ) -> Store:
     """Open an existing store whose named vectors should be as in `sizes`.
 
-    Each is searched as `recall` says, when that was measured; else a server by `search`, a folder in its own way.
+    Each is searched as `recall` says, when that was measured; else a server by `search`, a folder in its own way. A
+    folder is opened by this process alone, for a change, or `shared`, by any number that only read.
     """
     if isinstance(location, Connection):
         from rubrika.store.server import ServerStore
@@ -42,7 +44,7 @@ def open_store(
         return ServerStore(location, sizes, search, recall)
     from rubrika.store.edge import EdgeStore
 
-    return EdgeStore.open(location, recall=recall)
+    return EdgeStore.open(location, recall=recall, shared=shared)
 
 
 def is_alias(server: Connection) -> bool:

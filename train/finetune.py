@@ -24,7 +24,7 @@ from rubrika.encode.base import FloatArray, identity_of, unit_rows
 from rubrika.encode.modules import Pooled, best_device, inference_mode
 from rubrika.encode.text import CPU_TOKENS, RECIPE, batches_of
 from rubrika.errors import EncoderError, RubrikaError, StoppedError
-from rubrika.products.product import Products
+from rubrika.products.product import Product, Products
 from rubrika.progress import Advance, Interrupt, Progress
 from rubrika.train.model import FinetuneSettings as FinetuneSettings
 from rubrika.train.model import StandardisedLinear, load_text_base, seeded
@@ -123,7 +123,7 @@ def check_free(output: Path, mark: str) -> None:
 class Labelled:
     """Labelled products in memory, as each is seen several times."""
 
-    ids: list[int]
+    pictures: list[Path | None]  # as far as they are wanted
     texts: list[str]
     labels: IntArray  # their categories coded from 0, (n,)
     categories: int  # how many there are
@@ -131,19 +131,25 @@ class Labelled:
     identity: str  # changes when a product, its text, category or group does
 
 
-def read_labelled(products: Products, settings: FinetuneSettings, progress: Progress) -> Labelled:
+def read_labelled(
+    products: Products,
+    settings: FinetuneSettings,
+    progress: Progress,
+    picture_of: Callable[[Product], Path | None] = lambda _: None,
+) -> Labelled:
     """Read all labelled products, and hold some out."""
-    rows = []
+    rows, pictures = [], list[Path | None]()
     with progress.stage("reading products to learn from", len(products)) as advance:
         for batch in products:
             rows += [(p.id, p.text, p.group, p.category.id) for p in batch.products if p.category is not None]
+            pictures += [picture_of(p) for p in batch.products if p.category is not None]
             advance(batch.rows)
     known, labels = np.unique(np.array([category for *_, category in rows], np.int64), return_inverse=True)
     if len(known) < 2:
         raise EncoderError(f"fine-tuning needs at least 2 categories, the products have {len(known)}; add others")
-    ids, texts, groups, _ = map(list, zip(*rows, strict=True))
+    _, texts, groups, _ = map(list, zip(*rows, strict=True))
     held_out = hold_out(groups, settings.holdout, settings.seed)
-    return Labelled(ids, texts, labels, len(known), held_out, identity_of(*map(ascii, rows)))
+    return Labelled(pictures, texts, labels, len(known), held_out, identity_of(*map(ascii, rows)))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,10 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -12,10 +15,18 @@ from torch.nn import functional as F
 
 from rubrika.encode.base import identity_of
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Products
+from rubrika.products.product import Product, Products
 from rubrika.progress import Progress
-from rubrika.train.finetune import Finetuned, Inputs, Task, check_free, fit, read_labelled
-from rubrika.train.model import FinetuneSettings, StandardisedLinear, load_picture_base, load_text_base, seeded
+from rubrika.train.finetune import Finetuned, Inputs, Labelled, Task, check_free, fit, read_labelled
+from rubrika.train.model import (
+    FinetuneSettings,
+    PictureBase,
+    StandardisedLinear,
+    TextBase,
+    load_picture_base,
+    load_text_base,
+    seeded,
+)
 
 TEXT, IMAGE, CONFIG = "text", "image", "config.json"
 
@@ -82,9 +93,32 @@ def finetune_joint(
     """
     check_free(output, CONFIG)
     text, vision = load_text_base(text_base, settings), load_picture_base(image_base, settings)
-    labelled = read_labelled(products, settings, progress)
-    tokens = text.tokenise(labelled.texts)
-    paths = [pictures.find(product) for product in labelled.ids]
+    with TemporaryDirectory(prefix="rubrika-pictures-") as folder:
+        spool = Path(folder)
+        labelled = read_labelled(products, settings, progress, partial(_picture, pictures, spool))
+        return _finetuned(labelled, spool, text, vision, output, settings, progress)
+
+
+def _picture(pictures: PictureFolder, spool: Path, product: Product) -> Path | None:
+    """The file of a product's picture; one that its row holds is kept in a folder, not in memory."""
+    found = pictures.find(product.own_id, product.image)
+    if not isinstance(found, bytes):
+        return found
+    path = spool / blake2b(found, digest_size=16).hexdigest()
+    path.write_bytes(found)
+    return path
+
+
+def _finetuned(
+    labelled: Labelled,
+    spool: Path,
+    text: TextBase,
+    vision: PictureBase,
+    output: Path,
+    settings: JointSettings,
+    progress: Progress,
+) -> Finetuned:
+    tokens, paths = text.tokenise(labelled.texts), labelled.pictures
     learnt = np.flatnonzero(~labelled.held_out)
     seen = text.sample([tokens[row] for row in learnt]), vision.sample([paths[row] for row in learnt])
     samples = F.normalize(seen[0]), F.normalize(seen[1])
@@ -102,7 +136,9 @@ def finetune_joint(
         config = {"format": 1, "settings": asdict(settings)}
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
-    identity = identity_of("joint", text.identity, vision.identity, labelled.identity, paths)
+    # Those of rows are called as their content is, in another folder every time.
+    names = [path and (path.name if path.parent == spool else path) for path in paths]
+    identity = identity_of("joint", text.identity, vision.identity, labelled.identity, names)
     head = ("text_projection.", "picture_projection.", "categories")
     task = Task(module, head, labelled, [len(row) for row in tokens], collate, identity)
     return replace(fit(task, settings, output, progress, save), failures=len(vision.failures))

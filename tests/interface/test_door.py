@@ -235,3 +235,49 @@ def test_standard_output_may_be_full_or_of_another_alphabet(folder: Path) -> Non
 def test_the_version_is_told() -> None:
     done = subprocess.run([sys.executable, "-m", "rubrika", "--version"], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("rubrika 0.")
+
+
+@pytest.fixture
+def numbered(index_of: Callable[..., Path]) -> Path:
+    """An index whose categories have numbers, two of them one path."""
+    paths = {11: "Все категории->Обувь->Кеды", 22: "Все категории->Чехлы", 33: "Лампы->Другое", 44: "Лампы->Другое"}
+    names = {11: "кеды белые", 22: "чехол для телефона", 33: "лампа", 44: "лампа настольная"}
+    rows = [row(place, f"{names[id]} {place}", (id, paths[id])) for place, id in enumerate([11, 22, 33, 44] * 8, 1)]
+    return index_of(rows)
+
+
+def test_a_path_alone_finds_the_category_that_has_a_number(
+    rubrika: Callable[..., Run], numbered: Path, tmp_path: Path
+) -> None:
+    lines = ["101,кеды чёрные,Обувь > Кеды", "102,чехол синий,Чехлы", "103,кеды зимние,Все категории > Обувь > Кеды"]
+    gold = tmp_path / "gold.csv"
+    gold.write_text("\n".join(["product_id,title,category", *lines]), encoding="utf-8")
+    scored = rubrika("evaluate", gold, "--index", numbered, "--json").json
+    assert (scored["rows"], scored["accuracy"]) == (3, 1.0)
+    added = rubrika("ingest", gold, "--index", numbered, "--json").json
+    assert (added["added"], added["renamed"]) == (3, 0)
+    known = rubrika("categories", "--index", numbered, "--json").json["categories"]
+    assert {each["category_id"]: each["products"] for each in known} == {11: 10, 22: 9, 33: 8, 44: 8}
+    assert rubrika("relabel", "101", "Чехлы", "--index", numbered, "--json").json["relabelled"] == 1
+
+
+def test_an_id_alone_leaves_the_name_of_its_category(
+    rubrika: Callable[..., Run], numbered: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "new.csv").write_text("product_id,title,category_id\n101,кеды чёрные,11\n", encoding="utf-8")
+    added = rubrika("ingest", tmp_path / "new.csv", "--index", numbered, "--json").json
+    assert (added["added"], added["renamed"], added["name_conflicts"]) == (1, 0, [])
+
+
+def test_a_path_of_several_categories_is_not_guessed(
+    rubrika: Callable[..., Run], numbered: Path, tmp_path: Path
+) -> None:
+    lines = ["101,лампа,Лампы > Другое", "102,кеды,Обувь > Кеды", "103,чехол,Все категории > Чехлы"]
+    (tmp_path / "new.csv").write_text("\n".join(["product_id,title,category", *lines]), encoding="utf-8")
+    added = rubrika("ingest", tmp_path / "new.csv", "--index", numbered, "--json").json
+    assert (added["added"], added["rejected"]) == (2, 1)
+    [reason] = pd.read_parquet(added["rejects"])["reason"]
+    several = "2 categories of the index are called Лампы->Другое (33, 44); say by its id which is meant"
+    assert reason == f"line 2: {several}"
+    refused = rubrika("relabel", "1", "Лампы > Другое", "--index", numbered)
+    assert (refused.code, several in refused.err) == (2, True), refused.err

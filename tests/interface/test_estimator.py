@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from models import save_vit
+from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
@@ -227,3 +229,56 @@ def test_a_classifier_becomes_an_index_and_comes_back(tmp_path: Path) -> None:
     assert list(again.classes_) == list(fitted.classes_)
     with pytest.raises(ValueError, match="came from an index"):
         again.to_index(tmp_path / "other")
+
+
+@pytest.fixture(scope="module")
+def eye(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_vit(tmp_path_factory.mktemp("eye") / "vit"))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Red and blue squares, which the titles say nothing of."""
+    folder = tmp_path_factory.mktemp("photos")
+    for place in range(60):
+        shade = (150 + place, 20, 20) if place % 2 else (20, 20, 150 + place)
+        Image.new("RGB", (32, 32), shade).save(folder / f"{place}.png")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["bytes", "struct", "name"])
+def test_pictures_of_a_dataframe_count_as_they_do_in_an_index(eye: str, photos: Path, kind: str) -> None:
+    names = [f"{place}.png" for place in range(60)]
+    cells = {
+        "bytes": [(photos / name).read_bytes() for name in names],
+        "struct": [{"bytes": (photos / name).read_bytes(), "path": None} for name in names],
+        "name": names,
+    }
+    shop = pd.DataFrame({"title": ["товар"] * 60, "image": cells[kind]})
+    colours = ["красный" if place % 2 else "синий" for place in range(60)]
+    folder = photos if kind == "name" else None
+    found = RetrievalClassifier(top_k=3, size=16, image_encoder=eye, images=folder).fit(shop[:40], colours[:40])
+    assert found.texts_[0] == "товар"
+    assert found.predict(shop[40:]).tolist() == colours[40:]
+    again = pickle.loads(pickle.dumps(found))
+    assert again.partial_fit(shop[40:50], colours[40:50]).kneighbors(shop[40:41], 1, False).tolist() == [[40]]
+    with pytest.raises(ValueError, match="pictures are in the column 'image' of a DataFrame, and there is none"):
+        found.predict(["товар"])
+    with pytest.raises(ValueError, match="is not the one that it was fitted with"):
+        again.set_params(image_encoder=None).predict(["товар"])
+    with pytest.raises(ValueError, match="its pictures are not kept; make the index of them with `Index.ingest`"):
+        found.to_index("anywhere")
+
+
+def test_a_missing_or_broken_picture_leaves_the_text(eye: str, photos: Path) -> None:
+    cells = [(photos / f"{place}.png").read_bytes() for place in range(38)] + [None, b"no picture"]
+    found = RetrievalClassifier(top_k=3, size=16, image_encoder=eye).fit(SHOP.assign(image=cells), SHELVES)
+    assert found.predict(SHOP.assign(image=[None] * 40)).tolist() == SHELVES
+    with pytest.raises(ValueError, match="no row has a picture .* file names and their folder as `images`"):
+        clone(found).fit(SHOP.assign(image=["1.png"] * 40), SHELVES)
+
+
+def test_without_an_image_encoder_pictures_are_no_text(photos: Path) -> None:
+    cells = [(photos / f"{place}.png").read_bytes() for place in range(40)]
+    found = RetrievalClassifier(top_k=3).fit(SHOP.assign(image=cells), SHELVES)
+    assert found.texts_[1] == "кроссовки беговые 1"

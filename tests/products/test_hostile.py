@@ -25,7 +25,8 @@ from rubrika.files import table_file
 from rubrika.index.folder import writing
 from rubrika.index.location import edge_folder
 from rubrika.index.manifest import MAX_BYTES, TEXT, Manifest, VectorSpec
-from rubrika.products.reader import Reader, read_ids
+from rubrika.products.reader import Reader
+from rubrika.products.table import read_ids
 from rubrika.store.base import Payload
 from rubrika.store.edge import EdgeStore
 

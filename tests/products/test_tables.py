@@ -17,12 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rubrika.errors import InputError, ParameterError
+from rubrika.products import convert
 from rubrika.products.columns import Columns
 from rubrika.products.frame import Frame
 from rubrika.products.identity import MAX_KEY, guessed_separator, identity, numbered, path_label
 from rubrika.products.product import Product, Reject
-from rubrika.products.reader import Reader, read_ids, tables_in
+from rubrika.products.reader import Reader, tables_in
+from rubrika.products.table import read_ids
 from rubrika.products.text import RowError, one_line
+from rubrika.retrieve.predictions import own_ids
 
 TITLES = ["Кеды «Лев», 41", 'Чайник "Гном"; 2 л', "Nike Air | белые\nновые"]
 PATHS = ["Обувь > Кеды", "Дом > Кухня > Чайники", "Обувь > Кеды"]
@@ -314,3 +317,42 @@ def test_a_label_comes_back_as_it_was(levels: list[str]) -> None:
 )
 def test_what_stands_between_levels_is_seen(labels: list[str], separator: str | None) -> None:
     assert guessed_separator(labels) == separator
+
+
+def test_a_broken_row_of_a_table_of_ids_refuses_the_whole(tmp_path: Path) -> None:
+    file = tmp_path / "gone.csv"
+    file.write_text("product_id,why\n1,sold\n2,sold,twice\n3,sold\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"gone.csv row 2: line 3: 3 cells instead of 2; nothing was changed"):
+        read_ids(file)
+
+
+def test_the_encoding_of_a_table_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, asked = tmp_path / "shop.csv", list[Path]()
+    file.write_text("product_id,title\n1,кеды\n", encoding="cp1251")
+    monkeypatch.setattr(convert, "encoding_of", lambda path: asked.append(path) or "cp1251")
+    [batch] = Reader([file], labelled=False)
+    assert ([product.title for product in batch.products], asked) == (["кеды"], [file])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        (pa.array([2**63 + 1], pa.uint64()), None, pa.uint64()),
+        (pa.array([Decimal(2**63 + 1)], pa.decimal128(20)), None, pa.uint64()),
+        (pa.array([1], pa.int64()), pa.array([2**63 + 1], pa.uint64()), pa.uint64()),
+        (pa.array([1], pa.int32()), pa.array([2**40], pa.int64()), pa.int64()),
+        (pa.array([1], pa.int64()), pa.array(["SKU-1"]), pa.string()),
+        (pa.array([7.0], pa.float64()), None, pa.int64()),
+    ],
+    ids=str,
+)
+def test_the_column_of_ids_holds_those_of_all_files(
+    tmp_path: Path, first: pa.Array, second: pa.Array | None, kind: pa.DataType
+) -> None:
+    files = [tmp_path / f"{place}.parquet" for place in range(1 if second is None else 2)]
+    for file, ids in zip(files, (first, second), strict=False):
+        pq.write_table(pa.table({"product_id": ids, "title": ["кеды"]}), file)
+    reader = Reader(files, labelled=False)
+    assert reader.id_type() == kind
+    products = [product for batch in reader for product in batch.products]
+    assert pa.array(own_ids(products, kind), kind).null_count == 0

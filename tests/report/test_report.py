@@ -32,7 +32,7 @@ from rubrika.eval.metrics import (
     scores_of,
 )
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Category
+from rubrika.products.product import Category, Kept, Product
 from rubrika.products.split import Split
 from rubrika.report.charts import Chart, palette
 from rubrika.report.report import charts_of, write_report
@@ -56,7 +56,7 @@ GROUPS = np.arange(30) // 2
 
 def found(title: str = "кроссовки", methods: tuple[MethodResult, ...] = (), tree: Tree = TREE) -> ReportData:
     vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float16)
-    samples = Samples(np.arange(100, 130, dtype=np.uint64), [title] * 30, np.full(30, 7), np.arange(30), vectors)
+    samples = Samples(list(range(100, 130)), [title] * 30, np.full(30, 7), np.arange(30), vectors)
     evaluation = Evaluation(
         metrics=metrics_of(TRUTH, PREDICTED),
         interval=(0.7, 0.95),
@@ -83,7 +83,8 @@ def points(chart: Chart) -> list[list[tuple[float, float]]]:
 
 def written(folder: Path, data: ReportData, pictures: PictureFolder | None = None) -> str:
     folder.mkdir(exist_ok=True)
-    return write_report(folder, data, pictures, Timer()).read_text(encoding="utf-8")
+    products = Kept([Product(id, "кроссовки", "", row) for row, id in enumerate(range(100, 130), 1)])
+    return write_report(folder, data, Timer(), products, pictures).read_text(encoding="utf-8")
 
 
 def test_numbers_of_the_report_are_those_of_the_command(evaluated: Path) -> None:

@@ -93,3 +93,23 @@ def test_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "a[/x]b[bold]c:cat:"
     assert said[1].startswith("d[/x]e[bold]f:cat:: 1 in ")
+
+
+def test_rejects_of_an_earlier_run_do_not_stay_beside_a_clean_one(
+    rubrika: Rubrika, index: Path, few: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("product_id,title\n1,\n2,кеды\n", encoding="utf-8")
+    output, rejects = tmp_path / "result.parquet", tmp_path / "result.rejects.parquet"
+    for file, has_rejects in ((bad, True), (few, False)):
+        assert rubrika("classify", file, "--index", index, "-o", output).code == 0
+        assert rejects.exists() == has_rejects
+
+
+def test_without_openpyxl_a_workbook_is_refused_before_the_work(
+    rubrika: Rubrika, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rubrika.files.find_spec", lambda name: None if name == "openpyxl" else name)
+    # There is not even an index yet.
+    done = rubrika("classify", few, "--index", tmp_path / "none", "-o", tmp_path / "r.xlsx")
+    refused(done, "r.xlsx: Excel needs openpyxl; pip install 'rubrika[excel]', or name a .csv file")

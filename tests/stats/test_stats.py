@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import Run
 from models import save_bert
@@ -244,3 +245,47 @@ def test_the_same_files_give_the_same_bytes(rubrika: Rubrika, market: Path, tmp_
         rubrika("stats", market / "train.parquet", "--report", tmp_path / name)
     for file in ("stats.html", "stats.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["c.parquet", "c.csv", "c.tsv", "c.jsonl", "c.xlsx"])
+def test_all_categories_go_into_a_table(rubrika: Rubrika, tmp_path: Path, name: str) -> None:
+    labels = ["Обувь > Кеды"] * 12 + ["Обувь > Туфли"] * 10 + ["Чехлы"] * 8
+    lines = [f"SKU-{place},товар {place},{label}" for place, label in enumerate(labels)]
+    (tmp_path / "shop.csv").write_text("\n".join(["product_id,title,category", *lines]), encoding="utf-8")
+    done = rubrika("stats", tmp_path / "shop.csv", "-o", tmp_path / name, "--json")
+    assert done.code == 0, done.err
+    assert "every" not in done.json["categories"]
+    read = {".parquet": pd.read_parquet, ".csv": pd.read_csv, ".xlsx": pd.read_excel}
+    read |= {".tsv": lambda path: pd.read_csv(path, sep="\t"), ".jsonl": lambda path: pd.read_json(path, lines=True)}
+    assert read[Path(name).suffix](tmp_path / name).to_dict("records") == [
+        {"category_id": "Обувь > Кеды", "category_name": "Обувь->Кеды", "products": 12, "share": 0.4},
+        {"category_id": "Обувь > Туфли", "category_name": "Обувь->Туфли", "products": 10, "share": 0.333333},
+        {"category_id": "Чехлы", "category_name": "Чехлы", "products": 8, "share": 0.266667},
+    ]
+
+
+def test_a_table_of_categories_is_refused_before_the_work(rubrika: Rubrika, write: Write, tmp_path: Path) -> None:
+    file = write([row(1, "кеды")])
+    said = {
+        tmp_path / "c.doc": "a table is written as .parquet",
+        file: "named twice",
+        "-": '"category_id","category_name","products","share"\n11,"',
+    }
+    for output, words in said.items():
+        done = rubrika("stats", file, "-o", output)
+        assert words in (done.out if output == "-" else done.err), done
+    assert rubrika("stats", file, "-o", "-", "--json").code == 2
+    plain = write([unlabelled(1, "кеды")], "plain.parquet")
+    assert "without labels, so there is no table of categories" in rubrika("stats", plain, "-o", "-").err
+
+
+def test_pictures_are_found_by_text_ids_and_in_rows(rubrika: Rubrika, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "SKU-1.png")
+    bytes_of = (tmp_path / "SKU-1.png").read_bytes()
+    rows = pd.DataFrame({"product_id": ["SKU-1", "SKU-2"], "title": ["кеды", "чехол"]})
+    rows.to_parquet(tmp_path / "shop.parquet")
+    found = rubrika("stats", tmp_path / "shop.parquet", "--images", tmp_path, "--json").json["pictures"]
+    assert found == {"usable": 1, "missing": 1, "broken": {}}
+    rows.assign(image=[bytes_of, bytes_of[:40]]).to_parquet(tmp_path / "own.parquet")
+    found = rubrika("stats", tmp_path / "own.parquet", "--json").json["pictures"]
+    assert (found["usable"], len(found["broken"])) == (1, 1)

@@ -79,7 +79,9 @@ def test_every_call_of_the_store_may_fail(
     shelf: Path, changed: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, done: bool
 ) -> None:
     for sound in range(100):
-        monkeypatch.setattr(opening, "open_store", lambda *at, sound=sound: Failing(open_store(*at), sound, done))
+        monkeypatch.setattr(
+            opening, "open_store", lambda *at, sound=sound, **how: Failing(open_store(*at, **how), sound, done)
+        )
         try:
             change(shelf, changed)
         except StoreError:
