@@ -139,6 +139,8 @@ def format_checked(index: Path, result: "Checked") -> str:
     """The problems of an index, with a few of the products that have them."""
     lines = [f"{index}: {result.products:,} products read"]
     lines += [f"{result.repaired:,} written anew"] if result.repaired else []
+    shares = "more than this folder put there, which is no fault where others use the collection too"
+    lines += [f"{result.others:,} {shares}"] if result.others else []
     lines += [f"{count:,} × {what}" for what, count in sorted(result.problems.items())] or ["no problems found"]
     examples = ", ".join(map(str, result.examples))
     return "\n".join([*lines, f"such as {examples}"] if examples else lines)

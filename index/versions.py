@@ -20,6 +20,7 @@ from rubrika.store.connection import Connection
 from rubrika.store.open import aliases_of, delete_store, open_store, stands_for, switch_name
 
 _NOTE = "collection"
+MAX_NAME = 300  # characters, of a collection
 _NUMBER = re.compile(r"-\d+-[0-9a-f]{8}$")
 
 
@@ -126,7 +127,7 @@ def _note(folder: Path, generation: int) -> Path:
 
 def _read(note: Path) -> str:
     try:
-        return note.read_text(encoding="utf-8")[:300]
+        return note.read_text(encoding="utf-8")[:MAX_NAME]
     except (OSError, ValueError):
         return ""
 

@@ -202,6 +202,7 @@ class Checked:
     problems: Counter[str] = field(default_factory=Counter)  # with how many products, or once with the index itself
     damaged: set[int] = field(default_factory=set)  # the ids of products that have a problem
     repaired: int = 0  # how many products were written anew
+    others: int = 0  # how many more products a collection has than this folder knows of
 
     @property
     def examples(self) -> list[int]:
@@ -211,7 +212,8 @@ class Checked:
     def to_dict(self) -> dict[str, object]:
         """As `rubrika check --json` prints it."""
         problems = dict(sorted(self.problems.items()))
-        return {"products": self.products, "problems": problems, "examples": self.examples, "repaired": self.repaired}
+        counts = {"products": self.products, "problems": problems, "examples": self.examples, "repaired": self.repaired}
+        return counts | ({"others": self.others} if self.others else {})
 
 
 def check(
@@ -251,6 +253,9 @@ def _inspect(at: Location, files: Sequence[Path]) -> Checked:
         result.products, expected = len(hashes), index.manifest.contents.products
         if expected is None:
             result.problems["the last change of the index was interrupted; run it again"] += 1
+        elif index.server and expected < result.products:
+            # Another folder may share the collection: its products are no fault of this one.
+            result.others = result.products - expected
         elif expected != result.products:
             held = f"it held {expected:,} products when it was last changed"
             result.problems[f"{held}, and holds {result.products:,}"] += 1

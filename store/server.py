@@ -222,7 +222,7 @@ class ServerStore:
 
     def _begin(self, info: models.CollectionInfo) -> Recall:
         """How it is searched until that is measured, and where measuring begins."""
-        effort = (self._search.hnsw_ef or GRAPH_EFFORT) if info.config.hnsw_config.m else None
+        effort = (self._search.hnsw_ef or GRAPH_EFFORT) if info.config.hnsw_config.m and not self._local else None
         return collection.within(self._limits, Recall(effort, self._search.oversampling))
 
     def _take_over(self, options: ServerOptions) -> None:

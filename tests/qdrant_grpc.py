@@ -85,10 +85,6 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
         self.client.update_collection_aliases([GrpcToRest.convert_alias_operations(it) for it in request.actions])
         return grpc.CollectionOperationResponse(result=True)
 
-    def DeleteCollection(self, request: Any, context: Any) -> Any:
-        self.client.delete_collection(request.collection_name)
-        return grpc.CollectionOperationResponse(result=True)
-
     def CreateFieldIndex(self, request: Any, context: Any) -> Any:
         return DONE
 
@@ -99,6 +95,9 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
         return DONE
 
     def Delete(self, request: Any, context: Any) -> Any:
+        if isinstance(request, grpc.DeleteCollection):
+            self.client.delete_collection(request.collection_name)
+            return grpc.CollectionOperationResponse(result=True)
         self.client.delete(request.collection_name, GrpcToRest.convert_points_selector(request.points))
         return DONE
 

@@ -53,12 +53,13 @@ class QdrantOverHttp:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http.server_address[1]}"
 
-    def refusal(self, method: str, key: str | None) -> str | None:
+    def refusal(self, method: str, path: str, key: str | None) -> str | None:
         if self.api_key is None or key == self.api_key:
             return None
         if key is None or key != self.read_only_key:
             return "Invalid API key or JWT"
-        return None if method in ("GET", "POST") else "Forbidden: write access is required"
+        writes = method not in ("GET", "POST") or path.endswith(("/delete", "/points/batch", "/aliases"))
+        return "Forbidden: write access is required" if writes and method != "GET" else None
 
     def answer(self, method: str, path: str, body: Json) -> object:
         if path == "/collections/aliases":
@@ -104,7 +105,7 @@ class QdrantOverHttp:
                 raise ValueError(f'Limit exceeded {value} > {most} for "{name}".')
 
 
-def lay_out(config: models.CollectionConfig, part: str, value: Any) -> None:
+def lay_out(config: models.CollectionConfig, part: str, value: Any) -> None:  # noqa: ANN401 - of JSON
     """Have a collection's configuration say what it was laid out with."""
     if part == "hnsw_config":
         config.hnsw_config = config.hnsw_config.model_copy(update=value)
@@ -200,7 +201,7 @@ def _handler(server: QdrantOverHttp) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
                     return
                 path = self.path.split("?")[0]
-                refusal = server.refusal(self.command, self.headers.get("api-key"))
+                refusal = server.refusal(self.command, path, self.headers.get("api-key"))
                 if refusal:
                     self.say(401 if "Invalid" in refusal else 403, {"status": {"error": refusal}})
                     return
