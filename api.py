@@ -129,6 +129,7 @@ class Index:
         group_by: str | None = None,
         columns: "ColumnNames" = None,
         path_separator: str | None = None,
+        options: ServerOptions | None = None,
     ) -> IngestReport:
         """Put labelled products into the index, learning its encoder first when it is new.
 
@@ -153,6 +154,7 @@ class Index:
                 those found by titles and texts.
             columns: how columns are called, where not as in docs/data.md: `{"id": "sku", "title": "name"}`.
             path_separator: what stands between the levels of a category's path, as `>`; default: found in the labels.
+            options: how points on a server are laid out and searched.
         """
         made, note = self._at.folder, self._progress.note
         source = products_of(products, True, group_by, columns_of(columns, path_separator, made, True))
@@ -175,6 +177,7 @@ class Index:
             rename=rename,
             verified=verified,
             by=person_of(by),
+            options=options,
             progress=self._progress,
         )
         if rejects and report.rejects:
@@ -191,17 +194,18 @@ class Index:
         confidence: float = CONFIDENCE,
         new_rate: float = NEW_RATE,
         include_self: bool = False,
+        exact: bool = False,
         columns: "ColumnNames" = None,
     ) -> Predictions:
         """Predict the category of every product, in memory: some 400 bytes a product.
 
         `products` are as for `ingest`; labels are not needed. One that is stored, by its id, has no vote on itself,
-        unless `include_self`.
+        unless `include_self`. `exact` compares with every stored product, by no graph and no quantised vectors.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
         source = products_of(products, labelled=False, columns=columns_of(columns, None, self._at.folder))
         source.check()
-        index = self._index()
+        index = self._index(exact)
         vote = replace(index.manifest.vote, top_k=count or index.manifest.vote.top_k)
         batches = classify(index, source, pictures_of(images, source), count, policy, include_self=include_self)
         owned = Owned.of(index)
@@ -224,14 +228,15 @@ class Index:
         level: int | None = None,
         include_self: bool = False,
         monitor: Place | None = None,
+        exact: bool = False,
         columns: "ColumnNames" = None,
     ) -> ClassifyReport:
         """Predict the category of every product of a table, batch by batch.
 
         Predictions go to `output`, one row an input row in its order; confidence, alternatives and neighbours to
         `details`; unreadable rows to `rejects`, by default beside `output`. `level` predicts at that level of the
-        tree, 1 being the top, not the leaf. `include_self` is as for `classify`. A line about the run is appended to
-        the file `monitor`, for `info`.
+        tree, 1 being the top, not the leaf. `include_self` and `exact` are as for `classify`. A line about the run is
+        appended to the file `monitor`, for `info`.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
         names, output = columns_of(columns, None, self._at.folder), Path(output)
@@ -251,7 +256,7 @@ class Index:
         if runs:
             check_log(runs)
         self._note_unused(images)
-        index, pictures = self._index(), pictures_of(images, reader)
+        index, pictures = self._index(exact), pictures_of(images, reader)
         if level is not None and level > (
             deepest := max((len(it.levels) for it in known_categories(index)), default=1)
         ):
@@ -280,6 +285,7 @@ class Index:
         top_k: int = 10,
         vector: str | None = None,
         page: bool = False,
+        exact: bool = False,
     ) -> Neighbours:
         """The labelled products most like one, best first; a stored product itself is left out.
 
@@ -288,7 +294,7 @@ class Index:
         server's web UI shows them.
         """
         query, count = inputs.query_of(product_id, title, image), count_of("top_k", top_k) or 1
-        found = neighbours(self._index(), query, vector, count, str(product_id or ""))
+        found = neighbours(self._index(exact), query, vector, count, str(product_id or ""))
         shown = query if isinstance(query, int) else None
         return replace(found, page=self._index().dashboard(shown)) if page else found
 
@@ -420,6 +426,7 @@ class Index:
         new_rate: float = NEW_RATE,
         seed: int = 0,
         report: Place | None = None,
+        exact: bool = False,
         columns: "ColumnNames" = None,
     ) -> "Evaluation":
         """How good the predictions of this index are, as it is, for other labelled products: nothing is learned.
@@ -437,7 +444,7 @@ class Index:
         names, timer = columns_of(columns, None, self._at.folder, True), Timer(memory=report is not None)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
         gold = Gold(reader, pictures_of(images, reader), seed, MAPPED if folder else None)
-        result = evaluate_live(self._index(), gold, count, policy, self._progress, timer)
+        result = evaluate_live(self._index(exact), gold, count, policy, self._progress, timer)
         self._advise(result.advice)
         known = read_names(self._at.folder) or {}
         if other := sorted({it.id for it in reader.labels() if known.get(it.id, it.path) != it.path}):
@@ -574,7 +581,7 @@ class Index:
         """
         self.close()
         at = location_of(self._at.folder, url, collection, self._at.api_key, self._at.cache)
-        return move_index(at, self._progress, options or ServerOptions(), alias)
+        return move_index(at, self._progress, options, alias)
 
     def pull(self) -> Moved:
         """Bring the points back from the server into the folder."""
@@ -614,7 +621,8 @@ class Index:
             reason = "this index has no image vector, so pictures are not used"
             self._progress.note(f"{folder}: {reason}; ingest into a new folder")
 
-    def _index(self) -> Opened:
+    def _index(self, exact: bool = False) -> Opened:
         if self._opened is None:
             self._opened = Opened.open(self._at)
+        self._opened.store.exact = exact
         return self._opened

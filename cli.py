@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from typer import Argument, Option
 from rubrika import display
 from rubrika import options as opt
 from rubrika.errors import ParameterError, RubrikaError
-from rubrika.store.connection import OVERSAMPLING
+from rubrika.store.connection import ServerOptions
 
 if TYPE_CHECKING:
     from rubrika.api import Index
@@ -93,12 +94,23 @@ def ingest(
     group_by: opt.Groups = None,
     columns: opt.Columns = None,
     path_separator: opt.PathSeparator = None,
+    shards: opt.Shards = None,
+    replicas: opt.Replicas = None,
+    write_consistency: opt.WriteConsistency = None,
+    on_disk: opt.OnDisk = False,
+    quantisation: opt.Quantisation = None,
+    hnsw_m: opt.HnswM = None,
+    ef_construct: opt.EfConstruct = None,
+    graph_from: opt.GraphFrom = None,
+    hnsw_ef: opt.HnswEf = None,
+    oversampling: opt.Oversampling = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
     from rubrika.ingest.ingest import default_reject_path, remove_stale, write_kept, write_rejects
 
-    report = _index(index, url, collection, cache).ingest(files, **_arguments(context, "files", "index", *PLACE))
+    given, options = _arguments(context, "files", "index", *PLACE, *_LAYOUT), _layout(context)
+    report = _index(index, url, collection, cache).ingest(files, **given, options=options)
     path, kept = rejects or default_reject_path(index), default_reject_path(index, "kept")
     if rejects is None:
         write_rejects(report.rejects, path) if report.rejects else remove_stale(path)
@@ -132,6 +144,7 @@ def classify(
     include_self: opt.IncludeSelf = False,
     rejects: opt.Rejects = None,
     monitor: opt.Monitor = None,
+    exact: opt.Exact = False,
     columns: opt.Columns = None,
     as_json: opt.AsJson = False,
 ) -> None:
@@ -183,6 +196,7 @@ def evaluate(
     methods: opt.Methods = None,
     protocol: opt.Protocol = None,
     fail_below: opt.FailBelow = None,
+    exact: opt.Exact = False,
     columns: opt.Columns = None,
     path_separator: opt.PathSeparator = None,
     as_json: opt.AsJson = False,
@@ -200,7 +214,8 @@ def evaluate(
     else:
         if protocol:
             _leave_out(context, FIXED, f"`protocol` {protocol} fixes the split and the vote itself")
-        given = _arguments(context, "file", "index", "fail_below")
+        _leave_out(context, ("exact",), "how an `index` is searched is said of one that is there")
+        given = _arguments(context, "file", "index", "fail_below", "exact")
         result = Index.evaluate(file, **given, progress=display.Terminal())
     _print(result.to_dict(), as_json, lambda: display.format_evaluation(result))
     if missed := result.below(bounds):
@@ -246,6 +261,7 @@ def neighbours(
     k: Annotated[int, Option("-k", min=1, max=1000, help="How many to show.")] = 10,
     output: Annotated[Path | None, Option("-o", "--output", help="Write them to a table, too.")] = None,
     show: Annotated[bool, Option("--open", help="Print where the server's web UI shows this product.")] = False,
+    exact: opt.Exact = False,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
@@ -255,7 +271,7 @@ def neighbours(
     """Show the labelled products most like one, given by its id, a title, or a picture."""
     _leave_stdout(output, as_json)
     with _index(index, url, collection, cache) as opened:
-        hits = opened.neighbours(product_id, title=title, image=image, vector=vector, top_k=k, page=show)
+        hits = opened.neighbours(product_id, title=title, image=image, vector=vector, top_k=k, page=show, exact=exact)
     if output is not None:
         hits.write(output)
     _print(hits.to_dict(), as_json, lambda: display.format_neighbours(hits), aside=str(output) == "-")
@@ -434,23 +450,20 @@ def push(
     collection: opt.Collection = None,
     index: opt.IndexFolder = opt.INDEX,
     shards: opt.Shards = None,
-    replicas: Annotated[int | None, Option(min=1, help="Copies of each part.")] = None,
-    write_consistency: Annotated[int | None, Option(min=1, help="Copies that must have a write.")] = None,
-    on_disk: Annotated[bool, Option("--on-disk", help="Keep full vectors on disk, quantised ones in memory.")] = False,
-    quantisation: opt.Quantisation = "int8",
-    hnsw_m: opt.HnswM = 0,
-    ef_construct: opt.EfConstruct = 100,
+    replicas: opt.Replicas = None,
+    write_consistency: opt.WriteConsistency = None,
+    on_disk: opt.OnDisk = False,
+    quantisation: opt.Quantisation = None,
+    hnsw_m: opt.HnswM = None,
+    ef_construct: opt.EfConstruct = None,
+    graph_from: opt.GraphFrom = None,
     hnsw_ef: opt.HnswEf = None,
-    oversampling: opt.Oversampling = OVERSAMPLING,
+    oversampling: opt.Oversampling = None,
     alias: opt.Alias = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Move the points of an index to a Qdrant server; run it again if it was interrupted, or to search otherwise."""
-    from rubrika.store.connection import SearchOptions, ServerOptions
-
-    layout = _arguments(context, "url", "collection", "index", "alias", "hnsw_ef", "oversampling")
-    options = ServerOptions(**layout, search=SearchOptions(hnsw_ef, oversampling))
-    result = _index(index, None, None, opt.CACHE).push(url, collection, options=options, alias=alias)
+    result = _index(index, None, None, opt.CACHE).push(url, collection, options=_layout(context), alias=alias)
     target = f"{url}, collection {collection or 'products'}"
     _print(result.to_dict(), as_json, lambda: display.format_moved(result, target, alias))
 
@@ -546,6 +559,14 @@ def _leave_out(context: typer.Context, names: tuple[str, ...], reason: str) -> N
 def _arguments(context: typer.Context, *without: str) -> dict[str, Any]:
     """The options of a command, which are the arguments of its operation, under the same names."""
     return {name: value for name, value in context.params.items() if name not in (*without, "as_json")}
+
+
+# The options that say how points are on a server.
+_LAYOUT = tuple(each.name for each in fields(ServerOptions))
+
+
+def _layout(context: typer.Context) -> ServerOptions:
+    return ServerOptions(**{name: context.params[name] for name in _LAYOUT})
 
 
 def _print(result: dict[str, Any], as_json: bool, text: Callable[[], str], aside: bool = False) -> None:

@@ -139,6 +139,8 @@ def format_checked(index: Path, result: "Checked") -> str:
     """The problems of an index, with a few of the products that have them."""
     lines = [f"{index}: {result.products:,} products read"]
     lines += [f"{result.repaired:,} written anew"] if result.repaired else []
+    shares = "more than this folder put there, which is no fault where others use the collection too"
+    lines += [f"{result.others:,} {shares}"] if result.others else []
     lines += [f"{count:,} × {what}" for what, count in sorted(result.problems.items())] or ["no problems found"]
     examples = ", ".join(map(str, result.examples))
     return "\n".join([*lines, f"such as {examples}"] if examples else lines)
@@ -165,6 +167,9 @@ def format_info(info: "Info") -> str:
     table = Table(show_header=False, title=Text(str(info.folder), "table.title"), title_justify="left")
     table.add_row("products", f"{info.products:,}")
     table.add_row("categories", f"{info.categories:,}")
+    if manifest.url:
+        behind = f", an alias of {manifest.behind}" if manifest.behind else ""
+        table.add_row("collection", Text(f"{manifest.collection}{behind}, on {manifest.url}"))
     for name, spec in manifest.vectors.items():
         pooled = f", {spec.pooling} pooling" if spec.pooling else ""
         share = info.margins.get(name)
@@ -284,7 +289,7 @@ def _recall(how: "Recall | None") -> str:
     if how is None or how.reached is None:
         return "not measured: the server allows no exact search" if how else "not measured; the next ingest measures it"
     way = "by full vectors" if how.oversampling is None else f"oversampling {how.oversampling:g}"
-    effort = f", search effort {how.hnsw_ef:,}" if how.hnsw_ef else ""
+    effort = f", a graph with search effort {how.hnsw_ef:,}" if how.hnsw_ef else ""
     return f"{how.reached:.4f} of the nearest 10 ({how.products:,} products, {way}{effort})"
 
 

@@ -66,16 +66,32 @@ Protocol = Annotated[
     Literal["kazanexpress"] | None,
     Option(help="Measure as another study did: its part of the rows, at random, and the mode of its k."),
 ]
+# Of points on a server: the fields of `ServerOptions`.
 Shards = Annotated[int | None, Option(min=1, help="Parts that a cluster spreads over its nodes.")]
-Quantisation = Annotated[Literal["none", "int8", "turbo"], Option(help="Of the vectors that are scanned.")]
-HnswM = Annotated[int, Option("--graph-links", min=0, help="Links of a point in the HNSW graph (m); 0 scans.")]
-EfConstruct = Annotated[int, Option("--graph-effort", min=4, help="Candidates weighed for each link (ef_construct).")]
+Replicas = Annotated[int | None, Option(min=1, help="Copies of each part.")]
+WriteConsistency = Annotated[int | None, Option(min=1, help="Copies that must have a write.")]
+OnDisk = Annotated[bool, Option("--on-disk", help="Keep full vectors on disk, quantised ones in memory.")]
+Quantisation = Annotated[
+    Literal["none", "int8", "turbo"] | None, Option(help="Of the vectors that are scanned. [default: int8]")
+]
+HnswM = Annotated[
+    int | None, Option("--graph-links", min=0, help="Links of a point in the HNSW graph (m); 0 scans. [default: 16]")
+]
+EfConstruct = Annotated[
+    int | None,
+    Option("--graph-effort", min=4, help="Candidates weighed for each link (ef_construct). [default: 100]"),
+]
+GraphFrom = Annotated[
+    int | None, Option(min=0, help="From how many products on there is a graph. [default: 500,000; 0 with its links]")
+]
 HnswEf = Annotated[
-    int | None, Option("--search-effort", min=1, help="Candidates kept while searching (ef). [default: the server's]")
+    int | None, Option("--search-effort", min=1, help="Candidates kept in the graph (ef). [default: 1,024 or more]")
 ]
 Oversampling = Annotated[
-    float, Option(min=1, help="How many times more are found by quantised vectors, to be rescored.")
+    float | None,
+    Option(min=1, help="How many times more are found by quantised vectors, to be rescored. [default: 32 or more]"),
 ]
+Exact = Annotated[bool, Option("--exact", help="Compare with every product, by no graph and no quantised vectors.")]
 Strict = Annotated[
     bool, Option("--strict", help="Fail at the first row that would be rejected, or name that is not clear.")
 ]

@@ -23,16 +23,18 @@ from rubrika.encode.learned import RICH, LearnedConfig, LearnedEncoder, read_con
 from rubrika.encode.registry import default_pictures, picture_encoder, text_encoder
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import IndexFolderError, RubrikaError, StoppedError, StoreError
-from rubrika.files import check_room, sync, unwritable, writable
+from rubrika.files import check_room, read_bounded, sync, unwritable, writable, write_in_one_step
 from rubrika.index.encoders import Encoders
 from rubrika.index.location import LOCK, Location, edge_folder, encoder_folder, folder_hash, is_ours, store_location
 from rubrika.index.manifest import IMAGE, JOINT, MANIFEST, TEXT, Manifest, VectorSpec, VoteSettings
+from rubrika.index.versions import settle
 from rubrika.store.base import Store
-from rubrika.store.connection import Connection
+from rubrika.store.connection import Connection, ServerOptions
 from rubrika.store.open import create_store, delete_store, open_store
 
 LEARNED, LATE = "learned", "late"
 REMEMBERED = 10.0  # seconds, of what others may change
+MAX_NOTE = 10_000
 Made = TypeVar("Made")
 _RESTORE = "restore it or ingest into a new folder"
 _SEE_TO_DISK = "see to its disk, then run the same command again"
@@ -174,7 +176,10 @@ class Index:
         """Where Qdrant's web UI shows the collection, and what to type there to see one product."""
         if self.server is None:
             raise IndexFolderError(f"{self.folder}: only a server has a web UI; move there with `rubrika push`")
-        page = f"{self.server.server}/dashboard#/collections/{quote(self.server.collection)}"
+        # By the name that stays, if it is the index's own collection.
+        own = self.server.collection == self.manifest.behind
+        name = self.manifest.collection if own else self.server.collection
+        page = f"{self.server.server}/dashboard#/collections/{quote(name)}"
         return page if product_id is None else f"{page} (filter by id:{product_id})"
 
     def __enter__(self) -> "Index":
@@ -258,8 +263,13 @@ def lay_out(
     vote: VoteSettings,
     server: Connection | None = None,
     generation: int = 1,
+    options: ServerOptions | None = None,
+    learned_from: str | None = None,
 ) -> Manifest:
-    """Write learned encoders and an empty store; they become the index when the caller writes the manifest returned."""
+    """Write learned encoders and an empty store; they become the index when the caller writes the manifest returned.
+
+    `options` are for a server. Should the store fail, `kept_encoders` finds the encoders by what they `learned_from`.
+    """
     # What an interrupted try left is replaced.
     delete_store(edge_folder(folder, generation))
     text, image, joint = encoders.text, encoders.image, encoders.joint
@@ -272,13 +282,40 @@ def lay_out(
         specs[IMAGE] = VectorSpec(str(choice.image), image.size, image.identity)
     if joint is not None:
         specs[JOINT] = _save(joint, encoder_folder(folder, JOINT, generation))
+    if learned_from:
+        hashes = {name: spec.sha256 for name, spec in specs.items() if spec.encoder == LEARNED}
+        note = {"learned_from": learned_from, "vectors": hashes}
+        write_in_one_step(_learned_note(folder, generation), json.dumps(note))
     location = server or edge_folder(folder, generation)
-    with closing(create_store(location, encoders.sizes)) as store:
+    with closing(create_store(location, encoders.sizes, options)) as store:
         # Points come after the manifest: if there are some, they are another index's.
         if store.count():
             where = f"collection «{server.collection}» on {server.server}" if server else location
             raise StoreError(f"{where} holds products of another index; choose another `collection`")
-    return Manifest(specs, vote=vote, generation=generation).at(location)
+    return Manifest(specs, vote=vote, generation=generation).at(location, options.search if options else None)
+
+
+def kept_encoders(folder: Path, learned_from: str) -> dict[str, LearnedEncoder]:
+    """The encoders that an earlier try to make this index has learned, by vector, if from the same."""
+    try:
+        note = json.loads(read_bounded(_learned_note(folder, 1), MAX_NOTE))
+        found = {name: encoder_folder(folder, name) for name in note["vectors"] if name in (TEXT, JOINT)}
+        if note["learned_from"] == learned_from and all(
+            folder_hash(files) == note["vectors"][name] for name, files in found.items()
+        ):
+            return {name: LearnedEncoder.load(files) for name, files in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, RubrikaError):
+        pass
+    return {}
+
+
+def forget_learned(folder: Path) -> None:
+    """Once the index is there, its manifest says all of its encoders."""
+    _learned_note(folder, 1).unlink(missing_ok=True)
+
+
+def _learned_note(folder: Path, generation: int) -> Path:
+    return encoder_folder(folder, "learned.json", generation)
 
 
 def _save(encoder: LearnedEncoder, files: Path) -> VectorSpec:
@@ -305,11 +342,11 @@ def changing(
     manifest: Manifest | None = None,
     finish: Callable[[Manifest], Manifest] = lambda manifest: manifest,
 ) -> Iterator[Index]:
-    """Open an index, which `writing` holds, for a change; until the change has ended well, index.json says so.
+    """Open an index, which `writing` holds, for a change.
 
-    Products come from the files `sources` now. Without `recount` their number noted before stays. `manifest` is
-    index.json, when it was read after the index was held; `finish` is called with it when all is written, and returns
-    what it is then.
+    From the first point that is written until that has ended well, index.json says that a change is under way. Products
+    come from the files `sources` now. Without `recount` their number noted before stays. `manifest` is index.json, when
+    it was read after the index was held; `finish` is called with it when all is written, and returns what it is then.
     """
     manifest = manifest or Manifest.read(at.folder)
     location = store_location(manifest, at, os.environ)
@@ -319,10 +356,26 @@ def changing(
         raise IndexFolderError(f"{at.folder}: {elsewhere}; {advice}")
     if not isinstance(location, Connection):
         check_room(at.folder)
+    settle(at, manifest)
     with Index.open(at, manifest, shared=False) as index:
         under_way = replace(manifest.contents.with_sources(sources), products=None, fingerprint=None)
-        replace(manifest, contents=under_way).write(at.folder)
-        yield index
+
+        marked = False
+
+        def mark() -> None:
+            nonlocal marked
+            if not marked:
+                replace(manifest, contents=under_way).write(at.folder)
+                marked = True
+
+        index.store.on_write = mark
+        try:
+            yield index
+        except BaseException:
+            if marked and not index.store.wrote:
+                # Refused before anything was changed: the index is what it was.
+                manifest.write(at.folder)
+            raise
         index.store.flush()
         products = index.store.count() if recount else manifest.contents.products
         contents, recall = replace(under_way, products=products), dict(index.store.recall)

@@ -28,8 +28,9 @@ def store_location(manifest: Manifest, at: Location, environment: Mapping[str, s
     """Where to look for the points of an index: on the server that `at` names, if any, else as `source_of` says."""
     if at.server is None:
         return source_of(manifest, at, environment)
-    if manifest.store == SERVER and at.server.assumed and at.server.is_on(str(manifest.url)):
-        return replace(at.server, collection=manifest.collection)
+    named = at.server.assumed or at.server.collection == manifest.collection
+    if manifest.store == SERVER and named and at.server.is_on(str(manifest.url)):
+        return replace(at.server, collection=manifest.behind or manifest.collection, fixed=True)
     return at.server
 
 
@@ -41,7 +42,7 @@ def source_of(manifest: Manifest, at: Location, environment: Mapping[str, str]) 
     """
     if manifest.store != SERVER:
         return edge_folder(at.folder, manifest.generation)
-    recorded = Connection(str(manifest.url), manifest.collection, at.api_key)
+    recorded = Connection(str(manifest.url), manifest.behind or manifest.collection, at.api_key, fixed=True)
     named = (at.server.url if at.server else None, environment.get("QDRANT_URL"))
     if at.api_key and not recorded.is_loopback and not any(recorded.is_on(url) for url in named if url):
         raise StoreError(

@@ -137,7 +137,8 @@ class Manifest:
     vectors: dict[str, VectorSpec]
     store: Literal["edge", "server"] = EDGE  # a shard in the index folder, or a collection on a server
     url: str | None = None  # of the server; its key is never written down
-    collection: str = "products"
+    collection: str = "products"  # by the name that people use
+    behind: str | None = None  # what it is called itself, where that name is an alias; see `versions`
     search: SearchOptions = field(default_factory=SearchOptions)  # on a server, until `recall` is measured
     recall: dict[str, Recall] = field(default_factory=dict)  # by named vector: how it is searched, and what that finds
     vote: VoteSettings = field(default_factory=VoteSettings)
@@ -167,23 +168,26 @@ class Manifest:
         location: StoreLocation,
         search: SearchOptions | None = None,
         recall: Mapping[str, Recall] | None = None,
+        name: str | None = None,
     ) -> "Manifest":
-        """The same index with its points elsewhere, searched as `search` and `recall` say."""
+        """The same index with its points elsewhere, searched as `search` and `recall` say; `name` is an alias there."""
         moved = replace(self, search=search or SearchOptions(), recall=dict(recall or {}))
         if isinstance(location, Connection):
-            return replace(moved, store=SERVER, url=location.url, collection=location.collection)
-        return replace(moved, store=EDGE, url=None)
+            behind = location.collection if name not in (None, location.collection) else None
+            return replace(moved, store=SERVER, url=location.url, collection=name or location.collection, behind=behind)
+        return replace(moved, store=EDGE, url=None, behind=None)
 
     def is_in(self, location: StoreLocation) -> bool:
         """Whether the points are in this collection of a server."""
         server = location if isinstance(location, Connection) and self.store == SERVER else None
-        return server is not None and server.collection == self.collection and server.is_on(str(self.url))
+        names = (self.collection, self.behind)
+        return server is not None and server.collection in names and server.is_on(str(self.url))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, named as in index.json; a pooling stands only where there is one, and so do `tables`."""
+        """Plain values, named as in index.json; what few have stands only there: a pooling, `tables`, `behind`."""
         found = dict(schema(Manifest).dump_python(self, mode="json", by_alias=True))
-        if self.tables == Tables():
-            del found["tables"]
+        for name in [name for name, none in (("tables", Tables()), ("behind", None)) if getattr(self, name) == none]:
+            del found[name]
         for spec in found["vectors"].values():
             if spec["pooling"] is None:
                 del spec["pooling"]

@@ -14,13 +14,25 @@ from numpy.typing import NDArray
 from rubrika import __version__
 from rubrika.encode.base import Encoder
 from rubrika.encode.registry import picture_encoder, text_encoder
-from rubrika.errors import IndexFolderError, InputError, StoppedError
+from rubrika.errors import IndexFolderError, InputError, ParameterError, StoppedError
 from rubrika.files import check_room, table_file, writable
 from rubrika.index.categories import Names, names_of, read_names, write_names
 from rubrika.index.encoders import Encoders
-from rubrika.index.folder import LEARNED, Choice, Index, changing, check_free, has_index, lay_out, writing
+from rubrika.index.folder import (
+    LEARNED,
+    Choice,
+    Index,
+    changing,
+    check_free,
+    forget_learned,
+    has_index,
+    kept_encoders,
+    lay_out,
+    writing,
+)
 from rubrika.index.location import Location
-from rubrika.index.manifest import IMAGE, TEXT, Manifest, Tables
+from rubrika.index.manifest import IMAGE, SERVER, TEXT, Manifest, Tables
+from rubrika.index.versions import collection_for
 from rubrika.ingest.calibrate import calibrate, part_held_out
 from rubrika.ingest.diff import is_held_out
 from rubrika.ingest.naming import apply, files_in, labels_of, settle
@@ -31,7 +43,8 @@ from rubrika.products.product import SEPARATOR, Filtered, Products, Reject
 from rubrika.products.reader import Reader
 from rubrika.progress import Interrupt, Progress, Silent
 from rubrika.store.base import Store
-from rubrika.store.open import reach
+from rubrika.store.connection import ServerOptions
+from rubrika.store.open import arrange, reach, stands_for, switch_name
 
 
 def ingest(
@@ -48,6 +61,7 @@ def ingest(
     verified: bool = False,
     by: str = "",
     prepared: Encoders | None = None,
+    options: ServerOptions | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Bring every labelled product into the index, creating the index when there is none.
@@ -58,25 +72,33 @@ def ingest(
     `delete_missing` deletes stored products that have no row in the files, good or bad; an index not `calibrated` makes
     no automatic decisions. `image_url` is where the folder of pictures is served, for Qdrant's web UI. `by` is the
     person who set the categories of rows that say that a person did, as all do with `verified`. `prepared` are the
-    encoders of a new index, where they have learned from all of the products already. StoppedError: Ctrl-C or
+    encoders of a new index, where they have learned from all of the products already. `options` are for points on a
+    server: of a collection that is there, its search and its graph follow them. StoppedError: Ctrl-C or
     SIGTERM; what was written until then is safe, and the same call goes on from there.
     """
-    started, progress = time.monotonic(), progress or Silent()
+    started, progress, options = time.monotonic(), progress or Silent(), options or ServerOptions()
     products.check()
     with writing(at.folder, "ingest"):
         found = Manifest.read(at.folder) if has_index(at.folder) else None
         if found:
             _check_choice(at.folder, found, choice)
+        if options != ServerOptions() and not (found.store == SERVER if found else at.server):
+            raise ParameterError("how points are laid out and searched is said of a server: give its `url`")
         # Taken before the files are read: a file that is changed meanwhile is noticed the next time. Pictures and
         # DataFrames have no digest; they are compared one by one.
         has_digest = products.files and pictures is None
-        digest = fingerprint(products.files, (at.server, image_url, delete_missing, verified)) if has_digest else None
+        digest = (
+            fingerprint(products.files, (at.server, image_url, delete_missing, verified, options))
+            if has_digest
+            else None
+        )
         if found and digest and digest == found.contents.fingerprint and _is_whole(at, found):
             rows, seconds = len(products), round(time.monotonic() - started, 3)
             return IngestReport(read=rows, unchanged=rows, deleted=0 if delete_missing else None, seconds=seconds)
         # Settled before anything is written, since it may be refused.
         naming = settle(_known_names(at, found), labels_of(products), files_in(products), strict, rename)
-        manifest = found or _create(at, products, pictures, choice or Choice(), progress, prepared)
+        manifest = found or _create(at, products, pictures, choice or Choice(), progress, prepared, options)
+        manifest = replace(manifest, search=options.search_over(manifest.search))
         blocker, report = None, IngestReport()
 
         def finish(manifest: Manifest) -> Manifest:
@@ -88,6 +110,8 @@ def ingest(
 
         with changing(at, products.files, manifest=manifest, finish=finish) as index:
             naming.note(files_in(products), progress)
+            if found and options != ServerOptions() and (kept := arrange(index.store, options)):
+                progress.note(f"{at.folder}: {kept}")
             apply(index, naming)
             writer = Writer(index, pictures, image_url, names=dict(naming.names), by=by, verified=verified)
             report = writer.report
@@ -142,7 +166,8 @@ def _create(
     pictures: PictureFolder | None,
     choice: Choice,
     progress: Progress,
-    prepared: Encoders | None = None,
+    prepared: Encoders | None,
+    options: ServerOptions,
 ) -> Manifest:
     if at.server is None:
         check_room(at.folder)
@@ -155,10 +180,24 @@ def _create(
         raise InputError(reason)
     # Products that encoders have learned from are calibrated on by cross-fitting.
     part = part_held_out(len(products), choice.learns) if prepared is None else 0.0
-    learned_from = Filtered(products, lambda product: not is_held_out(product, part))
-    encoders = prepared or prepare(learned_from, pictures, choice, at.cache, progress)
-    manifest = replace(lay_out(at.folder, choice, encoders, choice.settings, at.server), held_out=part)
+    learned = Filtered(products, lambda product: not is_held_out(product, part))
+    # What learning from these files makes is the same the next time, should the store be refused.
+    key = (__version__, products.columns, choice, part) if isinstance(products, Reader) and not pictures else None
+    learned_from = fingerprint(products.files, key) if key and choice.learns and prepared is None else None
+    known = kept_encoders(at.folder, learned_from) if learned_from else {}
+    if TEXT in known and not choice.learns_joint:
+        prepared = Encoders(known[TEXT], None, None, at.cache)
+    encoders = prepared or prepare(learned, pictures, choice, at.cache, progress)
+    server = collection_for(at.server, at.folder, 1) if at.server else None
+    laid_out = lay_out(at.folder, choice, encoders, choice.settings, server, 1, options, learned_from)
+    manifest = replace(laid_out, held_out=part)
+    if server and at.server and server.collection != at.server.collection:
+        # People look at it by this name from the first product on.
+        if stands_for(at.server) is None:
+            switch_name(server, at.server.collection)
+        manifest = manifest.at(server, manifest.search, name=at.server.collection)
     manifest.write(at.folder)
+    forget_learned(at.folder)
     return manifest
 
 

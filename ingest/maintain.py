@@ -1,7 +1,6 @@
 """Keeps an index in order: delete, learn again, check and repair."""
 
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,16 +9,16 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 
-from rubrika.errors import EncoderError, InputError, RubrikaError, StoreError
+from rubrika.errors import EncoderError, IndexFolderError, InputError, RubrikaError
 from rubrika.files import check_room
 from rubrika.index.categories import Names, names_of, read_names
 from rubrika.index.folder import LEARNED, Choice, Index, changing, lay_out, writing
-from rubrika.index.location import Location, encoder_folder, other_generations, source_of
-from rubrika.index.manifest import IMAGE
+from rubrika.index.location import Location, edge_folder, other_generations, source_of
+from rubrika.index.manifest import IMAGE, Manifest
+from rubrika.index.versions import name_of, note_collection, numbered, settle, unsettled
 from rubrika.ingest.calibrate import calibrate, part_held_out
 from rubrika.ingest.diff import BY_PERSON, GROUP, HELD_OUT, INGESTED_AT, LASTING, Hasher, is_held_out
 from rubrika.ingest.ingest import prepare
@@ -31,8 +30,7 @@ from rubrika.products.reader import Reader
 from rubrika.products.text import RowError
 from rubrika.progress import Progress, Silent
 from rubrika.store.base import Payload, Point
-from rubrika.store.connection import Connection
-from rubrika.store.open import delete_store, is_alias, open_store
+from rubrika.store.open import layout_of, open_store, stands_for
 
 BATCH = 1_000
 
@@ -73,25 +71,26 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
     """
     progress, folder = progress or Silent(), at.folder
     with writing(folder, "learn"):
+        settle(at, Manifest.read(folder), progress.note)
         with Index.open(at) as index:
             manifest = index.manifest
             learned = {name for name, spec in manifest.vectors.items() if spec.encoder == LEARNED}
             if not learned:
                 raise EncoderError(f"{folder}: none of its encoders is learned, so there is nothing to learn again")
-            if index.server and is_alias(index.server):
-                alias = manifest.collection
-                advice = f"learn into a new folder with `rubrika ingest`, then `rubrika push --alias {alias}`"
-                raise StoreError(f"{index.server.server}: the index goes by the alias «{alias}»; {advice}")
             products = StoredProducts(index, files)
             products.check()
             choice = Choice.of(manifest)
             part = part_held_out(len(products), choice.learns)
             learned_from = Filtered(products, lambda product: not is_held_out(product, part))
             encoders = prepare(learned_from, None, choice, at.cache, progress, index.store)
-            generation = manifest.generation + 1
-            server = _next_collection(index.server, folder, generation) if index.server else None
-            fresh = lay_out(folder, choice, encoders, manifest.vote, server, generation)
-            fresh = replace(fresh, search=manifest.search, held_out=part, tables=manifest.tables)
+            generation, server, name = manifest.generation + 1, index.server, None
+            if server:
+                name = name_of(manifest, server)
+                server = numbered(replace(server, collection=name), folder, generation)
+            layout = layout_of(index.store)
+            fresh = lay_out(folder, choice, encoders, manifest.vote, server, generation, layout)
+            fresh = fresh.at(server or edge_folder(folder, generation), manifest.search, name=name)
+            fresh = replace(fresh, held_out=part, tables=manifest.tables)
             store = open_store(source_of(fresh, at, os.environ), fresh.sizes, fresh.search)
             with Index(folder, fresh, store, at.cache, server) as target:
                 _rewrite(index, target, products, learned, progress)
@@ -99,11 +98,13 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
                 target.store.flush()
                 contents = replace(manifest.contents, products=target.store.count())
                 fresh = replace(calibrate(target, products, progress), recall=target.store.recall)
-        replace(fresh, contents=contents).write(folder)
+        if index.server:
+            note_collection(folder, manifest, stands_for(index.server) or index.server.collection)
+        fresh = replace(fresh, contents=contents)
+        fresh.write(folder)
+        settle(at, fresh, progress.note)
         for leftover in other_generations(folder, generation):
             shutil.rmtree(leftover, ignore_errors=True)
-        if index.server:
-            delete_store(index.server)
     return Relearned(len(products), len({category.id for _, category, _ in products.known.values()}))
 
 
@@ -186,19 +187,6 @@ def _rewrite(source: Index, target: Index, products: StoredProducts, learned: se
                 check_room(target.folder)
 
 
-def _next_collection(server: Connection, folder: Path, generation: int) -> Connection:
-    """Name the next generation's collection as nobody else does, note it in the folder, and delete one noted before."""
-    note = encoder_folder(folder, "collection", generation)
-    first = re.sub(r"-\d+-[0-9a-f]{8}$", "", server.collection)
-    noted = note.read_text(encoding="utf-8") if note.exists() else ""
-    if re.fullmatch(rf"{re.escape(first)}-{generation}-[0-9a-f]{{8}}", noted):
-        delete_store(replace(server, collection=noted))
-    fresh = replace(server, collection=f"{first}-{generation}-{uuid4().hex[:8]}")
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(fresh.collection, encoding="utf-8")
-    return fresh
-
-
 # How far the length of a vector may be from 1.
 TOLERANCE = 1e-3
 # What no file says of a product, and a repair takes from its payload.
@@ -214,6 +202,7 @@ class Checked:
     problems: Counter[str] = field(default_factory=Counter)  # with how many products, or once with the index itself
     damaged: set[int] = field(default_factory=set)  # the ids of products that have a problem
     repaired: int = 0  # how many products were written anew
+    others: int = 0  # how many more products a collection has than this folder knows of
 
     @property
     def examples(self) -> list[int]:
@@ -223,7 +212,8 @@ class Checked:
     def to_dict(self) -> dict[str, object]:
         """As `rubrika check --json` prints it."""
         problems = dict(sorted(self.problems.items()))
-        return {"products": self.products, "problems": problems, "examples": self.examples, "repaired": self.repaired}
+        counts = {"products": self.products, "problems": problems, "examples": self.examples, "repaired": self.repaired}
+        return counts | ({"others": self.others} if self.others else {})
 
 
 def check(
@@ -236,6 +226,10 @@ def check(
     """
     repaired = 0
     try:
+        if unsettled(at.folder, manifest := Manifest.read(at.folder)):
+            # A `learn` that is at work has not left it.
+            with suppress(IndexFolderError), writing(at.folder, "check"):
+                settle(at, manifest)
         result = _inspect(at, files)
         if repair and result.damaged:
             # A damaged index is no authority on how many products there should be.
@@ -259,6 +253,9 @@ def _inspect(at: Location, files: Sequence[Path]) -> Checked:
         result.products, expected = len(hashes), index.manifest.contents.products
         if expected is None:
             result.problems["the last change of the index was interrupted; run it again"] += 1
+        elif index.server and expected < result.products:
+            # Another folder may share the collection: its products are no fault of this one.
+            result.others = result.products - expected
         elif expected != result.products:
             held = f"it held {expected:,} products when it was last changed"
             result.problems[f"{held}, and holds {result.products:,}"] += 1

@@ -9,13 +9,24 @@ from pathlib import Path
 from rubrika.errors import StoreError
 from rubrika.index.folder import writing
 from rubrika.index.location import Location, edge_folder, source_of
-from rubrika.index.manifest import Manifest
+from rubrika.index.manifest import EDGE, Manifest
+from rubrika.index.versions import collection_for, forget_collection
 from rubrika.ingest.diff import INGESTED_AT
 from rubrika.ingest.write import Counts
 from rubrika.progress import Progress, Silent
 from rubrika.store.base import Store
-from rubrika.store.connection import SearchOptions, ServerOptions
-from rubrika.store.open import StoreLocation, create_store, delete_store, open_store
+from rubrika.store.connection import Connection, SearchOptions, ServerOptions
+from rubrika.store.open import (
+    StoreLocation,
+    arrange,
+    check_name,
+    create_store,
+    delete_store,
+    kept_by,
+    open_store,
+    stands_for,
+    switch_name,
+)
 
 BATCH = 512
 
@@ -35,39 +46,53 @@ def move_index(
     """Move an index's points to a server or, when `at` names none, from its server into its folder.
 
     The manifest is changed last: until all points have arrived, the index goes on working from where it was. The old
-    points stay where they are. An `alias` is switched to the collection at the end; the index then goes by it.
+    points stay where they are. The name that the user gave a collection, or else the `alias`, is switched to it at the
+    end; the index then goes by it.
     """
-    folder, server = at.folder, at.server
+    folder, server, options = at.folder, at.server, options or ServerOptions()
     with writing(folder, "push" if server else "pull"):
         manifest = Manifest.read(folder)
-        source, target = source_of(manifest, at, os.environ), server or edge_folder(folder, manifest.generation)
-        search = options.search if options else SearchOptions()
-        stays = manifest.at(target, manifest.search, manifest.recall) == manifest
-        if stays and search == SearchOptions():
-            search = manifest.search
-        if stays and search == manifest.search and alias is None:
+        source, name = source_of(manifest, at, os.environ), alias
+        stays = manifest.is_in(server) if server else manifest.store == EDGE
+        search = options.search_over(manifest.search if stays else SearchOptions())
+        graph = (options.hnsw_m, options.ef_construct, options.graph_from) != (None, None, None)
+        again = search != manifest.search or graph
+        if stays and not again and alias is None:
             raise StoreError(f"{folder}: its points are in {manifest.collection if server else 'this folder'} already")
-        if server and alias:
-            from rubrika.store.server import check_alias, switch_alias
-
-            check_alias(server, alias)
+        target: StoreLocation = edge_folder(folder, manifest.generation)
+        if server and stays and isinstance(source, Connection):
+            target, name = (
+                replace(source, collection=stands_for(source) or source.collection),
+                alias or manifest.collection,
+            )
+        elif server:
+            # With an alias, the collection is called as it was said; else its name is the alias.
+            target = collection_for(replace(server, fixed=alias is not None), folder, manifest.generation, resume=True)
+            name = alias or server.collection
+        if alias and isinstance(target, Connection):
+            check_name(target, alias)
         with closing(open_store(source, manifest.sizes, search, shared=not stays)) as store:
             if stays:
                 # Points that stay only change their collection's name or how they are searched.
-                count, recall = store.count(), manifest.recall
+                count, recall, kept = store.count(), manifest.recall, ""
                 moved = Moved(0, count, count)
-                if search != manifest.search:
+                if again:
+                    kept = arrange(store, options)
                     store.optimise()
                     recall = store.recall
             else:
                 with closing(_target(target, manifest.sizes, options)) as other:
+                    kept = kept_by(other)
                     # Points that only the folder has are from before the index moved away.
                     moved = push(store, other, progress, mirror=isinstance(target, Path))
                     recall = other.recall
-        if server and alias:
-            switch_alias(server, alias)
-            target = replace(server, collection=alias)
-        manifest.at(target, search, recall).write(folder)
+        if progress and kept:
+            progress.note(f"{folder}: {kept}")
+        if isinstance(target, Connection) and name and (alias or stands_for(replace(target, collection=name)) is None):
+            switch_name(target, name)
+        manifest.at(target, search, recall, name).write(folder)
+        if not server:
+            forget_collection(folder, manifest)
     return moved
 
 

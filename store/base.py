@@ -183,6 +183,10 @@ def _not_a_product(id: object, lacks: str) -> StoreError:
     return StoreError(f"point {id} is not a product with {lacks}; use a collection or a folder that Rubrika filled")
 
 
+def nothing() -> None:
+    """What a store does before it writes, unless somebody wants to know."""
+
+
 class Store(Protocol):
     """Points with named vectors of unit length, searched by cosine similarity.
 
@@ -190,6 +194,9 @@ class Store(Protocol):
     """
 
     recall: dict[str, Recall]  # how each named vector is searched, as far as that was measured
+    exact: bool  # whether every search compares with every point
+    on_write: Callable[[], None]  # called before anything is written
+    wrote: bool  # whether something was, or may have been
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write whole points; one with a known id is replaced."""

@@ -11,7 +11,16 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 from qdrant_client import QdrantClient, models
 
-from rubrika.store.connection import QUANTILE, Connection, Recall, ServerOptions
+from rubrika.store.connection import (
+    EF_CONSTRUCT,
+    GRAPH_FROM,
+    GRAPH_LINKS,
+    QUANTILE,
+    Connection,
+    Quantisation,
+    Recall,
+    ServerOptions,
+)
 
 # Long enough for a far server to accept; where nothing listens, most say so at once.
 PROBE_SECONDS = 1.0
@@ -57,7 +66,12 @@ def _listens(address: tuple[str, int]) -> bool:
 INDEXED = {"category_id": "integer", "category": "keyword", "category_levels": "keyword", "shop_id": "integer"}
 # Kept in a collection's metadata, so that Rubrika never writes into one that it did not make.
 MARK = "rubrika"
-METADATA: dict[str, Any] = {MARK: {"layout": 1}}
+
+
+def metadata(graph: tuple[int, int]) -> dict[str, Any]:
+    """The mark of a collection of ours, with what `graph_of` finds there."""
+    return {MARK: {"layout": 1, "graph_from": graph[0], "graph_links": graph[1]}}
+
 
 # From so many kilobytes of vectors on a segment is quantised and gets its graph; the server's default.
 INDEXING_THRESHOLD = 10_000
@@ -65,6 +79,7 @@ INDEXING_THRESHOLD = 10_000
 
 def layout(sizes: Mapping[str, int], options: ServerOptions) -> dict[str, Any]:
     """The arguments of `create_collection` for named vectors of these sizes."""
+    start, links = options.graph
     # `on_disk` and `always_ram` are the names that servers before 1.19 know too.
     return {
         "vectors_config": {
@@ -72,14 +87,16 @@ def layout(sizes: Mapping[str, int], options: ServerOptions) -> dict[str, Any]:
             name: models.VectorParams(size=size, distance=models.Distance.DOT, on_disk=options.on_disk)
             for name, size in sizes.items()
         },
-        "hnsw_config": models.HnswConfigDiff(m=options.hnsw_m, ef_construct=options.ef_construct),
+        "hnsw_config": models.HnswConfigDiff(
+            m=0 if start else links, ef_construct=options.ef_construct or EF_CONSTRUCT
+        ),
         "quantization_config": _quantisation(options),
         # While loading, nothing is built that the next points would make obsolete.
         "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=0),
         "shard_number": options.shards,
         "replication_factor": options.replicas,
         "write_consistency_factor": options.write_consistency,
-        "metadata": METADATA,
+        "metadata": metadata(options.graph),
     }
 
 
@@ -140,3 +157,54 @@ def is_ours(info: models.CollectionInfo) -> bool:
     """Whether Rubrika made a collection: by its mark, or, on a server that keeps none, by its payload indexes."""
     kinds = {key: index.data_type.value for key, index in info.payload_schema.items()}
     return MARK in (info.config.metadata or {}) or kinds.items() >= INDEXED.items()
+
+
+def graph_of(info: models.CollectionInfo) -> tuple[int, int]:
+    """From how many points on a collection is to have a graph, and its links, as `ServerOptions.graph`.
+
+    One made before that was noted had a graph at once, or went by the default.
+    """
+    mark, links = (info.config.metadata or {}).get(MARK), info.config.hnsw_config.m
+    noted = (mark.get("graph_from"), mark.get("graph_links")) if isinstance(mark, dict) else (None, None)
+    if isinstance(noted[0], int) and isinstance(noted[1], int):
+        return noted[0], noted[1]
+    return (0, links) if links else (GRAPH_FROM, GRAPH_LINKS)
+
+
+def links_for(info: models.CollectionInfo, count: int) -> int:
+    """How many links a point of the graph is to have; 0: a scan. A graph stays until half of its points are gone."""
+    start, links = graph_of(info)
+    return links if count >= (start // 2 if info.config.hnsw_config.m else start) else 0
+
+
+def options_of(info: models.CollectionInfo) -> ServerOptions:
+    """How a collection is laid out."""
+    params, quantised = info.config.params, info.config.quantization_config
+    (start, links), vectors = graph_of(info), vectors_of(info).values()
+    quantisation: Quantisation = "int8" if isinstance(quantised, models.ScalarQuantization) else "none"
+    if isinstance(quantised, models.TurboQuantization):
+        quantisation = "turbo"
+    return ServerOptions(
+        shards=params.shard_number,
+        replicas=params.replication_factor,
+        write_consistency=params.write_consistency_factor,
+        on_disk=bool(vectors) and all(vector.on_disk for vector in vectors),
+        quantisation=quantisation,
+        hnsw_m=links,
+        ef_construct=info.config.hnsw_config.ef_construct,
+        graph_from=start,
+    )
+
+
+def kept(info: models.CollectionInfo, options: ServerOptions) -> list[str]:
+    """What a collection has otherwise than was asked for, and keeps: parameters as messages name them, with values."""
+    has = options_of(info)
+    names = ("shards", "replicas", "write_consistency", "on_disk", "quantisation")
+    pairs = ((name, getattr(options, name), getattr(has, name)) for name in names)
+    return [f"`{name}` {old or 'off'}" for name, wanted, old in pairs if wanted and wanted != old]
+
+
+def failure_of(info: models.CollectionInfo) -> str:
+    """Why the server could not optimise a collection, in its own words."""
+    reason = getattr(info.optimizer_status, "error", None) or "see the server's log"
+    return " ".join(str(reason).split())

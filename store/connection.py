@@ -13,6 +13,12 @@ HTTP_PORT, GRPC_PORT = 6333, 6334
 # Of both stores: how many times `top_k` points are rescored by their full vectors, and which part of the values 8 bits
 # tell apart, the few beyond being cut. docs/performance.md has what that finds.
 OVERSAMPLING, QUANTILE = 32.0, 0.98
+# Of both stores: from so many points on a graph is searched, as a scan of them takes too long, with so many candidates:
+# among near duplicates it gets lost where it keeps fewer. `optimise` measures what it finds, and docs/performance.md
+# and docs/scaling.md have the figures.
+GRAPH_FROM, GRAPH_EFFORT = 500_000, 1_024
+# Of a server's graph: links of a point, and candidates weighed for each of them.
+GRAPH_LINKS, EF_CONSTRUCT = 16, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,8 @@ class Connection:
     grpc_port: int | None = None  # where the server speaks gRPC; by default 6334 when the url says 6333, else nowhere
     # Nobody named the collection, so an index on this server keeps its own.
     assumed: bool = field(default=False, repr=False, compare=False)
+    # The collection itself is called so; else the name of a new one becomes an alias, see `index.versions`.
+    fixed: bool = field(default=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         parts = _split(self.url)
@@ -68,7 +76,7 @@ class Connection:
 class SearchOptions:
     """How a collection on a server is searched, whatever its layout; an index keeps it in its manifest."""
 
-    hnsw_ef: int | None = None  # candidates kept while walking the HNSW graph; None leaves it to the server
+    hnsw_ef: int | None = None  # candidates kept while walking the HNSW graph; None begins with GRAPH_EFFORT
     oversampling: float = OVERSAMPLING  # how many times `top_k` points are rescored, where vectors are quantised
 
 
@@ -84,20 +92,41 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How a new collection is laid out and searched; docs/scaling.md says when to change what.
+    """How a collection is laid out and searched; None: as it is already, and for a new one by default.
 
-    By default vectors are scanned in 8 bits and the best rescored by the full ones, as the embedded store does: a graph
-    is quicker, but gets lost among near duplicates. Past some 300,000 points a scan becomes slow: set `hnsw_m`.
+    docs/scaling.md says when to change what. By default vectors are scanned in 8 bits and the best rescored by the full
+    ones; from `GRAPH_FROM` points on the server makes a graph at `optimise`, as the embedded store does.
     """
 
-    shards: int | None = None  # parts that a cluster spreads over its nodes; None leaves it to the server
+    shards: int | None = None  # parts that a cluster spreads over its nodes; by default what the server says
     replicas: int | None = None  # copies of each part
     write_consistency: int | None = None  # how many copies must have a write before it counts as done
     on_disk: bool = False  # full vectors on disk, read only to rescore; the quantised ones stay in memory
-    quantisation: Quantisation = "int8"  # a quarter of the memory; `turbo` (TurboQuant in 4 bits): an eighth
-    hnsw_m: int = 0  # links of a point in the HNSW graph; 0 makes no graph and scans
-    ef_construct: int = 100  # candidates weighed for each link when the graph is built
-    search: SearchOptions = SearchOptions()
+    quantisation: Quantisation | None = None  # `int8`: a quarter of the memory; `turbo` (TurboQuant, 4 bits): an eighth
+    hnsw_m: int | None = None  # links of a point in the HNSW graph; 0 makes no graph and scans
+    ef_construct: int | None = None  # candidates weighed for each link when the graph is built
+    graph_from: int | None = None  # from how many points on; by default at once where `hnsw_m` is given
+    hnsw_ef: int | None = None  # candidates kept while walking the graph
+    oversampling: float | None = None  # how many times `top_k` points are rescored, where vectors are quantised
+
+    @property
+    def graph(self) -> tuple[int, int]:
+        """From how many points on a new collection gets a graph, and its links; 0 links: never."""
+        start = GRAPH_FROM if self.hnsw_m is None else 0
+        return (
+            start if self.graph_from is None else self.graph_from,
+            GRAPH_LINKS if self.hnsw_m is None else self.hnsw_m,
+        )
+
+    @property
+    def search(self) -> SearchOptions:
+        """How a new collection is searched."""
+        return self.search_over(SearchOptions())
+
+    def search_over(self, known: SearchOptions) -> SearchOptions:
+        """How a collection is searched that was searched as `known`: an option that is not given stays as it was."""
+        effort = known.hnsw_ef if self.hnsw_ef is None else self.hnsw_ef
+        return SearchOptions(effort, known.oversampling if self.oversampling is None else self.oversampling)
 
 
 def _split(url: str) -> SplitResult:

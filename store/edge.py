@@ -12,8 +12,20 @@ from typing import TypeVar
 import qdrant_edge as edge
 
 from rubrika.errors import StoreError
-from rubrika.store.base import FloatArray, Hit, Hits, Payload, Point, counts_of, hit_of, nearest, pages_of, point_of
-from rubrika.store.connection import QUANTILE, Recall
+from rubrika.store.base import (
+    FloatArray,
+    Hit,
+    Hits,
+    Payload,
+    Point,
+    counts_of,
+    hit_of,
+    nearest,
+    nothing,
+    pages_of,
+    point_of,
+)
+from rubrika.store.connection import GRAPH_EFFORT, GRAPH_FROM, QUANTILE, Recall
 from rubrika.store.recall import measure
 from rubrika.store.shared import PATIENCE, PAUSE, is_changing, open_copy, publish, withdraw
 
@@ -25,7 +37,6 @@ FACET_LIMIT = 1_000_000
 # build; `optimise` measures what it finds. A graph gets lost among near duplicates, see docs/encoder.md, so it comes
 # only where a scan takes too long, and is then searched far and wide: docs/performance.md has the figures behind this.
 SEGMENTS = 2
-GRAPH_FROM, GRAPH_EFFORT = 500_000, 1_024
 _GRAPH = edge.HnswIndexConfig(m=12, ef_construct=64, full_scan_threshold=10)
 _SCAN = edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10)
 
@@ -49,7 +60,8 @@ class EdgeStore:
         self._process, self._shared = os.getpid(), shared
         if not shared:
             _open.add(folder.resolve())
-        self.recall = dict(recall or {})
+        self.recall, self.exact = dict(recall or {}), False
+        self.wrote, self.on_write = False, nothing
 
     @classmethod
     def create(cls, folder: Path, sizes: Mapping[str, int], graph_from: int = GRAPH_FROM) -> "EdgeStore":
@@ -94,7 +106,7 @@ class EdgeStore:
             self._update(edge.UpdateOperation.overwrite_payload([id], payload))
 
     def search(self, vector: str, queries: FloatArray, top_k: int, exact: bool = False) -> Hits:  # noqa: D102
-        how = self.recall.get(vector, Recall())
+        how, exact = self.recall.get(vector, Recall()), exact or self.exact
         quantised = edge.QuantizationSearchParams(exact or how.oversampling is None, True, how.oversampling)
 
         def ask(rows: list[list[float]], limit: int) -> list[list[Hit]]:
@@ -127,7 +139,7 @@ class EdgeStore:
         shutil.rmtree(self._folder / "temp_segments", ignore_errors=True)
         has_graph = self._choose_layout()
         self._do(self._shard.optimize)
-        measure(self, Recall(), GRAPH_EFFORT if has_graph else None)
+        measure(self, Recall(GRAPH_EFFORT if has_graph else None))
 
     def flush(self) -> None:
         """Return when everything written is on the disk.
@@ -160,6 +172,8 @@ class EdgeStore:
 
     def _update(self, operation: edge.UpdateOperation) -> None:
         self._check_writable()
+        self.on_write()
+        self.wrote = True
         self._do(self._shard.update, operation)
 
     def _check_writable(self) -> None:

@@ -23,6 +23,8 @@ PASSING_STATUS = {408, 429, 500, 502, 503, 504}
 PASSING_CODES = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"}
 # What gRPC says instead of an HTTP status.
 STATUS = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404}
+# Nothing of such a request was carried out.
+REFUSED = {401, 403, 413}
 MAX_REASON = 300
 
 
@@ -41,6 +43,10 @@ class RetryPolicy:
 
 class NoCollectionError(StoreError):
     """The server is there, the collection is not."""
+
+
+class RefusedError(StoreError):
+    """The server did nothing of what it was asked to, for want of a right or because the request is too large."""
 
 
 class RetryingClient:
@@ -83,7 +89,9 @@ class RetryingClient:
         message = f"{connection.server}: {what}"
         # A proxy may quote a request in its answer; the key is cut out wherever it came from.
         message = message.replace(connection.api_key, "…") if connection.api_key else message
-        return NoCollectionError(message) if missing else StoreError(message)
+        if missing:
+            return NoCollectionError(message)
+        return RefusedError(message) if status in REFUSED else StoreError(message)
 
 
 def _passes(fault: Exception) -> bool:

@@ -28,12 +28,12 @@ def create_store(location: StoreLocation, sizes: Mapping[str, int], options: Ser
 
 def open_store(
     location: StoreLocation,
-    sizes: Mapping[str, int],
+    sizes: Mapping[str, int] | None = None,
     search: SearchOptions | None = None,
     recall: Mapping[str, Recall] | None = None,
     shared: bool = False,
 ) -> Store:
-    """Open an existing store whose named vectors should be as in `sizes`.
+    """Open an existing store whose named vectors should be as in `sizes`, if that is given.
 
     Each is searched as `recall` says, when that was measured; else a server by `search`, a folder in its own way. A
     folder is opened by this process alone, for a change, or `shared`, by any number that only read.
@@ -47,12 +47,62 @@ def open_store(
     return EdgeStore.open(location, recall=recall, shared=shared)
 
 
-def is_alias(server: Connection) -> bool:
-    """Whether the collection of a connection is named by an alias."""
+def stands_for(server: Connection) -> str | None:
+    """The collection that a name on a server stands for: another one where it is an alias; None: there is none."""
+    from rubrika.store.faults import NoCollectionError, RefusedError
+    from rubrika.store.server import ServerStore
+
+    with suppress(NoCollectionError), closing(ServerStore(server)) as store:
+        # A key for one collection alone may not ask, and what it names is that one.
+        with suppress(RefusedError):
+            return store.aliases().get(server.collection, server.collection)
+        return server.collection
+    return None
+
+
+def check_name(server: Connection, name: str) -> None:
+    """Refuse, before hours of work, a name that is no alias of ours and cannot become one."""
+    from rubrika.store.server import check_alias
+
+    check_alias(server, name)
+
+
+def switch_name(server: Connection, name: str) -> None:
+    """Let a name of ours, an alias or none yet, stand for a collection from one request to the next."""
+    from rubrika.store.server import switch_alias
+
+    switch_alias(server, name)
+
+
+def aliases_of(server: Connection) -> set[str]:
+    """The aliases that a collection has."""
     from rubrika.store.server import ServerStore
 
     with closing(ServerStore(server)) as store:
-        return server.collection in store.aliases()
+        return {name for name, collection in store.aliases().items() if collection == server.collection}
+
+
+def layout_of(store: Store) -> ServerOptions | None:
+    """How the collection of a store is laid out; None in a folder."""
+    from rubrika.store.server import ServerStore
+
+    return store.layout() if isinstance(store, ServerStore) else None
+
+
+def arrange(store: Store, options: ServerOptions) -> str:
+    """Have the next `optimise` make the graph asked for; what a collection that is there keeps as it is, in words."""
+    from rubrika.store.server import ServerStore
+
+    if not isinstance(store, ServerStore):
+        return ""
+    store.arrange(options)
+    return kept_by(store)
+
+
+def kept_by(store: Store) -> str:
+    """What a collection that was there keeps, though something else was asked for; empty when nothing."""
+    kept = ", ".join(getattr(store, "kept", ()))
+    return f"the collection is laid out already and stays so ({kept}); push to another `collection`" if kept else ""
 
 
 def reach(server: Connection) -> None:
@@ -77,7 +127,7 @@ def delete_store(location: StoreLocation) -> None:
 @contextmanager
 def temporary_collection(server: Connection) -> Iterator[Connection]:
     """Name a new collection after the one of `server`; in the end it is deleted, or StoreError says that it is left."""
-    temporary = replace(server, collection=f"{server.collection}-evaluate-{uuid4().hex}")
+    temporary = replace(server, collection=f"{server.collection}-evaluate-{uuid4().hex}", fixed=True)
     try:
         yield temporary
     finally:

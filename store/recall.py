@@ -15,18 +15,18 @@ TOP_K, SAMPLE, ENOUGH, TOLERANCE = 10, 200, 0.999, 1e-6
 OVERSAMPLINGS, MAX_EFFORT = (OVERSAMPLING, 64.0, 128.0), 4_096
 
 
-def measure(store: Store, first: Recall, effort: int | None) -> None:
+def measure(store: Store, first: Recall) -> None:
     """Choose how a store searches each named vector: as in `first` where that finds enough, else with more effort.
 
-    `effort` is the hnsw_ef that `first` means, where there is a graph. A graph may miss some of the nearest however it
-    is searched: then it is the least effort that finds almost as much as the most.
+    A graph, which has an effort, may miss some of the nearest however it is searched: then it is the least effort that
+    finds almost as much as the most.
     """
     ids = nsmallest(SAMPLE, (point.id for page in store.scroll(payload=False) for point in page), key=_draw)
     sample = store.fetch(ids, payload=False, vectors=True).values()
     for name in sorted({name for point in sample for name in point.vectors}):
         queries = np.array([point.vectors[name] for point in sample if name in point.vectors])
         exact, tried = store.search(name, queries, TOP_K, exact=True).scores, list[Recall]()
-        for way in _ways(first, effort):
+        for way in _ways(first):
             store.recall[name] = way
             reached = recall(store.search(name, queries, TOP_K).scores, exact)
             tried.append(replace(way, reached=round(reached, 6), products=len(queries)))
@@ -43,12 +43,11 @@ def recall(found: FloatArray, exact: FloatArray) -> float:
     return float((found >= last - TOLERANCE).sum() / there.sum())
 
 
-def _ways(way: Recall, effort: int | None) -> Iterator[Recall]:
+def _ways(way: Recall) -> Iterator[Recall]:
     """Ways to search, each with more effort than the one before."""
     yield way
-    while effort is not None and effort < MAX_EFFORT:
-        effort = min(2 * effort, MAX_EFFORT)
-        way = replace(way, hnsw_ef=effort)
+    while way.hnsw_ef is not None and way.hnsw_ef < MAX_EFFORT:
+        way = replace(way, hnsw_ef=min(2 * way.hnsw_ef, MAX_EFFORT))
         yield way
     for times in OVERSAMPLINGS:
         if way.oversampling is not None and times > way.oversampling:

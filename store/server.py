@@ -24,11 +24,12 @@ from rubrika.store.base import (
     counts_of,
     hit_of,
     nearest,
+    nothing,
     pages_of,
     point_of,
 )
-from rubrika.store.connection import Connection, Recall, SearchOptions, ServerOptions
-from rubrika.store.faults import NoCollectionError, RetryingClient, RetryPolicy
+from rubrika.store.connection import GRAPH_EFFORT, Connection, Recall, SearchOptions, ServerOptions
+from rubrika.store.faults import NoCollectionError, RefusedError, RetryingClient, RetryPolicy
 from rubrika.store.recall import measure
 
 Item = TypeVar("Item")
@@ -38,6 +39,7 @@ WRITE_BATCH, QUERY_BATCH, STREAMS = 128, 128, 3
 # A page of vectors is some megabytes of JSON; payloads alone are light.
 PAGE, VECTORS_PAGE = 2_048, 512
 FACET_LIMIT = 1_000_000
+_RED = "its points are kept: see to that, then run the same command again"
 OPTIMISE_SECONDS, OPTIMISE_POLL_SECONDS = 1_800.0, 0.2
 
 
@@ -69,13 +71,14 @@ class ServerStore:
         # The client's memory mode takes one thread, and warns of search parameters, which it has no use for.
         self._local = self._client.init_options.get("location") == ":memory:"
         self._streams = 1 if self._local else STREAMS
-        search = search or (create.search if create else SearchOptions())
-        self._first, self.recall = Recall(search.hnsw_ef, search.oversampling), dict(recall or {})
+        self._search, self.recall = search or (create.search if create else SearchOptions()), dict(recall or {})
+        self.exact, self.wrote, self.on_write, self.kept = False, False, nothing, list[str]()
         # Until it is open, one try: whoever mistyped the url should not wait.
         self._call = RetryingClient(connection, RetryPolicy(tries=1))
         try:
             try:
                 info = self._do(self._client.get_collection)
+                self.kept = collection.kept(info, create) if create else []
             except NoCollectionError:
                 if create is None:
                     raise
@@ -87,9 +90,9 @@ class ServerStore:
             self.sizes = {name: params.size for name, params in collection.vectors_of(info).items()}
             self.is_ours = collection.is_ours(info)
             self._limits = collection.limits_of(info)
-            self._first = collection.within(self._limits, self._first)
+            self._first = self._begin(info)
             if create is not None:
-                self._take_over()
+                self._take_over(create)
         except BaseException:
             self.close()
             raise
@@ -110,6 +113,9 @@ class ServerStore:
 
     def search(self, vector: str, queries: FloatArray, top_k: int, exact: bool = False) -> Hits:  # noqa: D102
         self._check_size(vector, queries.shape[1], "a query")
+        exact = exact or self.exact
+        if exact and self._limits.search_allow_exact is False:
+            raise self.error("the server allows no exact search there; leave `exact` out")
         how = collection.within(self._limits, self.recall.get(vector, self._first))
         params, keys = None if self._local else collection.search_params(how, exact), ["category_id"]
         query = partial(models.QueryRequest, using=vector, with_payload=keys, params=params)
@@ -142,10 +148,13 @@ class ServerStore:
     def optimise(self) -> None:
         """Let the server quantise and index what was loaded, and wait half an hour; it may go on by itself after that.
 
-        Until it is done, searching is right but slower.
+        Until it is done, searching is right but slower. Whether there is a graph goes by the number of points.
         """
+        info = self._do(self._client.get_collection)
+        links = collection.links_for(info, self.count())
+        changed = models.HnswConfigDiff(m=links) if links != info.config.hnsw_config.m else None
         threshold = models.OptimizersConfigDiff(indexing_threshold=collection.INDEXING_THRESHOLD)
-        self._do(self._client.update_collection, optimizers_config=threshold)
+        self._do(self._client.update_collection, optimizers_config=threshold, hnsw_config=changed)
         end = time.monotonic() + OPTIMISE_SECONDS
         while time.monotonic() < end:
             # The server needs a moment to see that there is something to do.
@@ -154,12 +163,29 @@ class ServerStore:
             if info.status == models.CollectionStatus.GREEN:
                 break
             if info.status == models.CollectionStatus.RED:
-                raise self.error("the server failed to optimise it; see the server's log")
+                raise self.error(f"the server failed to optimise it ({collection.failure_of(info)}); {_RED}")
+        self._first = self._begin(info)
         if self._limits.search_allow_exact is False:
             self.recall = dict.fromkeys(self.sizes, self._first)
             return
-        graph = info.config.hnsw_config
-        measure(self, self._first, self._first.hnsw_ef or graph.ef_construct if graph.m else None)
+        measure(self, self._first)
+
+    def layout(self) -> ServerOptions:
+        """How it is laid out."""
+        return collection.options_of(self._do(self._client.get_collection))
+
+    def arrange(self, options: ServerOptions) -> None:
+        """Have the next `optimise` make the graph that is asked for; what a collection keeps as it is is in `kept`."""
+        self._check_ours()
+        info = self._do(self._client.get_collection)
+        self.kept = collection.kept(info, options)
+        if (options.hnsw_m, options.ef_construct, options.graph_from) == (None, None, None):
+            return
+        graph, built = models.HnswConfigDiff(ef_construct=options.ef_construct), collection.graph_of(info)
+        if options.hnsw_m is not None or options.graph_from is not None:
+            built = options.graph
+        update = partial(self._client.update_collection, metadata=collection.metadata(built))
+        self._do(update, hnsw_config=graph if options.ef_construct else None)
 
     def flush(self) -> None:
         """Nothing to do: what the server has acknowledged is in its log on disk."""
@@ -174,9 +200,9 @@ class ServerStore:
         self._check_ours()
         self._do(self._client.delete_collection)
 
-    def aliases(self) -> set[str]:
-        """The aliases of all collections on its server."""
-        return {alias.alias_name for alias in self._call(self._client.get_aliases).aliases}
+    def aliases(self) -> dict[str, str]:
+        """The aliases of all collections on its server, and what each stands for."""
+        return {alias.alias_name: alias.collection_name for alias in self._call(self._client.get_aliases).aliases}
 
     def switch(self, alias: str) -> None:
         """Let `alias` name this collection from one request to the next."""
@@ -194,12 +220,17 @@ class ServerStore:
         """A failure of this collection in one sentence."""
         return StoreError(f"collection «{self._connection.collection}» on {self._connection.server}: {what}")
 
-    def _take_over(self) -> None:
+    def _begin(self, info: models.CollectionInfo) -> Recall:
+        """How it is searched until that is measured, and where measuring begins."""
+        effort = (self._search.hnsw_ef or GRAPH_EFFORT) if info.config.hnsw_config.m and not self._local else None
+        return collection.within(self._limits, Recall(effort, self._search.oversampling))
+
+    def _take_over(self, options: ServerOptions) -> None:
         """Mark the collection as ours when it is empty, and have its payload indexes."""
         if not self.is_ours:
             if self.count():
                 raise self.error("it holds points that Rubrika did not write; choose another `collection`")
-            self._do(self._client.update_collection, metadata=collection.METADATA)
+            self._do(self._client.update_collection, metadata=collection.metadata(options.graph))
             self.is_ours = True
         # Before there are points they are made quicker than after; facets need them.
         with warnings.catch_warnings():
@@ -215,10 +246,23 @@ class ServerStore:
     def _write(self, items: Sequence[Item], send: Callable[[Sequence[Item]], object]) -> None:
         """Send items in batches, some at a time; `send` must wait: a write not waited for may be dropped in silence."""
         self._check_ours()
+        self.on_write()
         batches = [items[start : start + WRITE_BATCH] for start in range(0, len(items), WRITE_BATCH)]
         pool = ThreadPoolExecutor(self._streams)
+
+        def sent(batch: Sequence[Item]) -> None:
+            try:
+                send(batch)
+                self.wrote = True
+            except RefusedError:
+                raise
+            except StoreError:
+                # It may have been written, the answer being lost.
+                self.wrote = True
+                raise
+
         try:
-            list(pool.map(send, batches))
+            list(pool.map(sent, batches))
         finally:
             # After a failure the batches still waiting would fail too, one after another.
             pool.shutdown(cancel_futures=True)

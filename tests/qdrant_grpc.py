@@ -27,6 +27,7 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
     def __init__(self, api_key: str | None) -> None:
         self.client, self.lock = QdrantClient(":memory:"), Lock()
         self.api_key, self.failing = api_key, list[wire.StatusCode]()
+        self.links: dict[str, int] = {}
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
         code = self.failing.pop(0) if self.failing else None
@@ -52,6 +53,8 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
             context.abort(
                 wire.StatusCode.NOT_FOUND, f"Not found: Collection `{request.collection_name}` doesn't exist!"
             )
+        aliases = {each.alias_name: each.collection_name for each in self.client.get_aliases().aliases}
+        info.config.hnsw_config.m = self.links[aliases.get(request.collection_name, request.collection_name)]
         return grpc.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
 
     def Create(self, request: Any, context: Any) -> Any:
@@ -61,9 +64,25 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
         }
         metadata = GrpcToRest.convert_payload(request.metadata)
         self.client.create_collection(request.collection_name, vectors_config=vectors, metadata=metadata)
+        self.links[request.collection_name] = request.hnsw_config.m
         return grpc.CollectionOperationResponse(result=True)
 
     def Update(self, request: Any, context: Any) -> Any:
+        if request.HasField("hnsw_config") and request.hnsw_config.HasField("m"):
+            self.links[request.collection_name] = request.hnsw_config.m
+        if request.metadata:
+            self.client.update_collection(
+                request.collection_name, metadata=GrpcToRest.convert_payload(request.metadata)
+            )
+        return grpc.CollectionOperationResponse(result=True)
+
+    def ListAliases(self, request: Any, context: Any) -> Any:
+        found = self.client.get_aliases().aliases
+        named = [grpc.AliasDescription(alias_name=it.alias_name, collection_name=it.collection_name) for it in found]
+        return grpc.ListAliasesResponse(aliases=named)
+
+    def UpdateAliases(self, request: Any, context: Any) -> Any:
+        self.client.update_collection_aliases([GrpcToRest.convert_alias_operations(it) for it in request.actions])
         return grpc.CollectionOperationResponse(result=True)
 
     def CreateFieldIndex(self, request: Any, context: Any) -> Any:
@@ -76,6 +95,9 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
         return DONE
 
     def Delete(self, request: Any, context: Any) -> Any:
+        if isinstance(request, grpc.DeleteCollection):
+            self.client.delete_collection(request.collection_name)
+            return grpc.CollectionOperationResponse(result=True)
         self.client.delete(request.collection_name, GrpcToRest.convert_points_selector(request.points))
         return DONE
 

@@ -31,6 +31,7 @@ class QdrantOverHttp:
         seconds: how long every answer takes.
         answered: method and path of every request that got an answer.
         created: how each collection was to be laid out, by name.
+        layouts: what has become of that, as its configuration says it.
         searches: every search.
         strict: limits of strict mode, by their names in a collection's configuration.
     """
@@ -41,6 +42,7 @@ class QdrantOverHttp:
         self.dropped, self.seconds = 0, 0.0
         self.answered: list[tuple[str, str]] = []
         self.created: dict[str, Json] = {}
+        self.layouts: dict[str, Json] = {}
         self.searches: list[Json] = []
         self.strict: Json = {}
         self.lock = threading.Lock()
@@ -51,12 +53,13 @@ class QdrantOverHttp:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http.server_address[1]}"
 
-    def refusal(self, method: str, key: str | None) -> str | None:
+    def refusal(self, method: str, path: str, key: str | None) -> str | None:
         if self.api_key is None or key == self.api_key:
             return None
         if key is None or key != self.read_only_key:
             return "Invalid API key or JWT"
-        return None if method in ("GET", "POST") else "Forbidden: write access is required"
+        writes = method not in ("GET", "POST") or path.endswith(("/delete", "/points/batch", "/aliases"))
+        return "Forbidden: write access is required" if writes and method != "GET" else None
 
     def answer(self, method: str, path: str, body: Json) -> object:
         if path == "/collections/aliases":
@@ -69,12 +72,27 @@ class QdrantOverHttp:
             for search in body["searches"]:
                 self.check_limits(search["limit"], search["params"])
         name, rest = COLLECTION.fullmatch(path).groups()
-        if (method, rest) == ("PUT", None):
-            self.created[unquote(name)] = body
         answer = ANSWERS[method, rest or ""](self.client, unquote(name), body)
+        if (method, rest) == ("PUT", None):
+            self.created[unquote(name)], self.layouts[unquote(name)] = body, dict(body)
+        if (method, rest) in (("GET", None), ("PATCH", None)):
+            # A layout is that of a collection, whatever alias it goes by; the memory mode knows none.
+            real = next((at for at in self.layouts if at == self.real_name(unquote(name))), None)
+            laid_out = self.layouts.get(real or "", {})
+            if method == "PATCH":
+                graph = laid_out.get("hnsw_config", {}) | (body.get("hnsw_config") or {})
+                laid_out |= {"hnsw_config": graph}
+            else:
+                answer.config.hnsw_config.m = 0
+                for part, value in laid_out.items():
+                    lay_out(answer.config, part, value)
         if (method, rest) == ("GET", None) and self.strict:
             answer.config.strict_mode_config = models.StrictModeConfigOutput(enabled=True, **self.strict)
         return answer
+
+    def real_name(self, name: str) -> str:
+        aliases = {each.alias_name: each.collection_name for each in self.client.get_aliases().aliases}
+        return aliases.get(name, name)
 
     def check_limits(self, limit: int, params: Json) -> None:
         oversampling = params["quantization"].get("oversampling")
@@ -85,6 +103,20 @@ class QdrantOverHttp:
         ):
             if most is not None and value is not None and value > most:
                 raise ValueError(f'Limit exceeded {value} > {most} for "{name}".')
+
+
+def lay_out(config: models.CollectionConfig, part: str, value: Any) -> None:  # noqa: ANN401 - of JSON
+    """Have a collection's configuration say what it was laid out with."""
+    if part == "hnsw_config":
+        config.hnsw_config = config.hnsw_config.model_copy(update=value)
+    elif part == "quantization_config" and value:
+        config.quantization_config = (
+            models.TurboQuantization.model_validate(value)
+            if "turbo" in value
+            else models.ScalarQuantization.model_validate(value)
+        )
+    elif part in ("shard_number", "replication_factor", "write_consistency_factor") and value:
+        setattr(config.params, part, value)
 
 
 def create(client: QdrantClient, name: str, body: Json) -> object:
@@ -169,7 +201,7 @@ def _handler(server: QdrantOverHttp) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
                     return
                 path = self.path.split("?")[0]
-                refusal = server.refusal(self.command, self.headers.get("api-key"))
+                refusal = server.refusal(self.command, path, self.headers.get("api-key"))
                 if refusal:
                     self.say(401 if "Invalid" in refusal else 403, {"status": {"error": refusal}})
                     return

@@ -109,7 +109,7 @@ def test_an_index_pushed_with_a_search_effort_is_searched_with_it_from_then_on(
         assert first.code == 0, first.err
         assert rubrika("neighbours", "--title", "кеды", "--index", goes).code == 0
         assert {search["params"].get("hnsw_ef") for search in server.searches} == {64}
-        assert server.created["products"]["hnsw_config"] == {"m": 16, "ef_construct": 200}
+        assert next(iter(server.created.values()))["hnsw_config"] == {"m": 16, "ef_construct": 200}
         server.searches.clear()
         again = rubrika(*push, "--search-effort", "128")
         assert (again.json["copied"], again.json["total"]) == (0, first.json["total"])

@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import run_rubrika
@@ -39,6 +41,16 @@ class Failing:
     @property
     def recall(self) -> dict[str, Recall]:
         return self._store.recall
+
+    @property
+    def wrote(self) -> bool:
+        return self._store.wrote
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._store, name, value)
 
     def __getattr__(self, name: str) -> Callable[..., object]:
         def call(*given: object, **named: object) -> object:
@@ -78,18 +90,25 @@ def undisturbed(shelf: Path, changed: Path, tmp_path: Path) -> Path:
 def test_every_call_of_the_store_may_fail(
     shelf: Path, changed: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, done: bool
 ) -> None:
+    opened, interrupted = list[Failing](), False
+
+    def failing(sound: int, *at: Any, **how: Any) -> Failing:  # noqa: ANN401 - what `open_store` takes
+        opened.append(Failing(open_store(*at, **how), sound, done))
+        return opened[-1]
+
     for sound in range(100):
-        monkeypatch.setattr(
-            opening, "open_store", lambda *at, sound=sound, **how: Failing(open_store(*at, **how), sound, done)
-        )
+        monkeypatch.setattr(opening, "open_store", partial(failing, sound))
         try:
             change(shelf, changed)
         except StoreError:
-            assert Manifest.read(shelf).contents.products is None
+            # Until something was written, the index is what it was.
+            interrupted |= any(store.wrote for store in opened)
+            assert (Manifest.read(shelf).contents.products is None) == interrupted
         else:
             break
     monkeypatch.undo()
     assert sound > 5
+    assert interrupted
     assert contents(shelf) == contents(undisturbed)
     assert Manifest.read(shelf) == Manifest.read(undisturbed)
 

@@ -1,6 +1,7 @@
 """Over gRPC, which bulk loading uses where a server offers it, a store works and fails as over HTTP."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -12,7 +13,8 @@ from qdrant_http import serve
 from rubrika.errors import StoreError
 from rubrika.store.connection import Connection, Recall, ServerOptions
 from rubrika.store.faults import RetryPolicy
-from rubrika.store.server import ServerStore
+from rubrika.store.open import stands_for
+from rubrika.store.server import ServerStore, delete_collection, switch_alias
 
 KEY = "tiN8-secret-oL3vq"
 SIZES = {"text": SIZE}
@@ -102,3 +104,27 @@ def test_where_grpc_does_not_answer_http_is_used() -> None:
         store.upsert(shelf(3))
         assert store.count() == 3
         store.close()
+
+
+def test_a_graph_is_made_beyond_a_size(served: tuple[QdrantOverGrpc, Connection]) -> None:
+    server, connection = served
+    store = ServerStore(connection, SIZES, create=ServerOptions(graph_from=30))
+    store.upsert(shelf(20))
+    store.optimise()
+    assert (server.links, store.recall["text"].hnsw_ef) == ({"products": 0}, None)
+    store.upsert(shelf(40))
+    store.optimise()
+    assert (server.links, store.recall["text"].hnsw_ef) == ({"products": 16}, 1_024)
+    store.close()
+
+
+def test_a_name_is_switched_from_one_collection_to_the_next(served: tuple[QdrantOverGrpc, Connection]) -> None:
+    _, connection = served
+    for number, count in ((1, 2), (2, 5)):
+        numbered = replace(connection, collection=f"products-{number}")
+        ServerStore(numbered, SIZES, create=ServerOptions()).upsert(shelf(count))
+        switch_alias(numbered, "products")
+        assert stands_for(connection) == f"products-{number}"
+        assert ServerStore(connection).count() == count
+    delete_collection(replace(connection, collection="products-2"))
+    assert stands_for(connection) is None

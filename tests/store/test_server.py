@@ -361,6 +361,62 @@ def test_options_become_the_layout_of_the_collection() -> None:
     assert layout(SIZES, ServerOptions(quantisation="none"))["quantization_config"] is None
 
 
+def test_a_graph_is_made_beyond_a_size_and_dropped_below_half_of_it(server: QdrantOverHttp) -> None:
+    store = ServerStore(Connection(server.url, "products"), SIZES, create=ServerOptions(graph_from=200))
+
+    def links() -> int:
+        return int(server.layouts["products"]["hnsw_config"]["m"])
+
+    found = list[tuple[int, int | None]]()
+    for change in (
+        lambda: store.upsert(shelf(190)),
+        lambda: store.upsert(shelf(210)),
+        lambda: store.delete(range(1, 101)),
+    ):
+        change()
+        store.optimise()
+        found.append((links(), store.recall["text"].hnsw_ef))
+    assert found == [(0, None), (16, 1_024), (16, 1_024)]
+    store.delete(range(101, 121))
+    store.optimise()
+    assert (links(), store.recall["text"].hnsw_ef) == (0, None)
+    assert ServerStore(Connection(server.url, "products")).layout().graph == (200, 16)
+
+
+@pytest.mark.parametrize(("options", "links"), [(ServerOptions(hnsw_m=24), 24), (ServerOptions(hnsw_m=0), 0)])
+def test_whoever_says_how_many_links_has_them_at_any_size(
+    server: QdrantOverHttp, options: ServerOptions, links: int
+) -> None:
+    store = ServerStore(Connection(server.url, "products"), SIZES, create=options)
+    store.upsert(shelf(20))
+    store.optimise()
+    assert server.layouts["products"]["hnsw_config"]["m"] == links
+    assert options.graph == (0, links)
+
+
+def test_a_collection_of_an_earlier_version_gets_its_graph_by_size(server: QdrantOverHttp) -> None:
+    made = layout(SIZES, ServerOptions(hnsw_m=0))
+    server.client.create_collection("products", made["vectors_config"], metadata={"rubrika": {"layout": 1}})
+    assert ServerStore(Connection(server.url, "products")).layout().graph == (500_000, 16)
+
+
+def test_why_a_server_could_not_optimise_is_said(server: QdrantOverHttp) -> None:
+    store = ServerStore(Connection(server.url, "products"), SIZES, create=NEW)
+    store.upsert(shelf(20))
+    answer, reason = server.answer, "Not enough space available for optimization, needed: 187.48 MiB"
+
+    def red(method: str, path: str, body: dict[str, object]) -> object:
+        said = answer(method, path, body)
+        if (method, path) == ("GET", "/collections/products"):
+            failed = models.OptimizersStatusOneOf1(error=f"Service runtime error: {reason}")
+            return said.model_copy(update={"status": models.CollectionStatus.RED, "optimizer_status": failed})
+        return said
+
+    server.answer = red
+    assert f"failed to optimise it (Service runtime error: {reason}); its points are kept" in sentence(store.optimise)
+    assert store.count() == 20
+
+
 def test_a_server_in_strict_mode_is_searched_within_its_limits(server: QdrantOverHttp) -> None:
     server.strict = {"search_allow_exact": False, "search_max_oversampling": 4.0, "max_query_limit": 8}
     store = ServerStore(Connection(server.url, "products"), SIZES, create=NEW)

@@ -56,7 +56,9 @@ def real(folder: Path) -> Iterator[Store]:
         delete_collection(connection)
 
 
-@pytest.fixture(params=[edge, memory, over_http, real], ids=lambda kind: kind.__name__)
+@pytest.fixture(
+    params=[edge, memory, over_http, pytest.param(real, marks=pytest.mark.server)], ids=lambda kind: kind.__name__
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     kind: Callable[[Path], Iterator[Store]] = request.param
     yield from kind(tmp_path)
