@@ -106,11 +106,12 @@ class Newcomers:
         A learned vector knows the words of this shop, a pretrained one those of the language. Their similarities are
         added in units of how much they differ between names.
         """
-        main, rank = self.named[name], np.float32(0)
+        main = self.named[name]
+        rank = np.zeros((len(vectors[name]), len(main.categories)), np.float32)
         for other, prototypes in self.named.items():
             between = prototypes.vectors @ prototypes.vectors.T
             deviation = between[~np.eye(len(between), dtype=bool)].std() if len(between) > 1 else np.float32(0)
-            rank = rank + vectors[other] @ prototypes.vectors.T / (deviation or np.float32(1))
+            rank += vectors[other] @ prototypes.vectors.T / (deviation or np.float32(1))
         best = best_positions(rank, min(count, len(main.categories)))
         scores = np.take_along_axis(vectors[name] @ main.vectors.T, best, axis=1)
         scores[~vectors[name].any(axis=1)] = -np.inf
