@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -101,7 +100,7 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
                 fresh = replace(calibrate(target, products, progress), recall=target.store.recall)
         replace(fresh, contents=contents).write(folder)
         for leftover in other_generations(folder, generation):
-            shutil.rmtree(leftover, ignore_errors=True)
+            delete_store(leftover)
         if index.server:
             delete_store(index.server)
     return Relearned(len(products), len({category.id for _, category, _ in products.known.values()}))
