@@ -7,7 +7,6 @@ is no longer, or not yet, the index's is removed when the index is changed or ch
 
 import os
 import re
-import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -97,7 +96,7 @@ def settle(at: Location, manifest: Manifest, note: Callable[[str], None] = lambd
         else:
             delete_store(superseded)
     for leftover in leftovers:
-        shutil.rmtree(leftover, ignore_errors=True)
+        delete_store(leftover)
 
 
 def unsettled(folder: Path, manifest: Manifest) -> bool:

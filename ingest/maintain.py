@@ -1,7 +1,6 @@
 """Keeps an index in order: delete, learn again, check and repair."""
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -30,7 +29,7 @@ from rubrika.products.reader import Reader
 from rubrika.products.text import RowError
 from rubrika.progress import Progress, Silent
 from rubrika.store.base import Payload, Point
-from rubrika.store.open import layout_of, open_store, stands_for
+from rubrika.store.open import delete_store, layout_of, open_store, stands_for
 
 BATCH = 1_000
 
@@ -104,7 +103,7 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
         fresh.write(folder)
         settle(at, fresh, progress.note)
         for leftover in other_generations(folder, generation):
-            shutil.rmtree(leftover, ignore_errors=True)
+            delete_store(leftover)
     return Relearned(len(products), len({category.id for _, category, _ in products.known.values()}))
 
 

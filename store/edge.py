@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from rubrika.store.base import (
 )
 from rubrika.store.connection import GRAPH_EFFORT, GRAPH_FROM, QUANTILE, Recall
 from rubrika.store.recall import measure
-from rubrika.store.shared import PATIENCE, PAUSE, is_changing, open_copy, publish, withdraw
+from rubrika.store.shared import hold, open_copy, publish, withdraw
 
 Result = TypeVar("Result")
 
@@ -55,9 +54,10 @@ class EdgeStore:
         graph_from: int = GRAPH_FROM,
         recall: Mapping[str, Recall] | None = None,
         shared: bool = False,
+        lock: int | None = None,
     ) -> None:
         self._shard, self._folder, self._graph_from = shard, folder, graph_from
-        self._process, self._shared = os.getpid(), shared
+        self._process, self._shared, self._lock = os.getpid(), shared, lock
         if not shared:
             _open.add(folder.resolve())
         self.recall, self.exact = dict(recall or {}), False
@@ -90,7 +90,15 @@ class EdgeStore:
             shard = open_copy(folder, lambda copy: _call(folder, edge.EdgeShard.load, str(copy)))
             return cls(shard, folder, graph_from, recall, shared)
         publish(folder)
-        return cls(_loaded(folder), folder, graph_from, recall)
+        lock = hold(folder)
+        if lock is None:
+            raise _held(folder)
+        try:
+            shard = _call(folder, edge.EdgeShard.load, str(folder))
+        except StoreError:
+            os.close(lock)
+            raise
+        return cls(shard, folder, graph_from, recall, lock=lock)
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
         plain = ({name: row.tolist() for name, row in point.vectors.items()} for point in points)
@@ -153,7 +161,10 @@ class EdgeStore:
         self._shard.close()
         if not self._shared:
             _open.discard(self._folder.resolve())
+        if self._lock is not None:
             withdraw(self._folder)
+            os.close(self._lock)
+            self._lock = None
 
     def _choose_layout(self) -> bool:
         """Have `optimise` build a graph, or drop it, by how many points there are; whether there will be one."""
@@ -167,7 +178,8 @@ class EdgeStore:
         wants_graph = self.count() >= (self._graph_from // 2 if has_graph else self._graph_from)
         if wants_graph != has_graph:
             self._shard.close()
-            self._shard = _loaded(self._folder, _config(sizes, _GRAPH if wants_graph else _SCAN))
+            config = _config(sizes, _GRAPH if wants_graph else _SCAN)
+            self._shard = self._do(edge.EdgeShard.load, str(self._folder), config)
         return wants_graph
 
     def _update(self, operation: edge.UpdateOperation) -> None:
@@ -204,20 +216,10 @@ def _config(sizes: Mapping[str, int], layout: edge.HnswIndexConfig) -> edge.Edge
 _open: set[Path] = set()
 
 
-class HeldError(StoreError):
-    """Somebody else has the store's lock."""
-
-
-def _loaded(folder: Path, config: edge.EdgeConfig | None = None) -> edge.EdgeShard:
-    """Open a store for a change; who only copies it is waited for."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return _call(folder, edge.EdgeShard.load, str(folder), config)
-        except HeldError:
-            if is_changing(folder) or time.monotonic() > until:
-                raise
-            time.sleep(PAUSE)
+def _held(folder: Path) -> StoreError:
+    if folder.resolve() in _open:
+        return StoreError(f"{folder}: this process has it open already; close that one first")
+    return StoreError(f"{folder}: another process is changing this index; wait for it to end")
 
 
 def _call(folder: Path, method: Callable[..., Result], *arguments: object) -> Result:
@@ -225,8 +227,6 @@ def _call(folder: Path, method: Callable[..., Result], *arguments: object) -> Re
         return method(*arguments)
     # The engine raises bare Exception for every failure.
     except Exception as error:
-        if "WouldBlock" in str(error) and folder.resolve() in _open:
-            raise HeldError(f"{folder}: this process has it open already; close that one first") from None
         if "WouldBlock" in str(error):
-            raise HeldError(f"{folder}: another process is changing this index; wait for it to end") from None
+            raise _held(folder) from None
         raise StoreError(f"{folder}: the store failed ({' '.join(str(error).split())})") from None

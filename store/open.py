@@ -1,6 +1,5 @@
 """Makes, opens and deletes the store of an index: in a folder, or on a server."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -121,7 +120,9 @@ def delete_store(location: StoreLocation) -> None:
 
         delete_collection(location)
     else:
-        shutil.rmtree(location, ignore_errors=True)
+        from rubrika.store.shared import remove
+
+        remove(location)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Lets many processes read an embedded store while one changes it: a reader opens a copy of its own.
 
-The engine opens nothing for reading alone: it locks the folder `wal` of a store for itself, and changes files in place.
+The engine opens nothing for reading alone: it locks a store (its folder `wal`) for itself, and changes files in place.
 So a reader copies these files, with links in place of the large ones, which the engine writes once and never changes.
-Who copies shares that lock; and who opens a store for a change first leaves such a copy in it, for readers that come
-meanwhile. No reader keeps a lock, so none holds a change up.
+Who copies a store shares its lock for that moment; who changes it holds the lock till the end, and first leaves such a
+copy in it, for readers that come meanwhile. No reader keeps a lock, so none holds a change up.
 """
 
 import fcntl
@@ -81,34 +81,56 @@ def publish(folder: Path) -> None:
 
 def withdraw(folder: Path) -> None:
     """Remove that copy, once nobody is copying it."""
-    with suppress(OSError), _locked(folder / PUBLISHED, fcntl.LOCK_EX):
-        pass
-    # Who finds it half removed looks at the store again.
-    shutil.rmtree(folder / PUBLISHED, ignore_errors=True)
+    remove(folder / PUBLISHED)
 
 
-def is_changing(folder: Path) -> bool:
-    """Whether the engine has a store open, rather than that readers are copying it."""
-    try:
-        with _locked(folder, fcntl.LOCK_SH | fcntl.LOCK_NB) as is_ours:
-            return not is_ours
-    except OSError:
-        return False
+def remove(folder: Path) -> None:
+    """Remove a store, once nobody is copying it; one that does not exist is no error."""
+    with suppress(OSError), _locked(folder, fcntl.LOCK_EX):
+        shutil.rmtree(folder, ignore_errors=True)
+    # What is no store, or no longer a whole one.
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def hold(folder: Path) -> int | None:
+    """Hold a store for a change until the descriptor is closed; None where somebody else does."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        for how in (fcntl.LOCK_EX, fcntl.LOCK_SH):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                # Whoever only copies shares it.
+                if how == fcntl.LOCK_SH or time.monotonic() > until:
+                    return None
+            else:
+                if how == fcntl.LOCK_EX:
+                    return descriptor
+                os.close(descriptor)
+        time.sleep(PAUSE)
 
 
 @contextmanager
 def _locked(folder: Path, how: int) -> Iterator[bool]:
-    """Hold the lock of a store, as the engine does; whether it could be had."""
-    log = os.open(folder / _LOG, os.O_RDONLY)
+    """Lock a store and, as the engine does, its log; whether that could be had."""
+    descriptors = list[int]()
     try:
         try:
-            fcntl.flock(log, how)
+            for path in (folder, folder / _LOG):
+                descriptors.append(os.open(path, os.O_RDONLY))
+                fcntl.flock(descriptors[-1], how)
+                # The folder that was there a moment ago may have been removed, and another made.
+                if not os.path.samestat(os.fstat(descriptors[-1]), path.stat()):
+                    raise FileNotFoundError
         except BlockingIOError:
             yield False
         else:
             yield True
     finally:
-        os.close(log)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def _copy(source: Path, target: Path, link: Callable[[Path, Path], None]) -> None:

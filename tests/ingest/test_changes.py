@@ -77,7 +77,7 @@ def test_the_same_file_again_counts_again_once_something_else_has_happened(
     again = put(folder, path)
     assert (again.added, again.unchanged) == (1, 3)
     assert put(folder, path).unchanged == 4
-    with Index.open(Location(folder, cache=CACHE)) as index:
+    with Index.open(Location(folder, cache=CACHE), shared=False) as index:
         index.store.delete([2])
     assert put(folder, path).added == 1
 
@@ -185,7 +185,7 @@ def test_learning_again_needs_every_text(rubrika: Rubrika, folder: Path) -> None
 def test_check_finds_what_is_wrong_and_repairs_it(rubrika: Rubrika, folder: Path) -> None:
     before = stored(folder)
     assert rubrika("check", "--index", folder, "--json").json["problems"] == {}
-    with Index.open(Location(folder, cache=CACHE)) as index:
+    with Index.open(Location(folder, cache=CACHE), shared=False) as index:
         index.store.upsert([Point(1, {}, before[1].payload), Point(2, {"text": before[2].vectors["text"] * 2}, {})])
         index.store.replace_payloads({3: before[3].payload | {"text_hash": "0"}})
         index.store.delete([4])

@@ -11,6 +11,8 @@ from index_contents import contents
 from rows import CASES, SHOES, row
 
 from rubrika import Index, RubrikaError
+from rubrika.index.folder import Index as Opened
+from rubrika.index.location import Location
 from rubrika.ingest.relabel import Relabelled
 from rubrika.store.base import Payload
 
@@ -146,9 +148,9 @@ def test_learning_again_and_repair_keep_who_said_so(folder: Path, catalogue: Pat
     with Index.open(folder) as index:
         index.learn([catalogue])
         assert label(folder_closed(index, folder), 1) == (CASES[0], "anna")
-        store = index._index().store
-        points = store.fetch([1, 2], vectors=True)
-        store.replace_payloads({id: point.payload | {"text_hash": "0"} for id, point in points.items()})
+        with Opened.open(Location(folder), shared=False) as opened:
+            points = opened.store.fetch([1, 2])
+            opened.store.replace_payloads({id: point.payload | {"text_hash": "0"} for id, point in points.items()})
         assert index.check([catalogue], repair=True).repaired == 2
     assert (label(folder, 1), label(folder, 2)) == ((CASES[0], "anna"), (SHOES[0], None))
 

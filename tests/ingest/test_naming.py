@@ -13,6 +13,8 @@ from rows import CASES, SHOES, row
 
 from rubrika import Index, RubrikaError
 from rubrika.index.categories import read_names
+from rubrika.index.folder import Index as Opened
+from rubrika.index.location import Location
 from rubrika.ingest.naming import NameConflict
 from rubrika.progress import Silent
 
@@ -140,18 +142,18 @@ def test_two_names_of_four_are_no_other_numbering_nor_are_two_of_two(folder: Pat
 
 def test_an_older_index_is_named_by_its_products_and_then_agrees(folder: Path, write: Write) -> None:
     (folder / "categories.json").unlink()
+    with Opened.open(Location(folder), shared=False) as opened:
+        opened.store.replace_payloads({1: opened.store.fetch([1])[1].payload | {"category_path": KEDS[1]}})
     with Index.open(folder) as index:
-        store = index._index().store
-        store.replace_payloads({1: store.fetch([1])[1].payload | {"category_path": KEDS[1]}})
         assert [one.category_name for one in index.categories().categories or ()].count(SHOES[1]) == 1
         index.ingest(write([row(10, "ваза", (55, "Вазы"))]))
     assert paths(folder) == read_names(folder) == NAMES | {55: "Вазы"}
 
 
 def test_renaming_that_was_killed_halfway_ends_the_next_time(folder: Path, write: Write) -> None:
+    with Opened.open(Location(folder), shared=False) as opened:
+        opened.store.replace_payloads({1: opened.store.fetch([1])[1].payload | {"category_path": KEDS[1]}})
     with Index.open(folder) as index:
-        store = index._index().store
-        store.replace_payloads({1: store.fetch([1])[1].payload | {"category_path": KEDS[1]}})
         assert index.check().problems == {"with another name of its category than the index has": 1}
         assert index.ingest(write([row(2, "кроссовки", KEDS)])).renamed == 1
     assert paths(folder) == read_names(folder) == NAMES | dict([KEDS])

@@ -152,7 +152,7 @@ def test_what_cannot_be_asked_is_said(
 def test_a_product_among_no_others_has_no_vote(rubrika: Rubrika, write: Callable[..., Path], tmp_path: Path) -> None:
     folder = tmp_path / "index"
     assert rubrika("ingest", write([row(1, "кеды"), row(2, "чехол", CASES)]), "--index", folder).code == 0
-    with Index.open(Location(folder, cache=tmp_path)) as index:
+    with Index.open(Location(folder, cache=tmp_path), shared=False) as index:
         index.store.delete([2])
     done = rubrika("explain", "1", "--index", folder)
     assert (done.code, done.out) == (1, "")

@@ -144,7 +144,7 @@ def test_a_killed_process_loses_nothing_it_had_written(tmp_path: Path) -> None:
 def test_a_folder_held_by_another_process_is_said_and_not_harmed(store: EdgeStore, tmp_path: Path) -> None:
     store.upsert(points(5))
     second = run("EdgeStore.open(folder)", tmp_path / "edge")
-    assert "HeldError" in second.stderr
+    assert "StoreError" in second.stderr
     assert second.stderr.endswith("another process is changing this index; wait for it to end\n")
     store.upsert(points(9))
     assert store.count() == 9
