@@ -13,13 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+from rubrika.files import read_bounded, write_in_one_step
 from rubrika.index.location import Location, encoder_folder, other_generations, store_location
 from rubrika.index.manifest import SERVER, Manifest
 from rubrika.store.connection import Connection
 from rubrika.store.open import aliases_of, delete_store, open_store, stands_for, switch_name
 
 _NOTE = "collection"
-MAX_NAME = 300  # characters, of a collection
+MAX_NAME = 1_000  # bytes, of a collection
 _NUMBER = re.compile(r"-\d+-[0-9a-f]{8}$")
 
 
@@ -52,16 +53,13 @@ def numbered(server: Connection, folder: Path, generation: int, resume: bool = F
     if is_ours and stands_for(noted) == noted.collection and (resume or not _count(noted)):
         return noted
     fresh = replace(noted, collection=f"{server.collection}-{generation}-{uuid4().hex[:8]}")
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(fresh.collection, encoding="utf-8")
+    _write(note, fresh.collection)
     return fresh
 
 
 def note_collection(folder: Path, manifest: Manifest, collection: str) -> None:
     """Note the collection of an index, so that it is removed once another has taken its place."""
-    note = _note(folder, manifest.generation)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(collection, encoding="utf-8")
+    _write(_note(folder, manifest.generation), collection)
 
 
 def forget_collection(folder: Path, manifest: Manifest) -> None:
@@ -124,9 +122,14 @@ def _note(folder: Path, generation: int) -> Path:
     return encoder_folder(folder, _NOTE, generation)
 
 
+def _write(note: Path, collection: str) -> None:
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_in_one_step(note, collection)
+
+
 def _read(note: Path) -> str:
     try:
-        return note.read_text(encoding="utf-8")[:MAX_NAME]
+        return read_bounded(note, MAX_NAME).decode()
     except (OSError, ValueError):
         return ""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rubrika.errors import StoreError
 from rubrika.index.folder import writing
 from rubrika.index.location import Location, edge_folder, source_of
-from rubrika.index.manifest import EDGE, Manifest
+from rubrika.index.manifest import EDGE, SERVER, Manifest
 from rubrika.index.versions import collection_for, forget_collection
 from rubrika.ingest.diff import INGESTED_AT
 from rubrika.ingest.write import Counts
@@ -54,17 +54,15 @@ def move_index(
         manifest = Manifest.read(folder)
         source, name = source_of(manifest, at, os.environ), alias
         stays = manifest.is_in(server) if server else manifest.store == EDGE
-        search = options.search_over(manifest.search if stays else SearchOptions())
+        search = options.search_over(manifest.search if server and manifest.store == SERVER else SearchOptions())
         graph = (options.hnsw_m, options.ef_construct, options.graph_from) != (None, None, None)
         again = search != manifest.search or graph
         if stays and not again and alias is None:
             raise StoreError(f"{folder}: its points are in {manifest.collection if server else 'this folder'} already")
         target: StoreLocation = edge_folder(folder, manifest.generation)
         if server and stays and isinstance(source, Connection):
-            target, name = (
-                replace(source, collection=stands_for(source) or source.collection),
-                alias or manifest.collection,
-            )
+            target = replace(source, collection=stands_for(source) or source.collection)
+            name = alias or manifest.collection
         elif server:
             # With an alias, the collection is called as it was said; else its name is the alias.
             target = collection_for(replace(server, fixed=alias is not None), folder, manifest.generation, resume=True)

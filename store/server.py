@@ -77,11 +77,11 @@ class ServerStore:
         self._call = RetryingClient(connection, RetryPolicy(tries=1))
         try:
             try:
-                info = self._do(self._client.get_collection)
-                self.kept = collection.kept(info, create) if create else []
+                info, is_new = self._do(self._client.get_collection), False
             except NoCollectionError:
                 if create is None:
                     raise
+                is_new = True
                 self._do(self._client.create_collection, **collection.layout(sizes or {}, create))
                 info = self._do(self._client.get_collection)
             differs = collection.difference(info, sizes) if sizes is not None else None
@@ -93,6 +93,8 @@ class ServerStore:
             self._first = self._begin(info)
             if create is not None:
                 self._take_over(create)
+                if not is_new:
+                    self.arrange(create)
         except BaseException:
             self.close()
             raise
@@ -176,11 +178,11 @@ class ServerStore:
 
     def arrange(self, options: ServerOptions) -> None:
         """Have the next `optimise` make the graph that is asked for; what a collection keeps as it is is in `kept`."""
-        self._check_ours()
         info = self._do(self._client.get_collection)
         self.kept = collection.kept(info, options)
         if (options.hnsw_m, options.ef_construct, options.graph_from) == (None, None, None):
             return
+        self._check_ours()
         graph, built = models.HnswConfigDiff(ef_construct=options.ef_construct), collection.graph_of(info)
         if options.hnsw_m is not None or options.graph_from is not None:
             built = options.graph

@@ -394,6 +394,19 @@ def test_whoever_says_how_many_links_has_them_at_any_size(
     assert options.graph == (0, links)
 
 
+def test_a_collection_that_is_there_gets_the_graph_that_is_asked_for_and_keeps_the_rest(
+    server: QdrantOverHttp,
+) -> None:
+    connection = Connection(server.url, "products")
+    ServerStore(connection, SIZES, create=ServerOptions(shards=2)).upsert(shelf(20))
+    store = ServerStore(connection, SIZES, create=ServerOptions(shards=6, hnsw_m=24))
+    assert store.kept == ["`shards` 2"]
+    store.optimise()
+    assert server.layouts["products"]["hnsw_config"]["m"] == 24
+    ServerStore(connection, SIZES, create=NEW).optimise()
+    assert server.layouts["products"]["hnsw_config"]["m"] == 24
+
+
 def test_a_collection_of_an_earlier_version_gets_its_graph_by_size(server: QdrantOverHttp) -> None:
     made = layout(SIZES, ServerOptions(hnsw_m=0))
     server.client.create_collection("products", made["vectors_config"], metadata={"rubrika": {"layout": 1}})
