@@ -11,8 +11,9 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import pytest
 from conftest import Run, copied
@@ -40,6 +41,7 @@ class Served:
     key: str | None
     name: str
     client: QdrantClient
+    lock: Lock = field(default_factory=Lock)  # the stand-in's points are not for two threads at once
 
     @property
     def environment(self) -> dict[str, str]:
@@ -50,8 +52,9 @@ class Served:
 
     def collections(self) -> dict[str, int]:
         """How many points each collection of this test has."""
-        found = [each.name for each in self.client.get_collections().collections if each.name.startswith(self.name)]
-        return {name: self.client.count(name).count for name in found}
+        with self.lock:
+            names = [each.name for each in self.client.get_collections().collections]
+            return {name: self.client.count(name).count for name in names if name.startswith(self.name)}
 
     def stands_for(self, name: str) -> str | None:
         named = {each.alias_name: each.collection_name for each in self.client.get_aliases().aliases}
@@ -60,7 +63,7 @@ class Served:
 
 def over_http() -> Iterator[Served]:
     with serve() as server:
-        yield Served(server.url, None, "rubrika-test", server.client)
+        yield Served(server.url, None, "rubrika-test", server.client, server.lock)
 
 
 def real() -> Iterator[Served]:
