@@ -16,13 +16,14 @@ import numpy as np
 
 from rubrika.errors import EncoderError, InputError, RubrikaError, StoreError
 from rubrika.files import check_room
-from rubrika.index.categories import Names, names_of, read_names
+from rubrika.index.categories import Labels, Names, names_of, read_names, unique_labels
 from rubrika.index.folder import LEARNED, Choice, Index, changing, lay_out, writing
 from rubrika.index.location import Location, encoder_folder, other_generations, source_of
 from rubrika.index.manifest import IMAGE
 from rubrika.ingest.calibrate import calibrate, part_held_out
-from rubrika.ingest.diff import BY_PERSON, GROUP, HELD_OUT, INGESTED_AT, LASTING, Hasher, is_held_out
+from rubrika.ingest.diff import BY_PERSON, GROUP, HELD_OUT, INGESTED_AT, LASTING, Hasher, is_held_out, text_part
 from rubrika.ingest.ingest import prepare
+from rubrika.ingest.naming import set_categories
 from rubrika.ingest.write import Counts, Writer, stored_vectors, timestamp
 from rubrika.products.identity import MAX_ID, identity
 from rubrika.products.images import PictureFolder
@@ -169,15 +170,19 @@ def _rewrite(source: Index, target: Index, products: StoredProducts, learned: se
     """Write every point anew: learned vectors encoded again, the others and the payload as they are stored."""
     sizes = {name: size for name, size in source.manifest.sizes.items() if name not in learned}
     # The new time tells a later push that these are other points than those it may have moved before.
-    hasher, now = Hasher(target.manifest), timestamp()
+    hasher, now, labels = Hasher(target.manifest), timestamp(), unique_labels(names_of(source))
     with progress.stage("writing products", len(products)) as advance:
         for batch in products:
             ids = [product.id for product in batch.products]
             encoded = target.encoders.encode(batch.products, None, given=stored_vectors(source.store, ids, sizes))
             stored = source.store.fetch(ids)
             changed = [{"text_hash": hasher.text(product.text), INGESTED_AT: now} for product in batch.products]
+            # An earlier version kept neither texts nor labels.
+            changed = [it | text_part(product) for it, product in zip(changed, batch.products, strict=True)]
             payloads = [stored[id].payload | fresh for id, fresh in zip(ids, changed, strict=True)]
             for product, payload in zip(batch.products, payloads, strict=True):
+                category = payload["category_id"]
+                payload |= {"label": labels[category]} if category in labels else {}
                 payload.pop(HELD_OUT, None)
                 payload |= {HELD_OUT: True} if is_held_out(product, target.manifest.held_out or 0) else {}
             target.store.upsert([Point(id, encoded.of(row), payloads[row]) for row, id in enumerate(ids)])
@@ -203,6 +208,7 @@ def _next_collection(server: Connection, folder: Path, generation: int) -> Conne
 TOLERANCE = 1e-3
 # What no file says of a product, and a repair takes from its payload.
 _ELSEWHERE = ("image_url", *LASTING)
+_STALE = "with another label than its category has now"
 _CATEGORY = {"category_id": int, "category": str, "category_path": str, "category_levels": list}
 
 
@@ -237,10 +243,14 @@ def check(
     repaired = 0
     try:
         result = _inspect(at, files)
-        if repair and result.damaged:
+        if repair and (result.damaged or result.problems[_STALE]):
             # A damaged index is no authority on how many products there should be.
             with writing(at.folder, "check --repair"), changing(at, recount=False) as index:
-                repaired = _repair(index, _sources(index, files), pictures, result.damaged)
+                if result.damaged:
+                    repaired = _repair(index, _sources(index, files), pictures, result.damaged)
+                if stale := result.problems[_STALE]:
+                    set_categories(index.store, names_of(index))
+                    repaired += stale
             result = _inspect(at, files)
     except RubrikaError as error:
         result = Checked(problems=Counter([str(error)]))
@@ -251,8 +261,12 @@ def _inspect(at: Location, files: Sequence[Path]) -> Checked:
     result, hashes = Checked(), dict[int, object]()
     with Index.open(at) as index:
         names = read_names(at.folder) or {}
+        labels = unique_labels(names)
         for point in chain.from_iterable(index.store.scroll(payload=True, vectors=True)):
             hashes[point.id] = point.payload.get("text_hash")
+            if _has_stale_label(point, labels):
+                # Nothing needs to be encoded to correct it.
+                result.problems[_STALE] += 1
             if problems := [*_vector_problems(point, index.manifest.sizes), *_payload_problems(point, names)]:
                 result.problems.update(problems)
                 result.damaged.add(point.id)
@@ -300,6 +314,12 @@ def _payload_problems(point: Point, names: Names) -> Iterator[str]:
         if identity("product_id", payload.get("product_id"))[0] == point.id:
             return
     yield "under the id of another"
+
+
+def _has_stale_label(point: Point, labels: Labels) -> bool:
+    """Whether its label is not that of its category; products of an earlier version have none at all."""
+    id, label = point.payload.get("category_id"), point.payload.get("label")
+    return label is not None and type(id) is int and labels.get(id, label) != label
 
 
 def _repair(index: Index, files: Sequence[Path], pictures: PictureFolder | None, ids: set[int]) -> int:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rubrika.errors import StoreError
 from rubrika.products.text import one_line
+from rubrika.store.card import payload_of
 from rubrika.store.connection import Recall
 
 FloatArray = NDArray[np.float32]
@@ -146,7 +147,7 @@ def point_of(record: Any) -> Point:  # noqa: ANN401
     """What an engine has stored; StoreError when it is not a product."""
     vectors = record.vector.items() if isinstance(record.vector, dict) else ()
     arrays = {name: np.asarray(row, np.float32) for name, row in vectors}
-    return Point(_product_id(record.id), arrays, record.payload or {})
+    return Point(_product_id(record.id), arrays, payload_of(record.payload))
 
 
 def pages_of(read: Callable[[Any], tuple[Iterable[Any], Any]]) -> Iterator[list[Point]]:

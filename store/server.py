@@ -27,6 +27,7 @@ from rubrika.store.base import (
     pages_of,
     point_of,
 )
+from rubrika.store.card import card_of, keys_in_store
 from rubrika.store.connection import Connection, Recall, SearchOptions, ServerOptions
 from rubrika.store.faults import NoCollectionError, RetryingClient, RetryPolicy
 from rubrika.store.recall import measure
@@ -96,14 +97,14 @@ class ServerStore:
         self._call = RetryingClient(connection, policy or RetryPolicy())
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
-        structs = [models.PointStruct(id=each.id, vector=self._plain(each), payload=each.payload) for each in points]
+        structs = [models.PointStruct(id=it.id, vector=self._plain(it), payload=card_of(it.payload)) for it in points]
         self._write(structs, lambda batch: self._do(self._client.upsert, points=batch, wait=True))
 
     def delete(self, ids: Sequence[int]) -> None:  # noqa: D102
         self._write(ids, lambda batch: self._do(self._client.delete, points_selector=list(batch), wait=True))
 
     def replace_payloads(self, payloads: Mapping[int, Payload]) -> None:  # noqa: D102
-        new = (models.SetPayload(payload=payload, points=[id]) for id, payload in payloads.items())
+        new = (models.SetPayload(payload=card_of(payload), points=[id]) for id, payload in payloads.items())
         operations = [models.OverwritePayloadOperation(overwrite_payload=each) for each in new]
         update = self._client.batch_update_points
         self._write(operations, lambda batch: self._do(update, update_operations=batch, wait=True))
@@ -128,7 +129,7 @@ class ServerStore:
         return {point.id: point for point in map(point_of, records)}
 
     def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:  # noqa: D102
-        keys = payload if isinstance(payload, bool) else list(payload)
+        keys = payload if isinstance(payload, bool) else keys_in_store(payload)
         limit = VECTORS_PAGE if vectors else PAGE
         page = partial(self._client.scroll, limit=limit, with_payload=keys, with_vectors=vectors)
         return pages_of(lambda offset: self._do(page, offset=offset))
