@@ -36,6 +36,8 @@ _FACET = "category_id"
 class EdgeStore:
     """A Qdrant Edge shard in a folder, as a `Store`."""
 
+    streams = 1
+
     def __init__(
         self,
         shard: edge.EdgeShard,

@@ -3,10 +3,10 @@
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
+from threading import BoundedSemaphore
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,13 +31,14 @@ from rubrika.store.card import card_of, keys_in_store
 from rubrika.store.connection import Connection, Recall, SearchOptions, ServerOptions
 from rubrika.store.faults import NoCollectionError, RetryingClient, RetryPolicy
 from rubrika.store.recall import measure
+from rubrika.store.streams import ahead, in_order
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-WRITE_BATCH, QUERY_BATCH, STREAMS = 128, 128, 3
-# A page of vectors is some megabytes of JSON; payloads alone are light.
-PAGE, VECTORS_PAGE = 2_048, 512
+WRITE_BATCH, QUERY_BATCH, STREAMS = 128, 128, 4
+# A page of vectors is some megabytes of JSON; payloads alone are light, ids more so.
+IDS_PAGE, PAGE, VECTORS_PAGE = 8_192, 2_048, 512
 FACET_LIMIT = 1_000_000
 OPTIMISE_SECONDS, OPTIMISE_POLL_SECONDS = 1_800.0, 0.2
 
@@ -69,7 +70,9 @@ class ServerStore:
         self._client = client or collection.connect(connection)
         # The client's memory mode takes one thread, and warns of search parameters, which it has no use for.
         self._local = self._client.init_options.get("location") == ":memory:"
-        self._streams = 1 if self._local else STREAMS
+        self.streams = 1 if self._local else STREAMS
+        # Calls at once may each have several requests; together they have no more under way than this.
+        self._slots = BoundedSemaphore(STREAMS)
         search = search or (create.search if create else SearchOptions())
         self._first, self.recall = Recall(search.hnsw_ef, search.oversampling), dict(recall or {})
         # Until it is open, one try: whoever mistyped the url should not wait.
@@ -120,19 +123,24 @@ class ServerStore:
             answers = self._do(self._client.query_batch_points, requests=requests)
             return [[hit_of(hit) for hit in answer.points] for answer in answers]
 
-        return nearest(ask, queries, top_k, QUERY_BATCH, min(self._limits.max_query_limit or MAX_TIED, MAX_TIED))
+        most = min(self._limits.max_query_limit or MAX_TIED, MAX_TIED)
+        return nearest(ask, queries, top_k, QUERY_BATCH, most, self.streams)
 
     def fetch(self, ids: Sequence[int], payload: bool = True, vectors: bool = False) -> dict[int, Point]:  # noqa: D102
-        if not ids:
-            return {}
-        records = self._do(self._client.retrieve, ids=list(ids), with_payload=payload, with_vectors=vectors)
-        return {point.id: point for point in map(point_of, records)}
+        return self._points(ids, payload, vectors) if ids else {}
 
-    def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:  # noqa: D102
+    def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:
+        """As in Store: pages of ids, and their points in several streams; what is written meanwhile may be missing."""
+        limit = min(IDS_PAGE, self._limits.max_query_limit or IDS_PAGE)
+        page = partial(self._client.scroll, limit=limit, with_payload=False, with_vectors=False)
+        ids = ahead(pages_of(lambda offset: self._do(page, offset=offset)), self.streams)
+        if payload is False and not vectors:
+            return ids
         keys = payload if isinstance(payload, bool) else keys_in_store(payload)
-        limit = VECTORS_PAGE if vectors else PAGE
-        page = partial(self._client.scroll, limit=limit, with_payload=keys, with_vectors=vectors)
-        return pages_of(lambda offset: self._do(page, offset=offset))
+        size = VECTORS_PAGE if vectors else PAGE
+        parts = ([it.id for it in each[at : at + size]] for each in ids for at in range(0, len(each), size))
+        read = in_order(lambda part: self._points(part, keys, vectors), parts, self.streams)
+        return ([points[id] for id in sorted(points)] for points in read if points)
 
     def count(self) -> int:  # noqa: D102
         return self._do(self._client.count, exact=True).count
@@ -145,6 +153,9 @@ class ServerStore:
 
         Until it is done, searching is right but slower.
         """
+        schema = self._do(self._client.get_collection).payload_schema
+        # An earlier version indexed fewer keys.
+        self._index_keys({key: kind for key, kind in collection.INDEXED.items() if schema and key not in schema})
         threshold = models.OptimizersConfigDiff(indexing_threshold=collection.INDEXING_THRESHOLD)
         self._do(self._client.update_collection, optimizers_config=threshold)
         end = time.monotonic() + OPTIMISE_SECONDS
@@ -203,26 +214,30 @@ class ServerStore:
             self._do(self._client.update_collection, metadata=collection.METADATA)
             self.is_ours = True
         # Before there are points they are made quicker than after; facets need them.
+        self._index_keys(collection.INDEXED)
+
+    def _index_keys(self, kinds: Mapping[str, str]) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Payload indexes have no effect", UserWarning)
-            for key, kind in collection.INDEXED.items():
+            for key, kind in kinds.items():
                 schema = models.PayloadSchemaType(kind)
                 self._do(self._client.create_payload_index, field_name=key, field_schema=schema, wait=True)
 
+    def _points(self, ids: Sequence[int], keys: Sequence[str] | bool, vectors: bool) -> dict[int, Point]:
+        records = self._do(self._client.retrieve, ids=list(ids), with_payload=keys, with_vectors=vectors)
+        return {point.id: point for point in map(point_of, records)}
+
     def _do(self, method: Callable[..., Result], **arguments: Any) -> Result:  # noqa: ANN401 - whatever it takes
         """Call a method of the client on this collection, again when it fails in passing."""
-        return self._call(partial(method, self._connection.collection, **arguments))
+        with self._slots:
+            return self._call(partial(method, self._connection.collection, **arguments))
 
     def _write(self, items: Sequence[Item], send: Callable[[Sequence[Item]], object]) -> None:
         """Send items in batches, some at a time; `send` must wait: a write not waited for may be dropped in silence."""
         self._check_ours()
         batches = [items[start : start + WRITE_BATCH] for start in range(0, len(items), WRITE_BATCH)]
-        pool = ThreadPoolExecutor(self._streams)
-        try:
-            list(pool.map(send, batches))
-        finally:
-            # After a failure the batches still waiting would fail too, one after another.
-            pool.shutdown(cancel_futures=True)
+        for _ in in_order(send, batches, min(self.streams, len(batches))):
+            pass
 
     def _plain(self, point: Point) -> Any:  # noqa: ANN401 - of the client's unions of vectors
         for name, row in point.vectors.items():
