@@ -27,7 +27,7 @@ from rubrika.ingest.naming import set_categories
 from rubrika.ingest.write import Counts, Writer, stored_vectors, timestamp
 from rubrika.products.identity import MAX_ID, identity
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Batch, Category, Filtered, Product
+from rubrika.products.product import BATCH_ROWS, Batch, Category, Filtered, Product
 from rubrika.products.reader import Reader
 from rubrika.products.text import RowError
 from rubrika.progress import Progress, Silent
@@ -70,7 +70,7 @@ class Relearned(Counts):
 def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None = None) -> Relearned:
     """Learn the encoders again; until the last moment the index stays as it was, also when the run is cut short.
 
-    The files have the texts of its products, the latest last; by default those that were ingested.
+    The files have the texts that an earlier version did not store, the latest last; by default those ingested.
     """
     progress, folder = progress or Silent(), at.folder
     with writing(folder, "learn"):
@@ -109,28 +109,38 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
 
 
 class StoredProducts:
-    """The products of an index: their texts from files, the latest first; their categories from the index."""
+    """The products of an index, with their categories there.
+
+    Their texts are there too, but for those that an earlier version wrote: these are in files, the latest first.
+    """
 
     def __init__(self, index: Index, files: Sequence[Path]) -> None:
         self.files, self._hasher = _sources(index, files)[::-1], Hasher(index.manifest)
-        self._columns = index.manifest.tables.as_columns()
-        # By id, the hash of the text, the category, and the group.
-        self.known: dict[int, tuple[str, Category, str]] = {}
+        self._columns, self._store = index.manifest.tables.as_columns(), index.store
+        # By id, the hash of the text, the category, and the group; and those whose text is not stored.
+        self.known, self._elsewhere = dict[int, tuple[str, Category, str]](), set[int]()
         category = cache(Category)  # so that products of one category share it
-        for point in chain.from_iterable(
-            index.store.scroll(payload=["text_hash", "category_id", "category_path", GROUP])
-        ):
+        keys = ["title", "text", "text_hash", "category_id", "category_path", GROUP]
+        for point in chain.from_iterable(index.store.scroll(payload=keys)):
             stored = category(point.category_id, point.text("category_path"))
             self.known[point.id] = point.text("text_hash"), stored, str(point.payload.get(GROUP) or "")
+            if self._labelled(_product(point)) is None:
+                self._elsewhere.add(point.id)
 
     def __len__(self) -> int:
         """How many products there are."""
         return len(self.known)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield each product once, from the latest file that has the text that was stored."""
-        missing = set(self.known)
-        yield from _pick(Reader(self.files, labelled=False, columns=self._columns), missing, self._labelled)
+        """Yield each product once, from the index, or from the latest file that has the text that was stored."""
+        for page in self._store.scroll(payload=["title", "text"]):
+            there = (_product(point) for point in page if point.id in self.known and point.id not in self._elsewhere)
+            products = [product for product in map(self._labelled, there) if product]
+            for start in range(0, len(products), BATCH_ROWS):
+                yield Batch(Path(), products[start : start + BATCH_ROWS], [])
+        missing = set(self._elsewhere)
+        if missing:
+            yield from _pick(Reader(self.files, labelled=False, columns=self._columns), missing, self._labelled)
         if missing:
             names = ", ".join(map(str, self.files)) or "it remembers"
             some = f"{len(missing):,} products of the index, such as {min(missing)},"
@@ -147,6 +157,12 @@ class StoredProducts:
         return (
             replace(product, category=category, group=group) if self._hasher.text(product.text) == text_hash else None
         )
+
+
+def _product(point: Point) -> Product:
+    """A stored product, as far as its text goes; a text that is no more than the title is not stored."""
+    title = point.text("title")
+    return Product(point.id, title, str(point.payload.get("text", title)), 0)
 
 
 def _pick(reader: Reader, missing: set[int], change: Callable[[Product], Product | None]) -> Iterator[Batch]:

@@ -273,7 +273,7 @@ def test_whatever_names_a_category_brings_the_labels_of_others_up_to_date(
     id, path = OF_WOMEN
     wanted = {
         "a table": ("categories", write([{"category_id": id, "category_name": path}], "names.parquet")),
-        "a person": ("relabel", "--product", 9, "--category", id, "--path", path),
+        "a person": ("relabel", 9, id, "--path", path),
         "a move": ("relabel", "--from", KETTLES[0], "--to", id, "--path", path),
         "a new name": ("relabel", "--from", KETTLES[0], "--to", KETTLES[0], "--path", path),
     }[how]
