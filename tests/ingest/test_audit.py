@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import Run
+from conftest import Run, copied
 from rows import CASES, row
 from transformers import ViTConfig, ViTImageProcessor, ViTModel
 

@@ -156,9 +156,7 @@ def test_a_new_category_is_voted_for_at_once_and_info_says_so(
     assert grown == {"learned_from": 4, "products": 2, "categories": 1, "unseen": 2, "learning_pays": True}
 
 
-def test_learning_again_takes_texts_and_labels_from_the_index(
-    rubrika: Rubrika, folder: Path, write: Write
-) -> None:
+def test_learning_again_takes_texts_and_labels_from_the_index(rubrika: Rubrika, folder: Path, write: Write) -> None:
     put(folder, write([row(5, "платье летнее", DRESSES), row(4, "чехол кожаный", CASES)], "new.parquet"))
     assert rubrika("relabel", "--from", 11, "--to", 44, "--path", "Обувь", "--index", folder).code == 0
     before = stored(folder)
