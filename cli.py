@@ -260,7 +260,9 @@ def neighbours(
     vector: opt.Vector = None,
     k: Annotated[int, Option("-k", min=1, max=1000, help="How many to show.")] = 10,
     output: Annotated[Path | None, Option("-o", "--output", help="Write them to a table, too.")] = None,
-    show: Annotated[bool, Option("--open", help="Print where the server's web UI shows this product.")] = False,
+    show: Annotated[
+        bool, Option("--open", help="Open the server's web UI, and say what shows this product there.")
+    ] = False,
     exact: opt.Exact = False,
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
@@ -275,6 +277,8 @@ def neighbours(
     if output is not None:
         hits.write(output)
     _print(hits.to_dict(), as_json, lambda: display.format_neighbours(hits), aside=str(output) == "-")
+    if hits.page and sys.stdout.isatty() and not as_json:
+        typer.launch(hits.page.split()[0])
 
 
 @app.command()

@@ -13,14 +13,14 @@ from rubrika.files import read_bounded, write_in_one_step
 from rubrika.index.folder import Index
 from rubrika.index.location import CATEGORIES
 from rubrika.products.identity import MAX_PATH, MAX_SIGNED, Known, identity, label_of, path_label, whole
-from rubrika.products.product import Category
+from rubrika.products.product import BETWEEN_LEVELS, Category
 from rubrika.products.text import RowError
 from rubrika.store.base import Store
 
 # Half a million categories are named in less.
 MAX_BYTES = 64_000_000
 
-# Full paths by id, ascending; and what owners call them, where that is not the id.
+# Full paths by id, ascending; and what categories are called by their owners, where that is not the id, or on a card.
 Names = dict[int, str]
 Labels = dict[int, str]
 
@@ -108,6 +108,26 @@ def _read(folder: Path) -> tuple[Names | None, Labels]:
 
 def _number(id: str) -> int | str:
     return int(id) if id.isascii() and id.isdecimal() else id
+
+
+def unique_labels(names: Names) -> Labels:
+    """What each category is called where all are side by side: the shortest end of its path that no other one has.
+
+    «Кроссовки» of two parents are «Женщинам › Кроссовки» and «Мужчинам › Кроссовки»; of equal paths the id tells.
+    """
+    ends = {id: _ends(path) for id, path in names.items()}
+    counts = Counter(chain.from_iterable(ends.values()))
+    paths = Counter(each[-1] for each in ends.values())
+    return {
+        id: next((end for end in each if counts[end] == 1), each[-1] if paths[each[-1]] == 1 else f"{each[-1]} ({id})")
+        for id, each in ends.items()
+    }
+
+
+def _ends(path: str) -> list[str]:
+    """All ends of a category's path for people, the shortest first."""
+    levels = Category(0, path).levels or [path]
+    return [BETWEEN_LEVELS.join(levels[start:]) for start in reversed(range(len(levels)))]
 
 
 def write_names(folder: Path, names: Mapping[int, str], labels: Labels | None = None) -> None:

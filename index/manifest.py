@@ -15,7 +15,8 @@ from rubrika.store.connection import Connection, Recall, SearchOptions
 from rubrika.store.open import StoreLocation
 
 MANIFEST = "index.json"
-FORMAT = 2
+# Of format 2 are indexes whose points have no labels; the next ingest gives them some.
+FORMAT, NO_LABELS = 3, 2
 # Thousands of ingested files are named in less.
 MAX_BYTES = 16_000_000
 # How many hits may vote, and how wide Qdrant's vectors may be.
@@ -229,7 +230,7 @@ def _validated(raw: object) -> Manifest:
     known = {each.name: raw[each.name] for each in fields(Manifest) if each.name in raw}
     if raw["format"] == 1:
         # Its calibration was another shop's, or a point without a bound: it promises nothing.
-        known = {name: value for name, value in known.items() if name != "calibration"} | {"format": FORMAT}
+        known = {name: value for name, value in known.items() if name != "calibration"} | {"format": NO_LABELS}
         if isinstance(known["vote"], dict):
             known["vote"] = {name: value for name, value in known["vote"].items() if name != "newcomer_bonus"}
     manifest = validated(Manifest, json.dumps(known))

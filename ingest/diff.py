@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rubrika.encode.duplicates import group_number
+from rubrika.index.categories import Labels
 from rubrika.index.manifest import IMAGE, JOINT, TEXT, Manifest
 from rubrika.products.columns import LABEL_SOURCE, PERSON
 from rubrika.products.product import Category, Product, text_hash
+from rubrika.products.text import brand_of
 from rubrika.store.base import Payload
 
 # The time of the run that wrote a point: every write changes it, so it is left out of comparisons.
@@ -20,7 +22,9 @@ _PICTURE = ("image_hash", "image_url", "image_error")
 BY_PERSON = (LABEL_SOURCE, "labelled_by", "labelled_at")
 # What stays once it is stored, unless an ingest says it anew.
 LASTING = (*BY_PERSON, GROUP, HELD_OUT)
-_CATEGORY = ("category_id", "category", "category_path", "category_levels", "category_label")
+_CATEGORY = ("category_id", "category", "category_path", "category_levels", "category_label", "label")
+# What follows from the text or from the names of all categories: no product differs by it, only its point.
+_DERIVED = ("text", "brand", "label")
 
 Kind = Literal["added", "updated", "relabelled", "unchanged", "kept", "rejected"]
 
@@ -64,6 +68,7 @@ def change_of(
     picture: str | None,
     image_url: str | None,
     now: str,
+    labels: Labels,
     held_out: bool = False,
     by: str = "",
 ) -> Change:
@@ -71,9 +76,9 @@ def change_of(
 
     `picture` is the hash of its picture's bytes; None: no usable picture came, and a stored one stays. `held_out` marks
     a new product that the encoder has not learned from. `by` is who set the category, when a person did: that category
-    stays, until a person sets another.
+    stays, until a person sets another. `labels` are the unique ones of the categories.
     """
-    payload = _payload(product, hasher, picture, image_url, now)
+    payload = _payload(product, hasher, picture, image_url, now, labels)
     if known is None:
         payload |= {HELD_OUT: True} if held_out else {}
         return Change("added", frozenset(hasher.salts), payload | (by_person(by, now) if product.by_person else {}))
@@ -97,7 +102,8 @@ def change_of(
     if known.get("image_hash") != payload.get("image_hash"):
         stale |= {IMAGE, JOINT}
     differs = known | {INGESTED_AT: now} != payload
-    kind: Kind = "kept" if is_kept else "updated" if differs else "unchanged"
+    is_updated = {**_said(known), INGESTED_AT: now} != _said(payload)
+    kind: Kind = "kept" if is_kept else "updated" if is_updated else "unchanged"
     if not stale and not same and not is_kept:
         kind = "relabelled"
     return Change(kind, frozenset(stale & hasher.salts.keys()), payload, differs)
@@ -113,14 +119,27 @@ def is_by_person(payload: Payload) -> bool:
     return payload.get(LABEL_SOURCE) == PERSON
 
 
-def _payload(product: Product, hasher: Hasher, picture: str | None, image_url: str | None, now: str) -> Payload:
+def _said(payload: Payload) -> Payload:
+    return {key: value for key, value in payload.items() if key not in _DERIVED}
+
+
+def text_part(product: Product) -> Payload:
+    """What a payload says of a product's text, where that is more than its title, and its brand where that is known."""
+    parts = {"text": product.text if product.text != product.title else "", "brand": brand_of(product.text)}
+    return {key: value for key, value in parts.items() if value}
+
+
+def _payload(
+    product: Product, hasher: Hasher, picture: str | None, image_url: str | None, now: str, labels: Labels
+) -> Payload:
     """The payload of a labelled product, without keys that have no value."""
     if product.category is None:
         raise ValueError(f"product {product.id} has no category")
     payload = {
         "product_id": product.own_id,
         "title": product.title,
-        **with_category({}, product.category),
+        **text_part(product),
+        **with_category({}, product.category, labels),
         "shop_id": product.shop_id,
         "shop_title": product.shop_title or None,
         "rating": product.rating,
@@ -134,10 +153,10 @@ def _payload(product: Product, hasher: Hasher, picture: str | None, image_url: s
     return {key: value for key, value in payload.items() if value is not None}
 
 
-def with_category(payload: Payload, category: Category) -> Payload:
-    """A payload that says this category; its label is what its owner calls it, where that is not the number."""
+def with_category(payload: Payload, category: Category, labels: Labels) -> Payload:
+    """A payload that says this category, its unique label, and what its owner calls it where the number is not that."""
     levels, same = category.levels, payload.get("category_id") == category.id
-    label = category.key or (payload.get("category_label") if same else None)
-    values = (category.id, levels[-1], category.path, levels, label)
+    owned = category.key or (payload.get("category_label") if same else None)
+    values = (category.id, levels[-1], category.path, levels, owned, labels.get(category.id))
     fresh = {key: value for key, value in zip(_CATEGORY, values, strict=True) if value is not None}
     return {key: value for key, value in payload.items() if key not in _CATEGORY} | fresh

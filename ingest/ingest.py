@@ -31,11 +31,11 @@ from rubrika.index.folder import (
     writing,
 )
 from rubrika.index.location import Location
-from rubrika.index.manifest import IMAGE, SERVER, TEXT, Manifest, Tables
+from rubrika.index.manifest import FORMAT, IMAGE, SERVER, TEXT, Manifest, Tables
 from rubrika.index.versions import collection_for
 from rubrika.ingest.calibrate import calibrate, part_held_out
 from rubrika.ingest.diff import is_held_out
-from rubrika.ingest.naming import apply, files_in, labels_of, settle
+from rubrika.ingest.naming import apply, differ, files_in, labels_of, set_categories, settle
 from rubrika.ingest.write import IngestReport, KeptLabel, Writer, deletion_blocker, prune, stored_vectors
 from rubrika.products.frame import Frame
 from rubrika.products.images import PictureFolder, unmatched
@@ -106,7 +106,7 @@ def ingest(
             known = None if blocker or report.rejects or report.kept or report.name_conflicts else digest
             contents = replace(manifest.contents, fingerprint=known)
             manifest = replace(manifest, contents=contents, tables=_tables(manifest, products, writer))
-            return replace(manifest, vote=trusted.vote, calibration=trusted.calibration)
+            return replace(manifest, vote=trusted.vote, calibration=trusted.calibration, format=FORMAT)
 
         with changing(at, products.files, manifest=manifest, finish=finish) as index:
             naming.note(files_in(products), progress)
@@ -125,6 +125,10 @@ def ingest(
                 source = str(next(iter(products.files), "the products"))
                 blocker = deletion_blocker(writer.seen, report.rejects, source)
                 report.deleted = 0 if blocker else prune(index.store, writer.seen, report.rejects)
+            # Points of an earlier format have no label, and those of an interrupted change may have another.
+            old = manifest.format < FORMAT or (found and found.contents.products is None)
+            if old or differ(naming.names, writer.names):
+                set_categories(index.store, writer.names)
             with progress.stage("optimising the store", 1) as advance:
                 index.store.optimise()
                 advance(1)

@@ -13,18 +13,19 @@ import numpy as np
 
 from rubrika.errors import EncoderError, IndexFolderError, InputError, RubrikaError
 from rubrika.files import check_room
-from rubrika.index.categories import Names, names_of, read_names
+from rubrika.index.categories import Labels, Names, names_of, read_names, unique_labels
 from rubrika.index.folder import LEARNED, Choice, Index, changing, lay_out, writing
 from rubrika.index.location import Location, edge_folder, other_generations, source_of
 from rubrika.index.manifest import IMAGE, Manifest
 from rubrika.index.versions import name_of, note_collection, numbered, settle, unsettled
 from rubrika.ingest.calibrate import calibrate, part_held_out
-from rubrika.ingest.diff import BY_PERSON, GROUP, HELD_OUT, INGESTED_AT, LASTING, Hasher, is_held_out
+from rubrika.ingest.diff import BY_PERSON, GROUP, HELD_OUT, INGESTED_AT, LASTING, Hasher, is_held_out, text_part
 from rubrika.ingest.ingest import prepare
+from rubrika.ingest.naming import set_categories
 from rubrika.ingest.write import Counts, Writer, stored_vectors, timestamp
 from rubrika.products.identity import MAX_ID, identity
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Batch, Category, Filtered, Product
+from rubrika.products.product import BATCH_ROWS, Batch, Category, Filtered, Product
 from rubrika.products.reader import Reader
 from rubrika.products.text import RowError
 from rubrika.progress import Progress, Silent
@@ -66,7 +67,7 @@ class Relearned(Counts):
 def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None = None) -> Relearned:
     """Learn the encoders again; until the last moment the index stays as it was, also when the run is cut short.
 
-    The files have the texts of its products, the latest last; by default those that were ingested.
+    The files have the texts that an earlier version did not store, the latest last; by default those ingested.
     """
     progress, folder = progress or Silent(), at.folder
     with writing(folder, "learn"):
@@ -108,28 +109,38 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
 
 
 class StoredProducts:
-    """The products of an index: their texts from files, the latest first; their categories from the index."""
+    """The products of an index, with their categories there.
+
+    Their texts are there too, but for those that an earlier version wrote: these are in files, the latest first.
+    """
 
     def __init__(self, index: Index, files: Sequence[Path]) -> None:
         self.files, self._hasher = _sources(index, files)[::-1], Hasher(index.manifest)
-        self._columns = index.manifest.tables.as_columns()
-        # By id, the hash of the text, the category, and the group.
-        self.known: dict[int, tuple[str, Category, str]] = {}
+        self._columns, self._store = index.manifest.tables.as_columns(), index.store
+        # By id, the hash of the text, the category, and the group; and those whose text is not stored.
+        self.known, self._elsewhere = dict[int, tuple[str, Category, str]](), set[int]()
         category = cache(Category)  # so that products of one category share it
-        for point in chain.from_iterable(
-            index.store.scroll(payload=["text_hash", "category_id", "category_path", GROUP])
-        ):
+        keys = ["title", "text", "text_hash", "category_id", "category_path", GROUP]
+        for point in chain.from_iterable(index.store.scroll(payload=keys)):
             stored = category(point.category_id, point.text("category_path"))
             self.known[point.id] = point.text("text_hash"), stored, str(point.payload.get(GROUP) or "")
+            if self._labelled(_product(point)) is None:
+                self._elsewhere.add(point.id)
 
     def __len__(self) -> int:
         """How many products there are."""
         return len(self.known)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield each product once, from the latest file that has the text that was stored."""
-        missing = set(self.known)
-        yield from _pick(Reader(self.files, labelled=False, columns=self._columns), missing, self._labelled)
+        """Yield each product once, from the index, or from the latest file that has the text that was stored."""
+        for page in self._store.scroll(payload=["title", "text"]):
+            there = (_product(point) for point in page if point.id in self.known and point.id not in self._elsewhere)
+            products = [product for product in map(self._labelled, there) if product]
+            for start in range(0, len(products), BATCH_ROWS):
+                yield Batch(Path(), products[start : start + BATCH_ROWS], [])
+        missing = set(self._elsewhere)
+        if missing:
+            yield from _pick(Reader(self.files, labelled=False, columns=self._columns), missing, self._labelled)
         if missing:
             names = ", ".join(map(str, self.files)) or "it remembers"
             some = f"{len(missing):,} products of the index, such as {min(missing)},"
@@ -146,6 +157,12 @@ class StoredProducts:
         return (
             replace(product, category=category, group=group) if self._hasher.text(product.text) == text_hash else None
         )
+
+
+def _product(point: Point) -> Product:
+    """A stored product, as far as its text goes; a text that is no more than the title is not stored."""
+    title = point.text("title")
+    return Product(point.id, title, str(point.payload.get("text", title)), 0)
 
 
 def _pick(reader: Reader, missing: set[int], change: Callable[[Product], Product | None]) -> Iterator[Batch]:
@@ -169,15 +186,19 @@ def _rewrite(source: Index, target: Index, products: StoredProducts, learned: se
     """Write every point anew: learned vectors encoded again, the others and the payload as they are stored."""
     sizes = {name: size for name, size in source.manifest.sizes.items() if name not in learned}
     # The new time tells a later push that these are other points than those it may have moved before.
-    hasher, now = Hasher(target.manifest), timestamp()
+    hasher, now, labels = Hasher(target.manifest), timestamp(), unique_labels(names_of(source))
     with progress.stage("writing products", len(products)) as advance:
         for batch in products:
             ids = [product.id for product in batch.products]
             encoded = target.encoders.encode(batch.products, None, given=stored_vectors(source.store, ids, sizes))
             stored = source.store.fetch(ids)
             changed = [{"text_hash": hasher.text(product.text), INGESTED_AT: now} for product in batch.products]
+            # An earlier version kept neither texts nor labels.
+            changed = [it | text_part(product) for it, product in zip(changed, batch.products, strict=True)]
             payloads = [stored[id].payload | fresh for id, fresh in zip(ids, changed, strict=True)]
             for product, payload in zip(batch.products, payloads, strict=True):
+                category = payload["category_id"]
+                payload |= {"label": labels[category]} if category in labels else {}
                 payload.pop(HELD_OUT, None)
                 payload |= {HELD_OUT: True} if is_held_out(product, target.manifest.held_out or 0) else {}
             target.store.upsert([Point(id, encoded.of(row), payloads[row]) for row, id in enumerate(ids)])
@@ -190,6 +211,7 @@ def _rewrite(source: Index, target: Index, products: StoredProducts, learned: se
 TOLERANCE = 1e-3
 # What no file says of a product, and a repair takes from its payload.
 _ELSEWHERE = ("image_url", *LASTING)
+_STALE = "with another label than its category has now"
 _CATEGORY = {"category_id": int, "category": str, "category_path": str, "category_levels": list}
 
 
@@ -230,10 +252,14 @@ def check(
             with suppress(IndexFolderError), writing(at.folder, "check"):
                 settle(at, manifest)
         result = _inspect(at, files)
-        if repair and result.damaged:
+        if repair and (result.damaged or result.problems[_STALE]):
             # A damaged index is no authority on how many products there should be.
             with writing(at.folder, "check --repair"), changing(at, recount=False) as index:
-                repaired = _repair(index, _sources(index, files), pictures, result.damaged)
+                if result.damaged:
+                    repaired = _repair(index, _sources(index, files), pictures, result.damaged)
+                if stale := result.problems[_STALE]:
+                    set_categories(index.store, names_of(index))
+                    repaired += stale
             result = _inspect(at, files)
     except RubrikaError as error:
         result = Checked(problems=Counter([str(error)]))
@@ -244,20 +270,17 @@ def _inspect(at: Location, files: Sequence[Path]) -> Checked:
     result, hashes = Checked(), dict[int, object]()
     with Index.open(at) as index:
         names = read_names(at.folder) or {}
+        labels = unique_labels(names)
         for point in chain.from_iterable(index.store.scroll(payload=True, vectors=True)):
             hashes[point.id] = point.payload.get("text_hash")
+            if _has_stale_label(point, labels):
+                # Nothing needs to be encoded to correct it.
+                result.problems[_STALE] += 1
             if problems := [*_vector_problems(point, index.manifest.sizes), *_payload_problems(point, names)]:
                 result.problems.update(problems)
                 result.damaged.add(point.id)
-        result.products, expected = len(hashes), index.manifest.contents.products
-        if expected is None:
-            result.problems["the last change of the index was interrupted; run it again"] += 1
-        elif index.server and expected < result.products:
-            # Another folder may share the collection: its products are no fault of this one.
-            result.others = result.products - expected
-        elif expected != result.products:
-            held = f"it held {expected:,} products when it was last changed"
-            result.problems[f"{held}, and holds {result.products:,}"] += 1
+        result.products = len(hashes)
+        _compare_counts(index, result)
         hasher, equal = Hasher(index.manifest), dict[int, bool]()
         for batch in Reader(_sources(index, files), labelled=True, columns=index.manifest.tables.as_columns()):
             for product in batch.products:
@@ -267,6 +290,19 @@ def _inspect(at: Location, files: Sequence[Path]) -> Checked:
         result.problems["with another text than in the files it came from"] = len(different)
         result.damaged.update(different)
     return result
+
+
+def _compare_counts(index: Index, result: Checked) -> None:
+    """Note what is wrong with how many products there are."""
+    expected = index.manifest.contents.products
+    if expected is None:
+        result.problems["the last change of the index was interrupted; run it again"] += 1
+    elif index.server and expected < result.products:
+        # Another folder may share the collection: its products are no fault of this one.
+        result.others = result.products - expected
+    elif expected != result.products:
+        held = f"it held {expected:,} products when it was last changed"
+        result.problems[f"{held}, and holds {result.products:,}"] += 1
 
 
 def _vector_problems(point: Point, sizes: Mapping[str, int]) -> Iterator[str]:
@@ -296,6 +332,12 @@ def _payload_problems(point: Point, names: Names) -> Iterator[str]:
         if identity("product_id", payload.get("product_id"))[0] == point.id:
             return
     yield "under the id of another"
+
+
+def _has_stale_label(point: Point, labels: Labels) -> bool:
+    """Whether its label is not that of its category; products of an earlier version have none at all."""
+    id, label = point.payload.get("category_id"), point.payload.get("label")
+    return label is not None and type(id) is int and labels.get(id, label) != label
 
 
 def _repair(index: Index, files: Sequence[Path], pictures: PictureFolder | None, ids: set[int]) -> int:

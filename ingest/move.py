@@ -14,7 +14,7 @@ from rubrika.index.versions import collection_for, forget_collection
 from rubrika.ingest.diff import INGESTED_AT
 from rubrika.ingest.write import Counts
 from rubrika.progress import Progress, Silent
-from rubrika.store.base import Store
+from rubrika.store.base import Point, Store
 from rubrika.store.connection import Connection, SearchOptions, ServerOptions
 from rubrika.store.open import (
     StoreLocation,
@@ -27,6 +27,7 @@ from rubrika.store.open import (
     stands_for,
     switch_name,
 )
+from rubrika.store.streams import in_order
 
 BATCH = 512
 
@@ -116,20 +117,24 @@ def push(source: Store, target: Store, progress: Progress | None = None, mirror:
     Nobody should change the source meanwhile. Points that only the target has are deleted to `mirror` the source; else
     they are a StoreError.
     """
-    copied = skipped = 0
+
+    def copy(batch: list[Point]) -> tuple[int, int]:
+        stored = {id: point.payload for id, point in target.fetch([point.id for point in batch]).items()}
+        # Equal payloads with the time of their writing mean equal vectors.
+        fresh = [each for each in batch if INGESTED_AT not in each.payload or stored.get(each.id) != each.payload]
+        if fresh:
+            target.upsert(fresh)
+        return len(fresh), len(batch)
+
+    copied = total = 0
     with (progress or Silent()).stage("moving products", source.count()) as advance:
         pages = source.scroll(payload=True, vectors=True)
         # Few points at a time, so that progress shows and little is done twice.
-        for batch in (page[start : start + BATCH] for page in pages for start in range(0, len(page), BATCH)):
-            stored = {id: point.payload for id, point in target.fetch([point.id for point in batch]).items()}
-            # Equal payloads with the time of their writing mean equal vectors.
-            fresh = [each for each in batch if INGESTED_AT not in each.payload or stored.get(each.id) != each.payload]
-            if fresh:
-                target.upsert(fresh)
-            copied += len(fresh)
-            skipped += len(batch) - len(fresh)
-            advance(len(batch))
-    moved = Moved(copied, skipped, copied + skipped)
+        batches = (page[start : start + BATCH] for page in pages for start in range(0, len(page), BATCH))
+        for fresh, seen in in_order(copy, batches, target.streams):
+            copied, total = copied + fresh, total + seen
+            advance(seen)
+    moved = Moved(copied, total - copied, total)
     if mirror:
         there, kept = ({point.id for page in each.scroll(payload=False) for point in page} for each in (target, source))
         if there - kept:

@@ -7,7 +7,16 @@ from itertools import chain
 from pathlib import Path
 
 from rubrika.errors import InputError
-from rubrika.index.categories import Labels, Names, known_in, most_frequent, names_of, read_names, write_names
+from rubrika.index.categories import (
+    Labels,
+    Names,
+    known_in,
+    most_frequent,
+    names_of,
+    read_names,
+    unique_labels,
+    write_names,
+)
 from rubrika.index.folder import Index, changing, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest
@@ -20,7 +29,7 @@ from rubrika.products.product import Category, Products, display_path
 from rubrika.products.reader import Reader
 from rubrika.products.table import read_table
 from rubrika.progress import Progress, Silent
-from rubrika.store.base import Point, Store
+from rubrika.store.base import Payload, Point, Store
 
 BATCH = 1_000
 # One or two categories that get other names are no other numbering, even where they are all that both know.
@@ -107,28 +116,48 @@ def settle(
 
 def apply(index: Index, naming: Naming) -> None:
     """Rename stored products, then keep the names: what is killed in between can be done again."""
+    known = read_names(index.folder)
     # Without the file, products may disagree on the name of a category.
-    names = naming.names if read_names(index.folder) is None else naming.renamed
+    names = naming.names if known is None else naming.renamed
 
     def renamed(point: Point) -> Category | None:
         id, path = (point.payload.get(key) for key in ("category_id", "category_path"))
         return Category(id, names[id]) if type(id) is int and names.get(id, path) != path else None
 
-    if names:
-        set_categories(index.store, renamed)
+    if names or differ(known, naming.names):
+        set_categories(index.store, naming.names, renamed)
     write_names(index.folder, naming.names, naming.labels)
 
 
-def set_categories(store: Store, category_of: Callable[[Point], Category | None]) -> int:
-    """Give stored products other categories, in one pass, and return how many; None leaves one as it is."""
-    changed = dict[int, Category]()
-    for point in chain.from_iterable(store.scroll(payload=["category_id", "category_path"])):
+def differ(before: Names | None, after: Names) -> bool:
+    """Whether a category that was known has another unique label by the names that there are now."""
+    fresh, known = unique_labels(after), unique_labels(before or {})
+    return any(fresh.get(id, label) != label for id, label in known.items())
+
+
+def set_categories(
+    store: Store, names: Names, category_of: Callable[[Point], Category | None] = lambda point: None
+) -> int:
+    """Give stored products other categories, in one pass, and return how many; None leaves one as it is.
+
+    `names` are those of all categories then: a product whose unique label is another by them gets that.
+    """
+    labels, changed, stale = unique_labels(names), dict[int, Category](), dict[int, str]()
+    for point in chain.from_iterable(store.scroll(payload=["category_id", "category_path", "label"])):
+        id, label = point.payload.get("category_id"), point.payload.get("label")
         if category := category_of(point):
             changed[point.id] = category
-    ids = list(changed)
+        elif type(id) is int and labels.get(id, label) != label:
+            stale[point.id] = labels[id]
+    ids = [*changed, *stale]
     for start in range(0, len(ids), BATCH):
-        points = store.fetch(ids[start : start + BATCH])
-        store.replace_payloads({id: with_category(points[id].payload, changed[id]) for id in points})
+        payloads = dict[int, Payload]()
+        for id, point in store.fetch(ids[start : start + BATCH]).items():
+            if id in changed:
+                payloads[id] = with_category(point.payload, changed[id], labels)
+            else:
+                payloads[id] = point.payload | {"label": stale[id]}
+        store.replace_payloads(payloads)
     return len(changed)
 
 
@@ -180,7 +209,8 @@ def name_categories(at: Location, file: Path, rename: bool = False, progress: Pr
     with writing(at.folder, "categories"):
         with Index.open(at) as index:
             naming = settle(names_of(index), labels, file, rename=rename)
-        if naming.renamed or read_names(at.folder) is None:
+        before = read_names(at.folder)
+        if naming.renamed or before is None or differ(before, naming.names):
             with changing(at) as index:
                 apply(index, naming)
         else:

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from rubrika.errors import InputError, ParameterError, RubrikaError
-from rubrika.index.categories import Called, Names, names_of, read_labels, write_names
+from rubrika.index.categories import Called, Names, names_of, read_labels, unique_labels, write_names
 from rubrika.index.folder import Index, changing, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest
 from rubrika.ingest.diff import by_person, is_by_person, with_category
-from rubrika.ingest.naming import BATCH, set_categories
+from rubrika.ingest.naming import BATCH, differ, set_categories
 from rubrika.ingest.write import Counts, timestamp
 from rubrika.products.identity import identity, label_of
 from rubrika.products.parquet import Row
@@ -69,8 +69,9 @@ def move(at: Location, moves: Mapping[int, int], path: str | None = None, strict
             return target if target and (target.id, target.path) != (id, name) else None
 
         with changing(at) as index:
-            relabelled = set_categories(index.store, moved)
-            write_names(at.folder, _with(names, targets, left))
+            after = _with(names, targets, left)
+            relabelled = set_categories(index.store, after, moved)
+            write_names(at.folder, after)
     return Relabelled(relabelled, unknown=len(unknown))
 
 
@@ -96,6 +97,8 @@ def correct(at: Location, labels: Mapping[int, int | None], path: str | None = N
             if missing := [id for id in ids if id not in stored]:
                 some = f"{len(missing):,} of the {len(labels):,} products, such as {missing[0]}, are not in the index"
                 raise RubrikaError(f"{at.folder}: {some}; leave them out, nothing was changed")
+        after = _with(names, targets)
+        unique = unique_labels(after)
         with changing(at) as index:
             for batch in batches:
                 payloads = dict[int, Payload]()
@@ -104,10 +107,12 @@ def correct(at: Location, labels: Mapping[int, int | None], path: str | None = N
                     kind = "relabelled" if not same else "unchanged" if is_by_person(point.payload) else "verified"
                     counts[kind] += 1
                     if kind != "unchanged":
-                        payload = point.payload if goal is None else with_category(point.payload, targets[goal])
+                        payload = point.payload if goal is None else with_category(point.payload, targets[goal], unique)
                         payloads[id] = payload | by_person(by, now)
                 index.store.replace_payloads(payloads)
-            write_names(at.folder, _with(names, targets))
+            if differ(names, after):
+                set_categories(index.store, after)
+            write_names(at.folder, after)
     return Relabelled(**counts)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rubrika.index.categories import Labels, Names
+from rubrika.index.categories import Labels, Names, unique_labels
 from rubrika.index.encoders import PictureHashes
 from rubrika.index.folder import Index
 from rubrika.ingest.diff import BY_PERSON, Change, Hasher, change_of, is_held_out
@@ -108,6 +108,7 @@ class Writer:
         self._now, self._by, self._verified = timestamp(), by, verified
         self.names: Names = {} if names is None else names
         self.labels: Labels = {}  # of categories whose number is not their name
+        self._unique = unique_labels(self.names)
         self.text_ids = False  # whether products have other ids than their numbers
         # By id: the content's hash, file and row, to recognise the same id with other content.
         self.seen: dict[int, tuple[int, Path, int]] = {}
@@ -119,7 +120,10 @@ class Writer:
         report.read += batch.rows
         report.rejects += batch.rejects
         report.rejected += len(batch.rejects)
+        known_names = len(self.names)
         products = [product for product in map(self._named, batch.products) if self._is_first(product, batch.file)]
+        if len(self.names) > known_names:
+            self._unique = unique_labels(self.names)
         stored = {} if self._overwrite else self._store.fetch([product.id for product in products])
         known = {id: point.payload for id, point in stored.items()}
         products = [product for product in products if self._is_free(product, known.get(product.id), batch.file)]
@@ -132,6 +136,7 @@ class Writer:
                 picture,
                 self._url_of(product),
                 self._now,
+                self._unique,
                 self._is_held_out(product),
                 self._by,
             )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROOT_CATEGORY, SEPARATOR = "Все категории", "->"
+BETWEEN_LEVELS = " › "  # for people
 BATCH_ROWS = 2_048  # of products in memory
 
 
@@ -32,7 +33,7 @@ class Category:
 
 def display_path(path: str) -> str:
     """The path of a category for people: `Обувь › Кроссовки`."""
-    return " › ".join(_levels(path))
+    return BETWEEN_LEVELS.join(_levels(path))
 
 
 @lru_cache(maxsize=65_536)

@@ -26,6 +26,7 @@ _LITERAL = re.compile(
 _NAN = re.compile(rf"{_STRING.pattern}|(nan|inf)", re.DOTALL)
 # Three quotes open a string that ends elsewhere than `_STRING` expects, and would hide operators from `_LITERAL`.
 _REFUSED = re.compile(r"[+-]\s*[+-]|\"\"")
+_BRAND, _LONGEST_BRAND = re.compile(r"^(?:бренд|торговая марка|brand)\s*:\s*(.+)", re.IGNORECASE | re.MULTILINE), 100
 
 
 class RowError(ValueError):
@@ -132,6 +133,12 @@ def product_text(fields: dict[str, object]) -> str:
         if length > MAX_TEXT:
             break
     return "\n".join(lines.values())[:MAX_TEXT].rstrip()
+
+
+def brand_of(text: str) -> str:
+    """The brand that a product's text names, as in a line `Бренд: Bosch`; empty when it names none."""
+    found = _BRAND.search(text)
+    return shortened(found[1].strip(), _LONGEST_BRAND) if found else ""
 
 
 def plain_text(html: str) -> str:

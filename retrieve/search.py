@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rubrika.errors import RubrikaError
 from rubrika.files import table_file
+from rubrika.index.encoders import EncodedProducts
 from rubrika.index.folder import Index
 from rubrika.index.manifest import IMAGE, TEXT, VoteSettings
 from rubrika.index.owned import Owned
@@ -20,9 +21,14 @@ from rubrika.products.product import Batch, Product, Products
 from rubrika.products.row import MAX_TITLE
 from rubrika.products.text import one_line, shortened
 from rubrika.store.base import FloatArray, Hits, Store
+from rubrika.store.streams import in_order
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+# Of products, searched at once; each has several requests under way.
+BATCHES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +53,16 @@ def search_products(
     A product that is stored, by its id, is no hit of itself, unless `include_self`; its exact duplicates are.
     """
     names, top_k = index.manifest.vote.weights, top_k or index.manifest.vote.top_k
-    for batch in products:
-        encoded = index.encoders.encode(batch.products, pictures, names)
+
+    def found(encoded: tuple[Batch, EncodedProducts]) -> SearchResult:
+        batch, (vectors, failures) = encoded[0], (encoded[1].vectors, encoded[1].failures)
         own = None if include_self else np.array([product.id for product in batch.products], np.uint64)
-        hits = {name: search(index.store, name, encoded.vectors[name], top_k, own) for name in names}
-        yield SearchResult(batch, hits, encoded.vectors, Counter(encoded.failures.values()))
+        hits = {name: search(index.store, name, vectors[name], top_k, own) for name in names}
+        return SearchResult(batch, hits, vectors, Counter(failures.values()))
+
+    # While a server searches, the next batch is encoded.
+    encoded = ((batch, index.encoders.encode(batch.products, pictures, names)) for batch in products)
+    yield from in_order(found, encoded, min(index.store.streams, BATCHES))
 
 
 def search(store: Store, name: str, vectors: FloatArray, top_k: int, without: NDArray[np.uint64] | None = None) -> Hits:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 
 from rubrika.errors import StoreError
 from rubrika.products.text import one_line
+from rubrika.store.card import payload_of
 from rubrika.store.connection import Recall
+from rubrika.store.streams import in_order
 
 FloatArray = NDArray[np.float32]
 Payload = dict[str, Any]
@@ -108,12 +111,14 @@ def nearest(
     top_k: int,
     batch: int,
     max_hits: int = MAX_TIED,
+    streams: int = 1,
 ) -> Hits:
     """The `top_k` nearest points of each query, ties by id; `ask` has an engine find so many for some queries at once.
 
     Which of the points that are as near as the last one an engine gives depends on the order of their writing. So it is
     asked for one more, and where that is as near, for ever more until the tie ends. Among more than `max_hits` points
-    at one distance the choice stays the engine's; such a query takes a tenth of a second as it is.
+    at one distance the choice stays the engine's; such a query takes a tenth of a second as it is. So many `streams`
+    of questions are under way at once.
     """
     # Products that share a picture of nothing are near thousands of equal points, and ask the same.
     place = np.zeros(1, np.intp)
@@ -123,13 +128,21 @@ def nearest(
     rows, limit = list(range(len(queries))), max(top_k, min(top_k + 1, max_hits))
     while rows:
         tied, size = [], max(1, min(batch, MAX_TIED // limit))
-        for part in (rows[start : start + size] for start in range(0, len(rows), size)):
-            for row, hits in zip(part, ask(queries[part].tolist(), limit), strict=True):
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        answers = in_order(partial(_asked, ask, queries, limit), parts, min(streams, len(parts)))
+        for part, answer in zip(parts, answers, strict=True):
+            for row, hits in zip(part, answer, strict=True):
                 found[row] = _best(hits, top_k)
                 if len(hits) == limit and hits[-1][1] == found[row][-1][1]:
                     tied.append(row)
         rows, limit = tied if limit < max_hits else [], min(4 * limit, max_hits)
     return Hits.of(found, top_k).rows(place.ravel())
+
+
+def _asked(
+    ask: Callable[[list[list[float]], int], list[list[Hit]]], queries: FloatArray, limit: int, part: list[int]
+) -> list[list[Hit]]:
+    return ask(queries[part].tolist(), limit)
 
 
 def _best(hits: Sequence[Hit], top_k: int) -> list[Hit]:
@@ -146,7 +159,7 @@ def point_of(record: Any) -> Point:  # noqa: ANN401
     """What an engine has stored; StoreError when it is not a product."""
     vectors = record.vector.items() if isinstance(record.vector, dict) else ()
     arrays = {name: np.asarray(row, np.float32) for name, row in vectors}
-    return Point(_product_id(record.id), arrays, record.payload or {})
+    return Point(_product_id(record.id), arrays, payload_of(record.payload))
 
 
 def pages_of(read: Callable[[Any], tuple[Iterable[Any], Any]]) -> Iterator[list[Point]]:
@@ -197,6 +210,7 @@ class Store(Protocol):
     exact: bool  # whether every search compares with every point
     on_write: Callable[[], None]  # called before anything is written
     wrote: bool  # whether something was, or may have been
+    streams: int  # how many calls at once make it quicker; 1: none
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write whole points; one with a known id is replaced."""

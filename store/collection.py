@@ -63,7 +63,8 @@ def _listens(address: tuple[str, int]) -> bool:
 
 
 # Payload keys that people filter by and count in a server's web UI.
-INDEXED = {"category_id": "integer", "category": "keyword", "category_levels": "keyword", "shop_id": "integer"}
+_FIRST = {"category_id": "integer", "category": "keyword", "category_levels": "keyword", "shop_id": "integer"}
+INDEXED = {**_FIRST, "label": "keyword"}
 # Kept in a collection's metadata, so that Rubrika never writes into one that it did not make.
 MARK = "rubrika"
 
@@ -156,7 +157,7 @@ def _listed(vectors: Mapping[str, str]) -> str:
 def is_ours(info: models.CollectionInfo) -> bool:
     """Whether Rubrika made a collection: by its mark, or, on a server that keeps none, by its payload indexes."""
     kinds = {key: index.data_type.value for key, index in info.payload_schema.items()}
-    return MARK in (info.config.metadata or {}) or kinds.items() >= INDEXED.items()
+    return MARK in (info.config.metadata or {}) or kinds.items() >= _FIRST.items()
 
 
 def graph_of(info: models.CollectionInfo) -> tuple[int, int]:

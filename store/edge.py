@@ -24,6 +24,7 @@ from rubrika.store.base import (
     pages_of,
     point_of,
 )
+from rubrika.store.card import card_of, keys_in_store
 from rubrika.store.connection import GRAPH_EFFORT, GRAPH_FROM, QUANTILE, Recall
 from rubrika.store.recall import measure
 from rubrika.store.shared import hold, open_copy, publish, withdraw
@@ -46,6 +47,8 @@ _FACET = "category_id"
 
 class EdgeStore:
     """A Qdrant Edge shard in a folder, as a `Store`."""
+
+    streams = 1
 
     def __init__(
         self,
@@ -102,7 +105,7 @@ class EdgeStore:
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
         plain = ({name: row.tolist() for name, row in point.vectors.items()} for point in points)
-        new = [edge.Point(point.id, vectors, point.payload) for point, vectors in zip(points, plain, strict=True)]
+        new = [edge.Point(it.id, vectors, card_of(it.payload)) for it, vectors in zip(points, plain, strict=True)]
         self._update(edge.UpdateOperation.upsert_points(new))
 
     def delete(self, ids: Sequence[int]) -> None:  # noqa: D102
@@ -111,7 +114,7 @@ class EdgeStore:
     def replace_payloads(self, payloads: Mapping[int, Payload]) -> None:  # noqa: D102
         # The engine has no operation for many payloads; one a point takes about as long as writing the points again.
         for id, payload in payloads.items():
-            self._update(edge.UpdateOperation.overwrite_payload([id], payload))
+            self._update(edge.UpdateOperation.overwrite_payload([id], card_of(payload)))
 
     def search(self, vector: str, queries: FloatArray, top_k: int, exact: bool = False) -> Hits:  # noqa: D102
         how, exact = self.recall.get(vector, Recall()), exact or self.exact
@@ -131,7 +134,7 @@ class EdgeStore:
         return {point.id: point for point in map(point_of, records)}
 
     def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:  # noqa: D102
-        keys = payload if isinstance(payload, bool) else list(payload)
+        keys = payload if isinstance(payload, bool) else keys_in_store(payload)
         request = partial(edge.ScrollRequest, limit=SCROLL_BATCH, with_payload=keys, with_vector=vectors)
         return pages_of(lambda offset: self._do(self._shard.scroll, request(offset)))
 

@@ -3,10 +3,10 @@
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
+from threading import BoundedSemaphore
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,16 +28,18 @@ from rubrika.store.base import (
     pages_of,
     point_of,
 )
+from rubrika.store.card import card_of, keys_in_store
 from rubrika.store.connection import GRAPH_EFFORT, Connection, Recall, SearchOptions, ServerOptions
 from rubrika.store.faults import NoCollectionError, RefusedError, RetryingClient, RetryPolicy
 from rubrika.store.recall import measure
+from rubrika.store.streams import ahead, in_order
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-WRITE_BATCH, QUERY_BATCH, STREAMS = 128, 128, 3
-# A page of vectors is some megabytes of JSON; payloads alone are light.
-PAGE, VECTORS_PAGE = 2_048, 512
+WRITE_BATCH, QUERY_BATCH, STREAMS = 128, 128, 4
+# A page of vectors is some megabytes of JSON; payloads alone are light, ids more so.
+IDS_PAGE, PAGE, VECTORS_PAGE = 8_192, 2_048, 512
 FACET_LIMIT = 1_000_000
 _RED = "its points are kept: see to that, then run the same command again"
 OPTIMISE_SECONDS, OPTIMISE_POLL_SECONDS = 1_800.0, 0.2
@@ -70,7 +72,9 @@ class ServerStore:
         self._client = client or collection.connect(connection)
         # The client's memory mode takes one thread, and warns of search parameters, which it has no use for.
         self._local = self._client.init_options.get("location") == ":memory:"
-        self._streams = 1 if self._local else STREAMS
+        self.streams = 1 if self._local else STREAMS
+        # Calls at once may each have several requests; together they have no more under way than this.
+        self._slots = BoundedSemaphore(STREAMS)
         self._search, self.recall = search or (create.search if create else SearchOptions()), dict(recall or {})
         self.exact, self.wrote, self.on_write, self.kept = False, False, nothing, list[str]()
         # Until it is open, one try: whoever mistyped the url should not wait.
@@ -101,14 +105,14 @@ class ServerStore:
         self._call = RetryingClient(connection, policy or RetryPolicy())
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
-        structs = [models.PointStruct(id=each.id, vector=self._plain(each), payload=each.payload) for each in points]
+        structs = [models.PointStruct(id=it.id, vector=self._plain(it), payload=card_of(it.payload)) for it in points]
         self._write(structs, lambda batch: self._do(self._client.upsert, points=batch, wait=True))
 
     def delete(self, ids: Sequence[int]) -> None:  # noqa: D102
         self._write(ids, lambda batch: self._do(self._client.delete, points_selector=list(batch), wait=True))
 
     def replace_payloads(self, payloads: Mapping[int, Payload]) -> None:  # noqa: D102
-        new = (models.SetPayload(payload=payload, points=[id]) for id, payload in payloads.items())
+        new = (models.SetPayload(payload=card_of(payload), points=[id]) for id, payload in payloads.items())
         operations = [models.OverwritePayloadOperation(overwrite_payload=each) for each in new]
         update = self._client.batch_update_points
         self._write(operations, lambda batch: self._do(update, update_operations=batch, wait=True))
@@ -127,19 +131,24 @@ class ServerStore:
             answers = self._do(self._client.query_batch_points, requests=requests)
             return [[hit_of(hit) for hit in answer.points] for answer in answers]
 
-        return nearest(ask, queries, top_k, QUERY_BATCH, min(self._limits.max_query_limit or MAX_TIED, MAX_TIED))
+        most = min(self._limits.max_query_limit or MAX_TIED, MAX_TIED)
+        return nearest(ask, queries, top_k, QUERY_BATCH, most, self.streams)
 
     def fetch(self, ids: Sequence[int], payload: bool = True, vectors: bool = False) -> dict[int, Point]:  # noqa: D102
-        if not ids:
-            return {}
-        records = self._do(self._client.retrieve, ids=list(ids), with_payload=payload, with_vectors=vectors)
-        return {point.id: point for point in map(point_of, records)}
+        return self._points(ids, payload, vectors) if ids else {}
 
-    def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:  # noqa: D102
-        keys = payload if isinstance(payload, bool) else list(payload)
-        limit = VECTORS_PAGE if vectors else PAGE
-        page = partial(self._client.scroll, limit=limit, with_payload=keys, with_vectors=vectors)
-        return pages_of(lambda offset: self._do(page, offset=offset))
+    def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:
+        """As in Store: pages of ids, and their points in several streams; what is written meanwhile may be missing."""
+        limit = min(IDS_PAGE, self._limits.max_query_limit or IDS_PAGE)
+        page = partial(self._client.scroll, limit=limit, with_payload=False, with_vectors=False)
+        ids = ahead(pages_of(lambda offset: self._do(page, offset=offset)), self.streams)
+        if payload is False and not vectors:
+            return ids
+        keys = payload if isinstance(payload, bool) else keys_in_store(payload)
+        size = VECTORS_PAGE if vectors else PAGE
+        parts = ([it.id for it in each[at : at + size]] for each in ids for at in range(0, len(each), size))
+        read = in_order(lambda part: self._points(part, keys, vectors), parts, self.streams)
+        return ([points[id] for id in sorted(points)] for points in read if points)
 
     def count(self) -> int:  # noqa: D102
         return self._do(self._client.count, exact=True).count
@@ -155,6 +164,9 @@ class ServerStore:
         info = self._do(self._client.get_collection)
         links = collection.links_for(info, self.count())
         changed = models.HnswConfigDiff(m=links) if links != info.config.hnsw_config.m else None
+        # An earlier version indexed fewer keys.
+        schema = info.payload_schema
+        self._index_keys({key: kind for key, kind in collection.INDEXED.items() if schema and key not in schema})
         threshold = models.OptimizersConfigDiff(indexing_threshold=collection.INDEXING_THRESHOLD)
         self._do(self._client.update_collection, optimizers_config=threshold, hnsw_config=changed)
         end = time.monotonic() + OPTIMISE_SECONDS
@@ -235,22 +247,29 @@ class ServerStore:
             self._do(self._client.update_collection, metadata=collection.metadata(options.graph))
             self.is_ours = True
         # Before there are points they are made quicker than after; facets need them.
+        self._index_keys(collection.INDEXED)
+
+    def _index_keys(self, kinds: Mapping[str, str]) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Payload indexes have no effect", UserWarning)
-            for key, kind in collection.INDEXED.items():
+            for key, kind in kinds.items():
                 schema = models.PayloadSchemaType(kind)
                 self._do(self._client.create_payload_index, field_name=key, field_schema=schema, wait=True)
 
+    def _points(self, ids: Sequence[int], keys: Sequence[str] | bool, vectors: bool) -> dict[int, Point]:
+        records = self._do(self._client.retrieve, ids=list(ids), with_payload=keys, with_vectors=vectors)
+        return {point.id: point for point in map(point_of, records)}
+
     def _do(self, method: Callable[..., Result], **arguments: Any) -> Result:  # noqa: ANN401 - whatever it takes
         """Call a method of the client on this collection, again when it fails in passing."""
-        return self._call(partial(method, self._connection.collection, **arguments))
+        with self._slots:
+            return self._call(partial(method, self._connection.collection, **arguments))
 
     def _write(self, items: Sequence[Item], send: Callable[[Sequence[Item]], object]) -> None:
         """Send items in batches, some at a time; `send` must wait: a write not waited for may be dropped in silence."""
         self._check_ours()
         self.on_write()
         batches = [items[start : start + WRITE_BATCH] for start in range(0, len(items), WRITE_BATCH)]
-        pool = ThreadPoolExecutor(self._streams)
 
         def sent(batch: Sequence[Item]) -> None:
             try:
@@ -263,11 +282,8 @@ class ServerStore:
                 self.wrote = True
                 raise
 
-        try:
-            list(pool.map(sent, batches))
-        finally:
-            # After a failure the batches still waiting would fail too, one after another.
-            pool.shutdown(cancel_futures=True)
+        for _ in in_order(sent, batches, min(self.streams, len(batches))):
+            pass
 
     def _plain(self, point: Point) -> Any:  # noqa: ANN401 - of the client's unions of vectors
         for name, row in point.vectors.items():

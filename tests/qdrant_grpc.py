@@ -3,6 +3,7 @@
 # The names and messages are the protocol's, generated without types.
 # ruff: noqa: ANN401, N802
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,11 +23,12 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
     Attributes:
         api_key: the key that every request must carry, when there is one.
         failing: codes that the next requests end with.
+        seconds: how long every answer takes.
     """
 
-    def __init__(self, api_key: str | None) -> None:
-        self.client, self.lock = QdrantClient(":memory:"), Lock()
-        self.api_key, self.failing = api_key, list[wire.StatusCode]()
+    def __init__(self, api_key: str | None, client: QdrantClient | None = None) -> None:
+        self.client, self.lock = client or QdrantClient(":memory:"), Lock()
+        self.api_key, self.failing, self.seconds = api_key, list[wire.StatusCode](), 0.0
         self.links: dict[str, int] = {}
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
@@ -34,9 +36,18 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
         known = self.api_key is None or dict(details.invocation_metadata).get("api-key") == self.api_key
         if code is None and not known and not details.method.endswith("HealthCheck"):
             code = wire.StatusCode.UNAUTHENTICATED
+        if code is None and self.seconds:
+            return self.slowly(continuation(details))
         if code is None:
             return continuation(details)
         return wire.unary_unary_rpc_method_handler(lambda request, context: context.abort(code, "said the server"))
+
+    def slowly(self, handler: Any) -> Any:
+        def answer(request: Any, context: Any) -> Any:
+            time.sleep(self.seconds)
+            return handler.unary_unary(request, context)
+
+        return wire.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
 
     def HealthCheck(self, request: Any, context: Any) -> Any:
         return grpc.HealthCheckReply(title="qdrant", version="1.19.0")
@@ -44,7 +55,7 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
     def Get(self, request: Any, context: Any) -> Any:
         if isinstance(request, grpc.GetPoints):
             ids = [GrpcToRest.convert_point_id(id) for id in request.ids]
-            payload = request.with_payload.enable or bool(request.with_payload.include.fields)
+            payload = wanted(request)
             found = self.client.retrieve(request.collection_name, ids, payload, request.with_vectors.enable)
             return grpc.GetResponse(result=list(map(point, found)))
         try:
@@ -118,7 +129,8 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
 
     def QueryBatch(self, request: Any, context: Any) -> Any:
         queries = [GrpcToRest.convert_query_points(query) for query in request.query_points]
-        queries = [query.model_copy(update={"params": None}) for query in queries]
+        if isinstance(self.client, QdrantClient):
+            queries = [query.model_copy(update={"params": None}) for query in queries]
         answers = self.client.query_batch_points(request.collection_name, queries)
         results = [[RestToGrpc.convert_scored_point(hit) for hit in answer.points] for answer in answers]
         return grpc.QueryBatchResponse(result=[grpc.BatchResult(result=hits) for hits in results])
@@ -127,14 +139,23 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
         offset = GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None
         found, offset = self.client.scroll(
             *(request.collection_name, None, request.limit, None, offset),
-            with_payload=request.with_payload.enable,
+            with_payload=wanted(request),
             with_vectors=request.with_vectors.enable,
         )
         following = offset and RestToGrpc.convert_extended_point_id(offset)
         return grpc.ScrollResponse(result=map(point, found), next_page_offset=following)
 
+    def Facet(self, request: Any, context: Any) -> Any:
+        hits = self.client.facet(request.collection_name, request.key, limit=request.limit).hits
+        found = [grpc.FacetHit(value=grpc.FacetValue(integer_value=hit.value), count=hit.count) for hit in hits]
+        return grpc.FacetResponse(hits=found)
+
     def Count(self, request: Any, context: Any) -> Any:
         return grpc.CountResponse(result=grpc.CountResult(count=self.client.count(request.collection_name).count))
+
+
+def wanted(request: Any) -> list[str] | bool:
+    return list(request.with_payload.include.fields) or request.with_payload.enable
 
 
 def point(record: models.Record) -> Any:
@@ -142,10 +163,13 @@ def point(record: models.Record) -> Any:
 
 
 @contextmanager
-def serve_grpc(api_key: str | None = None) -> Iterator[tuple[QdrantOverGrpc, int]]:
-    """Serve on a free port of this machine until the block ends; yields the server and the port."""
-    servicer = QdrantOverGrpc(api_key)
-    with ThreadPoolExecutor(4) as pool:
+def serve_grpc(api_key: str | None = None, client: QdrantClient | None = None) -> Iterator[tuple[QdrantOverGrpc, int]]:
+    """Serve on a free port of this machine until the block ends; yields the server and the port.
+
+    `client` has the points, by default in memory.
+    """
+    servicer = QdrantOverGrpc(api_key, client)
+    with ThreadPoolExecutor(8) as pool:
         server = wire.server(pool, interceptors=[servicer])
         for add in (
             grpc.add_QdrantServicer_to_server,

@@ -36,8 +36,10 @@ class QdrantOverHttp:
         strict: limits of strict mode, by their names in a collection's configuration.
     """
 
-    def __init__(self, api_key: str | None = None, read_only_key: str | None = None) -> None:
-        self.client = QdrantClient(":memory:")
+    def __init__(
+        self, api_key: str | None = None, read_only_key: str | None = None, client: QdrantClient | None = None
+    ) -> None:
+        self.client = client or QdrantClient(":memory:")
         self.api_key, self.read_only_key = api_key, read_only_key
         self.dropped, self.seconds = 0, 0.0
         self.answered: list[tuple[str, str]] = []
@@ -133,9 +135,11 @@ def update(client: QdrantClient, name: str, body: Json) -> object:
 
 
 def query(client: QdrantClient, name: str, body: Json) -> object:
-    # The memory mode searches exactly, and warns of every parameter that it has no use for.
     requests = models.QueryRequestBatch.model_validate(body).searches
-    return client.query_batch_points(name, [request.model_copy(update={"params": None}) for request in requests])
+    if isinstance(client, QdrantClient):
+        # The memory mode searches exactly, and warns of every parameter that it has no use for.
+        requests = [request.model_copy(update={"params": None}) for request in requests]
+    return client.query_batch_points(name, requests)
 
 
 def scroll(client: QdrantClient, name: str, body: Json) -> object:
@@ -176,9 +180,11 @@ ANSWERS: dict[tuple[str, str], Callable[[QdrantClient, str, Json], object]] = {
 
 
 @contextmanager
-def serve(api_key: str | None = None, read_only_key: str | None = None) -> Iterator[QdrantOverHttp]:
-    """Serve on a free port of this machine until the block ends."""
-    server = QdrantOverHttp(api_key, read_only_key)
+def serve(
+    api_key: str | None = None, read_only_key: str | None = None, client: QdrantClient | None = None
+) -> Iterator[QdrantOverHttp]:
+    """Serve on a free port of this machine until the block ends; `client` has the points, by default in memory."""
+    server = QdrantOverHttp(api_key, read_only_key, client)
     thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -22,6 +22,7 @@ CACHE = Path("nowhere")
 SHORT = "it held 4 products when it was last changed, and holds 3"
 FILES = ["categories.json", "edge-2", "encoders-2", "index.json", "lock"]
 DRESSES = (33, "Все категории->Одежда->Платья")
+WITH_MORE = json.dumps({"title": "платье летнее", "description": "из льна"})
 ROWS = [
     row(1, "кроссовки беговые"),
     row(2, "кроссовки мужские", rating=4.0),
@@ -155,9 +156,7 @@ def test_a_new_category_is_voted_for_at_once_and_info_says_so(
     assert grown == {"learned_from": 4, "products": 2, "categories": 1, "unseen": 2, "learning_pays": True}
 
 
-def test_learning_again_takes_texts_from_the_files_and_labels_from_the_index(
-    rubrika: Rubrika, folder: Path, write: Write
-) -> None:
+def test_learning_again_takes_texts_and_labels_from_the_index(rubrika: Rubrika, folder: Path, write: Write) -> None:
     put(folder, write([row(5, "платье летнее", DRESSES), row(4, "чехол кожаный", CASES)], "new.parquet"))
     assert rubrika("relabel", "--from", 11, "--to", 44, "--path", "Обувь", "--index", folder).code == 0
     before = stored(folder)
@@ -174,12 +173,33 @@ def test_learning_again_takes_texts_from_the_files_and_labels_from_the_index(
     assert rubrika("check", "--index", folder).code == 0
 
 
-def test_learning_again_needs_every_text(rubrika: Rubrika, folder: Path) -> None:
-    (folder.parent / "products.parquet").unlink()
+def test_an_index_is_learned_again_without_the_files_that_it_came_from(
+    rubrika: Rubrika, folder: Path, write: Write
+) -> None:
+    put(folder, write([row(5, "платье летнее", DRESSES, text_fields=WITH_MORE)], "new.parquet"))
+    before = stored(folder)
+    for file in ("products.parquet", "new.parquet"):
+        (folder.parent / file).unlink()
+    assert rubrika("learn", "--index", folder).code == 0
+    after = stored(folder)
+    assert after[5].payload["text"] == before[5].payload["text"] == "платье летнее\nиз льна"
+    assert after[1].vectors["text"].shape == before[1].vectors["text"].shape
+
+
+def test_learning_again_takes_texts_that_an_earlier_version_did_not_store_from_the_files(
+    rubrika: Rubrika, folder: Path, write: Write
+) -> None:
+    put(folder, write([row(5, "платье летнее", DRESSES, text_fields=WITH_MORE)], "new.parquet"))
+    with Index.open(Location(folder, cache=CACHE)) as index:
+        payload = index.store.fetch([5])[5].payload
+        index.store.replace_payloads({5: {key: value for key, value in payload.items() if key != "text"}})
     before = (folder / "index.json").read_bytes()
+    (folder.parent / "new.parquet").rename(folder.parent / "moved.parquet")
     said = rubrika("learn", "--index", folder)
-    assert (said.code, "4 products of the index, such as 1, are in none of the files" in said.err) == (1, True)
+    assert (said.code, "1 products of the index, such as 5, are in none of the files" in said.err) == (1, True)
     assert (folder / "index.json").read_bytes() == before
+    assert rubrika("learn", folder.parent / "moved.parquet", "--index", folder).code == 0
+    assert stored(folder)[5].payload["text"] == "платье летнее\nиз льна"
 
 
 def test_check_finds_what_is_wrong_and_repairs_it(rubrika: Rubrika, folder: Path) -> None:

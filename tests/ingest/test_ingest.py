@@ -47,6 +47,7 @@ def test_a_point_says_what_a_person_wants_to_know(folder: Path) -> None:
         "title": "чехол для телефона",
         "category_id": 22,
         "category": "Чехлы",
+        "label": "Чехлы",
         "category_path": "Все категории->Электроника->Чехлы",
         "category_levels": ["Электроника", "Чехлы"],
         "shop_id": 4,

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from conftest import Run
 from index_contents import contents
+from qdrant_edge import UpdateOperation
 from rows import CASES, SHOES, row
 
 from rubrika import Index, RubrikaError
@@ -241,3 +242,74 @@ def test_the_command_says_names_and_counts(rubrika: Callable[..., Run], folder: 
     assert (refused.code, "use --rename if the names really changed" in refused.err) == (1, True)
     done = rubrika("ingest", write(renumbered(4)), "--index", folder, "--rename", "--json")
     assert (done.json["renamed"], json.loads(done.out)["name_conflicts"][0]["before"]) == (4, SHOES[1])
+
+
+OF_WOMEN = (66, "Все категории->Обувь->Женщинам->Кроссовки")
+
+
+def unique(folder: Path) -> dict[int, str]:
+    """What the products of an index say that their categories are called where all are side by side."""
+    found = {(payload["category_id"], payload.get("label")) for payload, _ in contents(folder).values()}
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def test_a_new_category_of_the_same_name_gives_stored_products_a_longer_label(folder: Path, write: Write) -> None:
+    assert unique(folder) == {SHOES[0]: "Кроссовки", CASES[0]: "Чехлы", DRESSES[0]: "Платья", KETTLES[0]: "Чайники"}
+    before = contents(folder)
+    with Index.open(folder) as index:
+        report = index.ingest(write([*ROWS, row(10, "кроссовки женские", OF_WOMEN)]))
+        assert (report.added, report.unchanged, report.encoded) == (1, len(ROWS), 1)
+        assert index.check().problems == {}
+    assert unique(folder)[SHOES[0]] == "Обувь › Кроссовки"
+    assert unique(folder)[OF_WOMEN[0]] == "Женщинам › Кроссовки"
+    assert {id: vectors for id, (_, vectors) in contents(folder).items() if id in before} == {
+        id: vectors for id, (_, vectors) in before.items()
+    }
+
+
+@pytest.mark.parametrize("how", ["a table", "a person", "a move", "a new name"])
+def test_whatever_names_a_category_brings_the_labels_of_others_up_to_date(
+    how: str, folder: Path, write: Write, rubrika: Callable[..., Run]
+) -> None:
+    id, path = OF_WOMEN
+    wanted = {
+        "a table": ("categories", write([{"category_id": id, "category_name": path}], "names.parquet")),
+        "a person": ("relabel", 9, id, "--path", path),
+        "a move": ("relabel", "--from", KETTLES[0], "--to", id, "--path", path),
+        "a new name": ("relabel", "--from", KETTLES[0], "--to", KETTLES[0], "--path", path),
+    }[how]
+    done = rubrika(*wanted, "--index", folder)
+    assert done.code == 0, done.err
+    assert unique(folder)[SHOES[0]] == "Обувь › Кроссовки"
+    assert rubrika("check", "--index", folder).code == 0
+
+
+def test_check_knows_a_label_that_is_another_now_and_repairs_it_without_files(folder: Path) -> None:
+    with Index.open(folder) as index:
+        store = index._index().store
+        store.replace_payloads({1: store.fetch([1])[1].payload | {"label": "Кеды"}})
+        assert index.check().problems == {"with another label than its category has now": 1}
+        assert index.check(repair=True).repaired == 1
+        assert index.check().problems == {}
+    assert unique(folder)[SHOES[0]] == "Кроссовки"
+
+
+def test_an_index_of_the_version_before_is_read_as_it_is_and_rewritten_by_an_ingest(folder: Path, write: Write) -> None:
+    manifest = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    (folder / "index.json").write_text(json.dumps(manifest | {"format": 2}), encoding="utf-8")
+    new = ("text", "brand", "label")
+    with Index.open(folder) as index:
+        edge = index._index().store._shard
+        for id, point in index._index().store.fetch(range(1, 10)).items():
+            flat = {key: value for key, value in point.payload.items() if key not in new}
+            edge.update(UpdateOperation.overwrite_payload([id], flat))
+        assert index.check().problems == {}
+        assert index.neighbours(1)[0].category_path == SHOES[1]
+        report = index.ingest(write(ROWS[:6]))
+        assert (report.unchanged, report.updated, report.encoded) == (6, 0, 0)
+        stored = {each.id: each.payload for each in index._index().store._shard.retrieve([1, 9], True, False)}
+    assert stored[1]["category_path"] == "Обувь › Кроссовки"
+    # Of products that were in none of the files, too.
+    assert unique(folder) == {SHOES[0]: "Кроссовки", CASES[0]: "Чехлы", DRESSES[0]: "Платья", KETTLES[0]: "Чайники"}
+    assert json.loads((folder / "index.json").read_text(encoding="utf-8"))["format"] == 3

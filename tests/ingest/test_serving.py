@@ -10,10 +10,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import Run, copied
+from edge_client import EdgeClient
+from qdrant_grpc import serve_grpc
 from qdrant_http import QdrantOverHttp, serve
 from rows import CASES, row
 
-from rubrika.index.folder import writing
+from rubrika.index.folder import Index, writing
+from rubrika.index.location import Location
+from rubrika.ingest.move import move_index
+from rubrika.products.reader import Reader
+from rubrika.retrieve.predictions import classify_to_files
+from rubrika.store.connection import Connection
 
 Rubrika = Callable[..., Run]
 KEY = "ключ-не-для-чужих".encode().hex()
@@ -64,6 +71,29 @@ def test_a_pushed_index_answers_byte_for_byte_as_before_and_comes_back(
         assert all(KEY not in each.out + each.err for each in (pushed, told))
     assert KEY not in (goes / "index.json").read_text()
     assert classify(rubrika, market, goes, tmp_path / "back.parquet") == expected
+
+
+@pytest.mark.parametrize("over", ["http", "grpc"])
+def test_a_server_with_the_same_engine_gives_the_same_bytes_of_result_and_details(
+    over: str, market: Path, moved: tuple[Path, Path], tmp_path: Path
+) -> None:
+    stays, goes = moved
+    # Two batches, searched at once.
+    files = [market / "train.parquet", market / "test.parquet"]
+
+    def answers(at: Location, name: str) -> list[bytes]:
+        outputs = tmp_path / f"{name}.parquet", tmp_path / f"{name}-details.parquet"
+        with Index.open(at) as index:
+            classify_to_files(index, Reader(files, labelled=False), *outputs)
+        return [output.read_bytes() for output in outputs]
+
+    expected, client = answers(Location(stays, cache=stays), "embedded"), EdgeClient()
+    with serve(client=client) as http, serve_grpc(client=client) as (grpc, port):
+        http.seconds = grpc.seconds = 0.002
+        there = Connection(http.url, "products", grpc_port=port if over == "grpc" else None)
+        move_index(Location(goes, there, cache=goes))
+        assert answers(Location(goes, there, cache=goes), over) == expected
+        assert bool(http.answered) == (over == "http")
 
 
 def test_ingest_into_a_server_and_again_changes_nothing(
