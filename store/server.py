@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -27,8 +28,10 @@ from rubrika.store.base import (
     pages_of,
     point_of,
 )
+from rubrika.store.batches import FRAME, Batches, payload_bytes, vectors_bytes
+from rubrika.store.client import connect, is_grpc
 from rubrika.store.connection import Connection, Recall, SearchOptions, ServerOptions
-from rubrika.store.faults import NoCollectionError, RetryingClient, RetryPolicy
+from rubrika.store.faults import ForbiddenError, NoCollectionError, RetryingClient, RetryPolicy
 from rubrika.store.recall import measure
 
 Item = TypeVar("Item")
@@ -36,7 +39,7 @@ Result = TypeVar("Result")
 
 WRITE_BATCH, QUERY_BATCH, STREAMS = 128, 128, 3
 # A page of vectors is some megabytes of JSON; payloads alone are light.
-PAGE, VECTORS_PAGE = 2_048, 512
+PAGE, VECTORS_PAGE, FETCHED = 2_048, 512, 1_024
 FACET_LIMIT = 1_000_000
 OPTIMISE_SECONDS, OPTIMISE_POLL_SECONDS = 1_800.0, 0.2
 
@@ -65,30 +68,31 @@ class ServerStore:
         `client` that is lent, such as one in memory, stays open.
         """
         self._connection, self._lent = connection, client is not None
-        self._client = client or collection.connect(connection)
+        self._client = client or connect(connection)
         # The client's memory mode takes one thread, and warns of search parameters, which it has no use for.
         self._local = self._client.init_options.get("location") == ":memory:"
-        self._streams = 1 if self._local else STREAMS
+        self._streams, self._is_grpc = 1 if self._local else STREAMS, is_grpc(self._client)
+        self.remarks = list[str]()
         search = search or (create.search if create else SearchOptions())
         self._first, self.recall = Recall(search.hnsw_ef, search.oversampling), dict(recall or {})
         # Until it is open, one try: whoever mistyped the url should not wait.
         self._call = RetryingClient(connection, RetryPolicy(tries=1))
         try:
-            try:
-                info = self._do(self._client.get_collection)
-            except NoCollectionError:
-                if create is None:
-                    raise
-                self._do(self._client.create_collection, **collection.layout(sizes or {}, create))
-                info = self._do(self._client.get_collection)
+            info, is_new = self._opened(sizes or {}, create)
             differs = collection.difference(info, sizes) if sizes is not None else None
             if differs:
                 raise self.error(f"its vectors are not the index's: {differs}; choose another `collection`")
             self.sizes = {name: params.size for name, params in collection.vectors_of(info).items()}
             self.is_ours = collection.is_ours(info)
-            self._limits = collection.limits_of(info)
-            self._first = collection.within(self._limits, self._first)
+            self._limits = limits = collection.limits_of(info)
+            self._first = collection.within(limits, self._first)
+            # What a server states is kept from the first request on; what it does not state is found out.
+            self._queries = Batches(min(QUERY_BATCH, limits.search_max_batchsize or QUERY_BATCH))
+            self._writes = Batches(min(WRITE_BATCH, limits.upsert_max_batchsize or WRITE_BATCH))
+            self._fetches, self._page = Batches(FETCHED), limits.max_query_limit or PAGE
             if create is not None:
+                if collection.forbids_scans(info):
+                    self._refuse_scan(is_new)
                 self._take_over()
         except BaseException:
             self.close()
@@ -97,47 +101,61 @@ class ServerStore:
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
         structs = [models.PointStruct(id=each.id, vector=self._plain(each), payload=each.payload) for each in points]
-        self._write(structs, lambda batch: self._do(self._client.upsert, points=batch, wait=True))
+        sizes = [payload_bytes(each.payload) + vectors_bytes(each.vectors, self._is_grpc) for each in points]
+        self._write(structs, lambda batch: self._do(self._client.upsert, points=batch, wait=True), sizes)
 
     def delete(self, ids: Sequence[int]) -> None:  # noqa: D102
-        self._write(ids, lambda batch: self._do(self._client.delete, points_selector=list(batch), wait=True))
+        self._write(list(ids), lambda batch: self._do(self._client.delete, points_selector=list(batch), wait=True))
 
     def replace_payloads(self, payloads: Mapping[int, Payload]) -> None:  # noqa: D102
         new = (models.SetPayload(payload=payload, points=[id]) for id, payload in payloads.items())
         operations = [models.OverwritePayloadOperation(overwrite_payload=each) for each in new]
-        update = self._client.batch_update_points
-        self._write(operations, lambda batch: self._do(update, update_operations=batch, wait=True))
+        update, sizes = self._client.batch_update_points, [payload_bytes(payload) for payload in payloads.values()]
+        self._write(operations, lambda batch: self._do(update, update_operations=batch, wait=True), sizes)
 
     def search(self, vector: str, queries: FloatArray, top_k: int, exact: bool = False) -> Hits:  # noqa: D102
         self._check_size(vector, queries.shape[1], "a query")
         how = collection.within(self._limits, self.recall.get(vector, self._first))
         params, keys = None if self._local else collection.search_params(how, exact), ["category_id"]
         query = partial(models.QueryRequest, using=vector, with_payload=keys, params=params)
+        size = vectors_bytes({vector: queries[0]}, self._is_grpc) + FRAME if len(queries) else 0
 
         def ask(rows: list[list[float]], limit: int) -> list[list[Hit]]:
             requests = [query(query=row, limit=limit) for row in rows]
-            answers = self._do(self._client.query_batch_points, requests=requests)
-            return [[hit_of(hit) for hit in answer.points] for answer in answers]
+            answers = self._queries.send(requests, self._ask, [size] * len(rows))
+            return [[hit_of(hit) for hit in answer.points] for batch in answers for answer in batch]
 
         return nearest(ask, queries, top_k, QUERY_BATCH, min(self._limits.max_query_limit or MAX_TIED, MAX_TIED))
 
     def fetch(self, ids: Sequence[int], payload: bool = True, vectors: bool = False) -> dict[int, Point]:  # noqa: D102
-        if not ids:
-            return {}
-        records = self._do(self._client.retrieve, ids=list(ids), with_payload=payload, with_vectors=vectors)
-        return {point.id: point for point in map(point_of, records)}
+        read = partial(self._client.retrieve, with_payload=payload, with_vectors=vectors)
+        pages = self._fetches.send(ids, lambda some: self._do(read, ids=list(some)))
+        return {point.id: point for page in pages for point in map(point_of, page)}
 
     def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:  # noqa: D102
         keys = payload if isinstance(payload, bool) else list(payload)
-        limit = VECTORS_PAGE if vectors else PAGE
+        limit = min(VECTORS_PAGE if vectors else PAGE, self._page)
         page = partial(self._client.scroll, limit=limit, with_payload=keys, with_vectors=vectors)
         return pages_of(lambda offset: self._do(page, offset=offset))
 
     def count(self) -> int:  # noqa: D102
+        if self._limits.search_allow_exact is False:
+            # Counting exactly counts as exact search.
+            return sum(len(page) for page in self.scroll(payload=False))
         return self._do(self._client.count, exact=True).count
 
     def facet(self, key: str) -> dict[str | int, int]:  # noqa: D102
-        return counts_of(self._do(self._client.facet, key=key, limit=FACET_LIMIT, exact=True).hits)
+        limit, exact = self._limits.max_query_limit or FACET_LIMIT, self._limits.search_allow_exact is not False
+        if exact:
+            hits = self._do(self._client.facet, key=key, limit=limit, exact=True).hits
+            if len(hits) < limit:
+                return counts_of(hits)
+        # There may be more values than the server tells at once.
+        values = (point.payload[key] for page in self.scroll([key]) for point in page if key in point.payload)
+        counts = Counter[str | int](
+            each for value in values for each in (value if isinstance(value, list) else [value])
+        )
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))
 
     def optimise(self) -> None:
         """Let the server quantise and index what was loaded, and wait half an hour; it may go on by itself after that.
@@ -145,7 +163,10 @@ class ServerStore:
         Until it is done, searching is right but slower.
         """
         threshold = models.OptimizersConfigDiff(indexing_threshold=collection.INDEXING_THRESHOLD)
-        self._do(self._client.update_collection, optimizers_config=threshold)
+        try:
+            self._do(self._client.update_collection, optimizers_config=threshold)
+        except ForbiddenError as error:
+            self._remark(error.reason)
         end = time.monotonic() + OPTIMISE_SECONDS
         while time.monotonic() < end:
             # The server needs a moment to see that there is something to do.
@@ -153,8 +174,8 @@ class ServerStore:
             info = self._do(self._client.get_collection)
             if info.status == models.CollectionStatus.GREEN:
                 break
-            if info.status == models.CollectionStatus.RED:
-                raise self.error("the server failed to optimise it; see the server's log")
+            if reason := collection.failure(info):
+                raise self.error(f"the server failed to optimise it ({reason}); see to that, then run it again")
         if self._limits.search_allow_exact is False:
             self.recall = dict.fromkeys(self.sizes, self._first)
             return
@@ -194,12 +215,50 @@ class ServerStore:
         """A failure of this collection in one sentence."""
         return StoreError(f"collection «{self._connection.collection}» on {self._connection.server}: {what}")
 
+    def _opened(self, sizes: Mapping[str, int], create: ServerOptions | None) -> tuple[models.CollectionInfo, bool]:
+        """What the server says of the collection, and whether it was made just now."""
+        try:
+            return self._do(self._client.get_collection), False
+        except NoCollectionError:
+            if create is None:
+                raise
+        try:
+            self._do(self._client.create_collection, **collection.layout(sizes, create))
+        except ForbiddenError as error:
+            advice = f"have an empty one made with {collection.shapes(sizes)}, then run it again with `adopt`"
+            raise self.error(f"this API key may not make it ({error.reason}); {advice}") from None
+        return self._do(self._client.get_collection), True
+
+    def _refuse_scan(self, is_new: bool) -> None:
+        if is_new:
+            self._do(self._client.delete_collection)
+        forbids = "the server's limits forbid exact search, so products cannot be found without a graph"
+        raise self.error(f"{forbids}; give `hnsw_m`, as 16, for a new collection, or have search_allow_exact set there")
+
+    def _remark(self, reason: str) -> None:
+        """Note that settings stay as they are, once."""
+        config = self._do(self._client.get_collection).config.optimizer_config
+        stays = "its settings stay as they are" if config.indexing_threshold else "its indexing stays off: have it set"
+        remark = f"this API key may not change a collection ({reason}), so {stays}"
+        if not self.remarks:
+            self.remarks.append(str(self.error(remark)))
+
+    def _ask(self, requests: Sequence[models.QueryRequest]) -> list[models.QueryResponse]:
+        return self._do(self._client.query_batch_points, requests=list(requests))
+
     def _take_over(self) -> None:
-        """Mark the collection as ours when it is empty, and have its payload indexes."""
+        """Mark the collection as ours when it is empty, and have its payload indexes, which are a mark too."""
         if not self.is_ours:
             if self.count():
                 raise self.error("it holds points that Rubrika did not write; choose another `collection`")
-            self._do(self._client.update_collection, metadata=collection.METADATA)
+            try:
+                self._do(self._client.update_collection, metadata=collection.METADATA)
+            except ForbiddenError as error:
+                if not self._connection.adopt:
+                    cannot = (
+                        f"it is empty and not marked as an index's, and this API key may not do so ({error.reason})"
+                    )
+                    raise self.error(f"{cannot}; give `adopt` if it was made for this index") from None
             self.is_ours = True
         # Before there are points they are made quicker than after; facets need them.
         with warnings.catch_warnings():
@@ -212,13 +271,21 @@ class ServerStore:
         """Call a method of the client on this collection, again when it fails in passing."""
         return self._call(partial(method, self._connection.collection, **arguments))
 
-    def _write(self, items: Sequence[Item], send: Callable[[Sequence[Item]], object]) -> None:
+    def _write(
+        self, items: Sequence[Item], send: Callable[[Sequence[Item]], object], bytes_of: Sequence[int] | None = None
+    ) -> None:
         """Send items in batches, some at a time; `send` must wait: a write not waited for may be dropped in silence."""
         self._check_ours()
-        batches = [items[start : start + WRITE_BATCH] for start in range(0, len(items), WRITE_BATCH)]
+        size = self._writes.most
+        parts = [slice(start, start + size) for start in range(0, len(items), size)]
         pool = ThreadPoolExecutor(self._streams)
+
+        def send_part(part: slice) -> None:
+            for _ in self._writes.send(items[part], send, bytes_of and bytes_of[part]):
+                pass
+
         try:
-            list(pool.map(send, batches))
+            list(pool.map(send_part, parts))
         finally:
             # After a failure the batches still waiting would fail too, one after another.
             pool.shutdown(cancel_futures=True)

@@ -70,7 +70,7 @@ def test_a_server_that_is_away_for_a_moment_is_tried_again(served: tuple[QdrantO
     [
         (grpc.StatusCode.UNAVAILABLE, "no server answers (said the server)"),
         (grpc.StatusCode.DEADLINE_EXCEEDED, "no answer within 5 seconds"),
-        (grpc.StatusCode.PERMISSION_DENIED, "or it may only read"),
+        (grpc.StatusCode.PERMISSION_DENIED, "this API key may not do that (said the server)"),
         (grpc.StatusCode.INVALID_ARGUMENT, "the server refused (said the server)"),
     ],
 )
