@@ -29,7 +29,7 @@ training = typer.Typer(name="train", no_args_is_help=True, help="Fine-tune trans
 app.add_typer(training)
 
 # What tells where the points of an index are.
-PLACE = ("url", "collection", "cache")
+PLACE = ("url", "collection", "ca_cert", "cache")
 # What a protocol fixes by itself.
 FIXED = ("holdout", "group_by", "stratify", "top_k", "seed")
 # What an index that is there has settled.
@@ -76,6 +76,7 @@ def ingest(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     images: opt.Images = None,
     image_url: Annotated[str | None, Option(metavar="URL", help="Where that folder is served, for the web UI.")] = None,
     text_encoder: opt.TextEncoder = None,
@@ -93,12 +94,15 @@ def ingest(
     group_by: opt.Groups = None,
     columns: opt.Columns = None,
     path_separator: opt.PathSeparator = None,
+    adopt: opt.Adopt = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
     from rubrika.ingest.ingest import default_reject_path, write_kept, write_rejects
 
-    report = _index(index, url, collection, cache).ingest(files, **_arguments(context, "files", "index", *PLACE))
+    report = _index(index, url, collection, cache, ca_cert).ingest(
+        files, **_arguments(context, "files", "index", *PLACE)
+    )
     path, kept = rejects or default_reject_path(index), default_reject_path(index, "kept")
     if rejects is None:
         # What an earlier run set aside is no news.
@@ -123,6 +127,7 @@ def classify(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     images: opt.Images = None,
     cache: opt.Cache = opt.CACHE,
     top_k: opt.TopK = None,
@@ -139,7 +144,7 @@ def classify(
     """Predict the category of every product of a table."""
     if as_json and str(output) == "-":
         raise ParameterError("`output` - and `json` would both go to standard output; leave one of them out")
-    report = _index(index, url, collection, cache).classify_file(**_arguments(context, "index", *PLACE))
+    report = _index(index, url, collection, cache, ca_cert).classify_file(**_arguments(context, "index", *PLACE))
     _print(report.to_dict(), as_json, lambda: display.format_classify(report), aside=str(output) == "-")
 
 
@@ -180,6 +185,7 @@ def evaluate(
     new_rate: opt.NewRate = opt.NEW_RATE,
     url: opt.Url = None,
     collection: opt.Prefix = None,
+    ca_cert: opt.CaCert = None,
     seed: opt.Seed = 0,
     report: opt.Report = None,
     methods: opt.Methods = None,
@@ -197,7 +203,7 @@ def evaluate(
     if index:
         _leave_out(context, SETTLED, f"the `index` {index} is scored as it is")
         given = _arguments(context, "file", "index", "fail_below", "path_separator", *PLACE, *SETTLED)
-        with _index(index, url, collection, cache) as opened:
+        with _index(index, url, collection, cache, ca_cert) as opened:
             result = opened.evaluate_live(file, **given)
     else:
         if protocol:
@@ -251,11 +257,12 @@ def neighbours(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     as_json: opt.AsJson = False,
 ) -> None:
     """Show the labelled products most like one, given by its id, a title, or a picture."""
-    with _index(index, url, collection, cache) as opened:
+    with _index(index, url, collection, cache, ca_cert) as opened:
         hits = opened.neighbours(product_id, title=title, image=image, vector=vector, top_k=k, page=show)
     if output is not None:
         hits.write(output)
@@ -270,12 +277,13 @@ def explain(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     top_k: opt.TopK = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Explain a prediction: the vote, the neighbours behind it, and the words that mattered most."""
-    with _index(index, url, collection, cache) as opened:
+    with _index(index, url, collection, cache, ca_cert) as opened:
         result = opened.explain(product_id, title=title, image=image, top_k=top_k)
     _print(result.to_dict(), as_json, lambda: display.format_explanation(result))
 
@@ -290,11 +298,12 @@ def audit(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     as_json: opt.AsJson = False,
 ) -> None:
     """Find labels that are probably wrong, the surest first."""
-    with _index(index, url, collection, cache) as opened:
+    with _index(index, url, collection, cache, ca_cert) as opened:
         report = opened.audit(output, duplicates, limit, files=files or (), min_confidence=min_confidence)
     _print(report.to_dict(), as_json, lambda: display.format_audit(report))
 
@@ -323,13 +332,14 @@ def info(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     drift: opt.Drift = None,
     runs: Annotated[int, Option(min=1, help="How many of them.")] = 7,
     as_json: opt.AsJson = False,
 ) -> None:
     """Show what is in the index: products, categories, vectors, how they vote, and how far it can be trusted."""
-    with _index(index, url, collection, cache) as opened:
+    with _index(index, url, collection, cache, ca_cert) as opened:
         result = opened.info(drift, runs)
     _print(result.to_dict(), as_json, lambda: display.format_info(result))
 
@@ -341,11 +351,12 @@ def categories(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     as_json: opt.AsJson = False,
 ) -> None:
     """List the categories that the index knows by name, or add those of a table before they have products."""
-    with _index(index, url, collection, cache) as opened:
+    with _index(index, url, collection, cache, ca_cert) as opened:
         result = opened.categories(file, rename=rename)
     _print(result.to_dict(), as_json, lambda: display.format_categories(result, index))
 
@@ -356,11 +367,12 @@ def delete(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     as_json: opt.AsJson = False,
 ) -> None:
     """Delete products from the index."""
-    result = _index(index, url, collection, cache).delete(products)
+    result = _index(index, url, collection, cache, ca_cert).delete(products)
     unknown = f", {result.unknown:,} were not in the index" if result.unknown else ""
     _print(result.to_dict(), as_json, lambda: f"{index}: {result.deleted:,} products deleted{unknown}")
 
@@ -376,13 +388,14 @@ def relabel(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     as_json: opt.AsJson = False,
 ) -> None:
     """Correct the category of a product, or move all products of a category, or do what a table says."""
     from rubrika.inputs import is_table_file
 
-    opened = _index(index, url, collection, cache)
+    opened = _index(index, url, collection, cache, ca_cert)
     if what is None and source is not None and target is not None:
         result = opened.relabel(source, target, path)
     elif what is None or source is not None or target is not None:
@@ -413,14 +426,15 @@ def check(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     images: opt.Images = None,
     cache: opt.Cache = opt.CACHE,
     repair: Annotated[bool, Option("--repair", help="Write what is damaged anew from those files.")] = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Read the whole index and list its problems; exit 1 when there are any."""
-    result = _index(index, url, collection, cache).check(files or (), images, repair=repair)
-    _print(result.to_dict(), as_json, lambda: display.format_checked(index, result))
+    """Read the whole index and list its problems, or look at a server before anything is there; exit 1 for problems."""
+    result = _index(index, url, collection, cache, ca_cert).check(files or (), images, repair=repair)
+    _print(result.to_dict(), as_json, lambda: display.format_checked(index, result, _spelled))
     if result.problems:
         raise typer.Exit(1)
 
@@ -430,6 +444,7 @@ def push(
     context: typer.Context,
     url: Annotated[str, Option("--url", envvar="QDRANT_URL", help="The Qdrant server.")],
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     index: opt.IndexFolder = opt.INDEX,
     shards: opt.Shards = None,
     replicas: Annotated[int | None, Option(min=1, help="Copies of each part.")] = None,
@@ -441,14 +456,16 @@ def push(
     hnsw_ef: opt.HnswEf = None,
     oversampling: opt.Oversampling = OVERSAMPLING,
     alias: opt.Alias = None,
+    adopt: opt.Adopt = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Move the points of an index to a Qdrant server; run it again if it was interrupted, or to search otherwise."""
     from rubrika.store.connection import SearchOptions, ServerOptions
 
-    layout = _arguments(context, "url", "collection", "index", "alias", "hnsw_ef", "oversampling")
+    layout = _arguments(context, "index", "alias", "adopt", "hnsw_ef", "oversampling", *PLACE)
     options = ServerOptions(**layout, search=SearchOptions(hnsw_ef, oversampling))
-    result = _index(index, None, None, opt.CACHE).push(url, collection, options=options, alias=alias)
+    opened = _index(index, None, None, opt.CACHE, ca_cert)
+    result = opened.push(url, collection, options=options, alias=alias, adopt=adopt)
     target = f"{url}, collection {collection or 'products'}"
     _print(result.to_dict(), as_json, lambda: display.format_moved(result, target, alias))
 
@@ -515,12 +532,12 @@ def joint(
     _print(result.to_dict(), as_json, lambda: display.format_training(result))
 
 
-def _index(folder: Path, url: str | None, collection: str | None, cache: Path) -> "Index":
+def _index(folder: Path, url: str | None, collection: str | None, cache: Path, ca_cert: Path | None = None) -> "Index":
     """The index, which opens when something is asked of it."""
     from rubrika.api import Index
     from rubrika.inputs import location_of
 
-    return Index(location_of(folder, url, collection, None, cache), display.Terminal())
+    return Index(location_of(folder, url, collection, None, cache, ca_cert), display.Terminal())
 
 
 def _leave_out(context: typer.Context, names: tuple[str, ...], reason: str) -> None:

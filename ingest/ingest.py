@@ -31,7 +31,7 @@ from rubrika.products.product import SEPARATOR, Filtered, Products, Reject
 from rubrika.products.reader import Reader
 from rubrika.progress import Interrupt, Progress, Silent
 from rubrika.store.base import Store
-from rubrika.store.open import reach
+from rubrika.store.open import check_ready
 
 
 def ingest(
@@ -104,6 +104,8 @@ def ingest(
             with progress.stage("optimising the store", 1) as advance:
                 index.store.optimise()
                 advance(1)
+            for remark in index.store.remarks:
+                progress.note(remark)
             trusted = calibrate(index, products, progress) if calibrated else index.manifest
         # Raised last, when everything that could be read is in the index.
         if blocker:
@@ -147,8 +149,8 @@ def _create(
     if at.server is None:
         check_room(at.folder)
     else:
-        # A server that cannot be reached is known before anything is learned.
-        reach(at.server)
+        # A server that cannot be reached, or refuses, is known before anything is learned.
+        check_ready(at.server)
     check_free(at.folder)
     _check_any(at, products)
     if pictures is not None and choice.image and (reason := unmatched(pictures, products)):

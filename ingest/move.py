@@ -64,6 +64,8 @@ def move_index(
                     # Points that only the folder has are from before the index moved away.
                     moved = push(store, other, progress, mirror=isinstance(target, Path))
                     recall = other.recall
+                    for remark in other.remarks:
+                        (progress or Silent()).note(remark)
         if server and alias:
             switch_alias(server, alias)
             target = replace(server, collection=alias)

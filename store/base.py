@@ -190,6 +190,7 @@ class Store(Protocol):
     """
 
     recall: dict[str, Recall]  # how each named vector is searched, as far as that was measured
+    remarks: list[str]  # what was left alone, and why
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write whole points; one with a known id is replaced."""

@@ -46,6 +46,7 @@ class EdgeStore:
         self._process = os.getpid()
         _open.add(folder.resolve())
         self.recall = dict(recall or {})
+        self.remarks = list[str]()
 
     @classmethod
     def create(cls, folder: Path, sizes: Mapping[str, int], graph_from: int = GRAPH_FROM) -> "EdgeStore":

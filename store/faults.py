@@ -23,7 +23,7 @@ FAULTS = (ResponseHandlingException, UnexpectedResponse, QdrantException, grpc.R
 PASSING_STATUS = {408, 429, 500, 502, 503, 504}
 PASSING_CODES = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"}
 # What gRPC says instead of an HTTP status.
-STATUS = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404}
+STATUS = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "INVALID_ARGUMENT": 400}
 # How a server, gRPC and a proxy say that a request holds too much.
 TOO_LARGE = ("larger than rate limiter capacity", "message larger than max", "message length too large", "status: 413")
 MAX_REASON = 300
@@ -50,6 +50,10 @@ class NoCollectionError(StoreError):
 
 class TooLargeError(StoreError):
     """One request held more than the server, or a proxy before it, takes."""
+
+
+class RefusedError(StoreError):
+    """The server understood, and will not do it."""
 
 
 class ForbiddenError(StoreError):
@@ -100,6 +104,8 @@ class RetryingClient:
             return NoCollectionError(what)
         if status == 403:
             return ForbiddenError(what, reason)
+        if status == 400 or isinstance(fault, ValueError):
+            return RefusedError(what)
         return TooLargeError(what) if _is_too_large(fault) else StoreError(what)
 
     def _explained(self, fault: Exception, status: int | None, reason: str) -> str:

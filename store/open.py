@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -53,13 +53,11 @@ def is_alias(server: Connection) -> bool:
         return server.collection in store.aliases()
 
 
-def reach(server: Connection) -> None:
-    """Ask a server for its collection, which need not be there: StoreError when it cannot be reached, or refuses."""
-    from rubrika.store.faults import NoCollectionError
-    from rubrika.store.server import ServerStore
+def check_ready(server: Connection, is_temporary: bool = False) -> None:
+    """Refuse, before anything is learned, a server that a new index cannot go to; see `look.check_ready`."""
+    from rubrika.store import look
 
-    with suppress(NoCollectionError), closing(ServerStore(server)):
-        pass
+    look.check_ready(server, is_temporary)
 
 
 def delete_store(location: StoreLocation) -> None:

@@ -176,10 +176,14 @@ class ServerStore:
                 break
             if reason := collection.failure(info):
                 raise self.error(f"the server failed to optimise it ({reason}); see to that, then run it again")
+        self.measure()
+
+    def measure(self) -> None:
+        """Measure anew how each vector is searched best, where exact search is allowed."""
         if self._limits.search_allow_exact is False:
             self.recall = dict.fromkeys(self.sizes, self._first)
             return
-        graph = info.config.hnsw_config
+        graph = self._do(self._client.get_collection).config.hnsw_config
         measure(self, self._first, self._first.hnsw_ef or graph.ef_construct if graph.m else None)
 
     def flush(self) -> None:

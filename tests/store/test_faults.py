@@ -40,6 +40,10 @@ class Failing:
     def recall(self) -> dict[str, Recall]:
         return self._store.recall
 
+    @property
+    def remarks(self) -> list[str]:
+        return self._store.remarks
+
     def __getattr__(self, name: str) -> Callable[..., object]:
         def call(*given: object, **named: object) -> object:
             self._sound -= name != "close"
