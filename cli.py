@@ -580,6 +580,8 @@ def main() -> None:
     """Run a command; what goes wrong is one line on stderr and exit code 1, a wrong usage 2."""
     # Threads that wait for one another by spinning take a shared machine's cores from whoever has work to do.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What gRPC tries in vain it would tell on stderr, beside the sentence that says so.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -1,7 +1,6 @@
 """A client for a Qdrant server: over gRPC where that is answered, else over HTTP, with or without TLS."""
 
 import math
-import os
 import socket
 import warnings
 from contextlib import suppress
@@ -35,8 +34,6 @@ def is_grpc(client: QdrantClient) -> bool:
 
 
 def _client(connection: Connection, grpc_port: int | None) -> QdrantClient:
-    # What gRPC tries in vain it would write to stderr, beside the sentence that says so.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     options: dict[str, Any] = {"grpc.enable_http_proxy": 0} if connection.is_loopback else {}
     secure: dict[str, Any] = {}
     if connection.is_tls:

@@ -61,7 +61,7 @@ def trouble(connection: Connection, reason: str) -> str:
         return "this is its gRPC port; give the one for HTTP as url, 6333 unless it is set otherwise"
     if not connection.is_tls and secure is not None:
         return "it speaks TLS; write https:// in the url"
-    if connection.is_tls and secure is None and plain and plain.startswith(b"HTTP/"):
+    if connection.is_tls and secure is None and (plain or "WRONG_VERSION_NUMBER" in reason):
         return "it speaks plain HTTP, not TLS; write http:// in the url"
     return f"no server answers ({reason}); start it, or correct the url"
 
