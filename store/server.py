@@ -75,10 +75,11 @@ class ServerStore:
         self.remarks = list[str]()
         search = search or (create.search if create else SearchOptions())
         self._first, self.recall = Recall(search.hnsw_ef, search.oversampling), dict(recall or {})
-        # Until it is open, one try: whoever mistyped the url should not wait.
+        # Until it has answered, one try: whoever mistyped the url should not wait.
         self._call = RetryingClient(connection, RetryPolicy(tries=1))
         try:
             info, is_new = self._opened(sizes or {}, create)
+            self._call = RetryingClient(connection, policy or RetryPolicy())
             differs = collection.difference(info, sizes) if sizes is not None else None
             if differs:
                 raise self.error(f"its vectors are not the index's: {differs}; choose another `collection`")
@@ -97,7 +98,6 @@ class ServerStore:
         except BaseException:
             self.close()
             raise
-        self._call = RetryingClient(connection, policy or RetryPolicy())
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
         structs = [models.PointStruct(id=each.id, vector=self._plain(each), payload=each.payload) for each in points]

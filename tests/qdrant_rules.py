@@ -173,6 +173,8 @@ class Rules:
     def change(self, name: str, changed: Json) -> None:
         """Change parts of a layout."""
         layout = self.created.setdefault(self.real_name(name), {})
+        limits = changed.get("strict_mode_config") or {}
+        self.strict = {key: value for key, value in limits.items() if key != "enabled"} or self.strict
         for part in ("hnsw_config", "optimizers_config"):
             if changed.get(part):
                 layout[part] = (layout.get(part) or {}) | changed[part]

@@ -31,9 +31,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @contextmanager
-def secured(
-    kind: str, certificates: Certificates, client_wanted: bool = False
-) -> Iterator[tuple[str, dict[str, str]]]:
+def secured(kind: str, certificates: Certificates, client_wanted: bool = False) -> Iterator[tuple[str, dict[str, str]]]:
     """A stand-in that speaks TLS: its url, and the environment in which it is found."""
     if kind == "http":
         with serve(tls=certificates.for_http(client_wanted)) as server:
