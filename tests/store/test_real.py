@@ -21,6 +21,8 @@ from qdrant_client import QdrantClient, models
 from rows import CASES, row
 
 from rubrika.index.manifest import Manifest
+from rubrika.store.client import connect
+from rubrika.store.connection import Connection, Transport
 
 SHELF = [row(id, f"кеды {id}") if id % 2 else row(id, f"чехол {id}", CASES) for id in range(60)]
 pytestmark = pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="no server: QDRANT_URL is not set")
@@ -46,9 +48,8 @@ class Server:
 
 @pytest.fixture
 def server(rubrika: Callable[..., Run]) -> Iterator[Server]:
-    key = os.environ.get("QDRANT_API_KEY")
-    client = QdrantClient(url=os.environ["QDRANT_URL"], api_key=key, check_compatibility=False)
-    name = f"rubrika-test-{uuid4().hex}"
+    name, key = f"rubrika-test-{uuid4().hex}", os.environ.get("QDRANT_API_KEY")
+    client = connect(Connection(os.environ["QDRANT_URL"], name, key, transport=Transport.of(os.environ)))
     yield Server(rubrika, name, client)
     for each in client.get_collections().collections:
         if each.name.startswith(name):
