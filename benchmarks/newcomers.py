@@ -1,11 +1,13 @@
 """What an index makes of categories that its encoder has not learned: by their names, and by five products of each.
 
     python benchmarks/newcomers.py FILE [--group-by COLUMN] [--hidden 30] [--smallest 40] [--known 3000] [--seed 0]
+        [--text-encoder SPEC [--backend onnx-int8]]
 
 All products of some categories are hidden, of at least `--smallest` products each, and of the others whole groups. The
 rest is ingested; then the names of the hidden categories are listed, and all that was hidden is classified; then five
 products of each hidden category are ingested, of different groups, and the others of its groups leave the test. Prints
-JSON: what was predicted right, what was taken from known categories, and how many products were flagged as new.
+JSON: what was predicted right, what was taken from known categories, and how many products were flagged as new. With
+a pretrained text encoder, a joint vector votes that is learned from its vectors too.
 """
 
 import argparse
@@ -18,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from rubrika.index.categories import read_names, write_names
-from rubrika.index.folder import Index
+from rubrika.index.folder import Choice, Index
 from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest
 from rubrika.ingest.ingest import ingest
@@ -52,6 +54,8 @@ def main() -> None:
     parser.add_argument("--group-by")
     for name, default in (("hidden", 30), ("smallest", 40), ("known", 3_000), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--text-encoder")
+    parser.add_argument("--backend", default="torch")
     chosen = parser.parse_args()
     reader = Reader([chosen.file], labelled=True, group_by=chosen.group_by)
     products = [product for batch in reader for product in batch.products]
@@ -83,7 +87,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         at = Location(Path(folder) / "index", cache=Path(folder))
-        ingest(at, Kept([products[row] for row in np.flatnonzero(~held & ~is_hidden)]))
+        choice = Choice(chosen.text_encoder, backend=chosen.backend, vote="joint" if chosen.text_encoder else None)
+        ingest(at, Kept([products[row] for row in np.flatnonzero(~held & ~is_hidden)]), choice=choice)
         note("unknown", new)
         names = {category_of(product): product.category.path for product in new if product.category}
         write_names(at.folder, (read_names(at.folder) or {}) | names)

@@ -56,6 +56,10 @@ class Encoders:
         """The named vectors that a text alone has."""
         return {TEXT, JOINT} & self.sizes.keys()
 
+    def with_inputs(self, names: Collection[str]) -> set[str]:
+        """Named vectors, and those that they are made from."""
+        return {*names, *(self.joint.config.inputs if self.joint and JOINT in names else ())}
+
     def encode(
         self,
         products: Sequence[Product],
@@ -65,15 +69,15 @@ class Encoders:
         known: PictureHashes | None = None,
         given: Mapping[str, FloatArray] | None = None,
     ) -> EncodedProducts:
-        """Make the named vectors of n products, by default all.
+        """Make the named vectors of n products, by default all, and those that they are made from.
 
         `known` are their `picture_hashes`, and `given` vectors that need not be made, (n, size) by name, or zeros.
         """
         wanted, texts = self.sizes if names is None else names, [product.text for product in products]
         vectors, failures = dict(given or {}), dict[int, str]()
         joint = self.joint if JOINT in wanted and JOINT not in vectors else None
-        inputs = joint.config.inputs if joint else {}
-        missing = {*wanted, *inputs} - vectors.keys()
+        made = self.with_inputs(wanted)
+        missing = (made if joint else set(wanted)) - vectors.keys()
         if TEXT in missing:
             vectors[TEXT] = self._texts(texts)
         if self.image is not None and self._picture_cache is not None and IMAGE in missing:
@@ -82,8 +86,8 @@ class Encoders:
             vectors[IMAGE], failed = cached_pictures(self.image, paths, known.hashes, self._picture_cache)
             failures = known.failures | failed
         if joint is not None:
-            vectors[JOINT] = joint.encode(texts, {name: vectors[name] for name in inputs})
-        return EncodedProducts({name: _finite(vectors[name]) for name in wanted if name in vectors}, failures)
+            vectors[JOINT] = joint.encode(texts, {name: vectors[name] for name in joint.config.inputs})
+        return EncodedProducts({name: _finite(vectors[name]) for name in vectors if name in made}, failures)
 
     def unseen_words(self, products: Sequence[Product]) -> tuple[int, int] | None:
         """How many words of products a learned encoder has not learned from, of how many in all; None: not known."""

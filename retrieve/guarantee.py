@@ -1,8 +1,8 @@
 """The guarantee: how sure a prediction must be, so that at most a chosen part of those that stand are wrong.
 
 Thresholds are tested from sure ones downwards, each by an exact binomial test, until one fails: fixed-sequence testing
-from several starts, as in "Learn then Test" (Angelopoulos et al., 2021). All that passed hold together, with the
-probability `certainty`.
+from several starts, as in "Learn then Test" (Angelopoulos et al., 2021). A sequence that comes to the start of another
+goes on with the part of both (Bretz et al., 2009). All that passed hold together, with the probability `certainty`.
 """
 
 import math
@@ -56,12 +56,15 @@ def threshold(fit: Fit, policy: Policy) -> float:
     0.8
     """
     lowest, total = NEVER, fit.curve[-1][1] if fit.curve else 0
-    for start in STARTS:
-        for score, count, wrong in fit.curve:
-            if count >= start * total:
-                if not _passes(count / fit.design, wrong / fit.design, policy):
-                    break
-                lowest = min(lowest, score)
+    reached, running = 0, 0
+    for score, count, wrong in fit.curve:
+        started = sum(count >= start * total for start in STARTS)
+        reached, running = started, running + started - reached
+        allowed = (1 - policy.certainty) * running / len(STARTS)
+        if running and _p_value(count / fit.design, wrong / fit.design, policy.max_error) <= allowed:
+            lowest = score
+        else:
+            running = 0
     return lowest
 
 
@@ -78,11 +81,14 @@ def growth_needed(fit: Fit, policy: Policy) -> float | None:
     """How many times more predictions would support a threshold, the same part of them wrong; None: not any number.
 
     >>> round(growth_needed(Fit((0, 1, -1), (0, 1), (0, 1), curve=((0.9, 50, 0),)), Policy(max_error=0.02)), 1)
-    3.4
+    2.3
     """
-    known = ((count / fit.design, wrong / fit.design) for _, count, wrong in fit.curve)
-    hopeful = [(count, wrong) for count, wrong in known if wrong < policy.max_error * count]
-    return min((growth for each in hopeful if (growth := _growth(*each, policy)) < MAX_GROWTH), default=None)
+    low, high = 1.0, MAX_GROWTH
+    while high / low > 1.001:
+        middle = math.sqrt(low * high)
+        supported = threshold(replace(fit, design=fit.design / middle), policy) < NEVER
+        low, high = (low, middle) if supported else (middle, high)
+    return high if high < MAX_GROWTH else None
 
 
 def advice(calibration: Calibration, policy: Policy) -> str | None:
@@ -117,10 +123,6 @@ def lowest_similarity(calibration: Calibration, policy: Policy) -> float:
     return max(allowed, default=-math.inf)
 
 
-def _passes(count: float, wrong: float, policy: Policy) -> bool:
-    return _p_value(count, wrong, policy.max_error) <= (1 - policy.certainty) / len(STARTS)
-
-
 def _p_value(count: float, wrong: float, max_error: float) -> float:
     """How likely at most so many of `count` predictions are wrong, if `max_error` of all are."""
     from scipy.special import betainc
@@ -128,11 +130,3 @@ def _p_value(count: float, wrong: float, max_error: float) -> float:
     if wrong >= count or max_error <= 0:
         return 1.0
     return float(betainc(count - wrong, wrong + 1, 1 - min(max_error, 1.0)))
-
-
-def _growth(count: float, wrong: float, policy: Policy) -> float:
-    low, high = 1.0, MAX_GROWTH
-    while high / low > 1.001:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if _passes(count * middle, wrong * middle, policy) else (middle, high)
-    return high

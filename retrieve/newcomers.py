@@ -5,7 +5,7 @@ category has few products at first, or only a name; each is a vector, and so is 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,7 @@ class Newcomers:
 
     seen: Mapping[str, IntArray]  # those that each learned encoder knows, by named vector
     started: Mapping[str, Prototypes]  # of unseen categories with products, by the learned vectors that vote
-    named: Mapping[str, Prototypes]  # of categories without products, by the vectors that vote and can read a name
+    named: Mapping[str, Prototypes]  # of categories without products, by the vectors that can read a name
     names: Names  # of all categories
 
     @classmethod
@@ -69,10 +69,10 @@ class Newcomers:
         for name in voting:
             if fresh.get(name):
                 known = [id for id in fresh[name] if id in names]
-                both = [_named(index, name, known, names), *([means[name]] if name in means else [])]
+                both = [_named(index, [name], known, names)[name], *([means[name]] if name in means else [])]
                 started[name] = _joined(both)
-            if empty:
-                named[name] = _named(index, name, empty, names)
+        if empty and voting:
+            named = _named(index, voting, empty, names)
         return cls(index.seen, started, named, names)
 
     def voting(
@@ -89,16 +89,33 @@ class Newcomers:
             if name in self.started:
                 parts.append(_reaching(self.started[name].nearest(vectors[name], CANDIDATES), vote.unseen_reach))
             if name in self.named and vote.name_reach is not None:
-                parts.append(_reaching(self.named[name].nearest(vectors[name], CANDIDATES), vote.name_reach))
+                parts.append(_reaching(self._nearest_names(name, vectors, CANDIDATES), vote.name_reach))
             found[name] = own if len(parts) == 1 else _side_by_side(parts)
         return found
 
     def suggestions(self, vectors: Mapping[str, FloatArray]) -> list[str | None]:
         """The name nearest to each product (n,) among the categories without products; None where there are none."""
-        for name, prototypes in self.named.items():
-            nearest = prototypes.nearest(vectors[name], 1).categories[:, 0].tolist()
+        for name in self.named:
+            nearest = self._nearest_names(name, vectors, 1).categories[:, 0].tolist()
             return [self.names.get(category) for category in nearest]
         return [None] * len(next(iter(vectors.values())))
+
+    def _nearest_names(self, name: str, vectors: Mapping[str, FloatArray], count: int) -> Hits:
+        """The `count` nearest names of each product, as near as one named vector finds them, ranked by all that read.
+
+        A learned vector knows the words of this shop, a pretrained one those of the language. Their similarities are
+        added in units of how much they differ between names.
+        """
+        main = self.named[name]
+        rank = np.zeros((len(vectors[name]), len(main.categories)), np.float32)
+        for other, prototypes in self.named.items():
+            between = prototypes.vectors @ prototypes.vectors.T
+            deviation = between[~np.eye(len(between), dtype=bool)].std() if len(between) > 1 else np.float32(0)
+            rank += vectors[other] @ prototypes.vectors.T / (deviation or np.float32(1))
+        best = best_positions(rank, min(count, len(main.categories)))
+        scores = np.take_along_axis(vectors[name] @ main.vectors.T, best, axis=1)
+        scores[~vectors[name].any(axis=1)] = -np.inf
+        return Hits(np.zeros(best.shape, np.uint64), scores, np.where(np.isfinite(scores), main.categories[best], -1))
 
 
 def _means(index: Index, fresh: Mapping[str, list[int]]) -> dict[str, Prototypes]:
@@ -121,12 +138,13 @@ def _means(index: Index, fresh: Mapping[str, list[int]]) -> dict[str, Prototypes
     }
 
 
-def _named(index: Index, vector: str, categories: Iterable[int], names: Names) -> Prototypes:
-    """The last heading of each name, as a vector."""
+def _named(index: Index, voting: Sequence[str], categories: Iterable[int], names: Names) -> dict[str, Prototypes]:
+    """The last heading of each name, by the named vectors that vote, and by the texts that these are made from."""
     chosen = [id for id in categories if Category(id, names[id]).levels]
     leaves = [Category(id, names[id]).levels[-1] for id in chosen]
-    encoded = index.encoders.encode([Product(0, leaf, leaf, 0) for leaf in leaves], None, [vector])
-    return Prototypes(np.array(chosen, np.int64), encoded.vectors[vector])
+    encoded = index.encoders.encode([Product(0, leaf, leaf, 0) for leaf in leaves], None, voting).vectors
+    ids = np.array(chosen, np.int64)
+    return {name: Prototypes(ids, encoded[name]) for name in encoded if name in index.encoders.readers}
 
 
 def _joined(parts: list[Prototypes]) -> Prototypes:

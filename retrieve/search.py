@@ -87,7 +87,8 @@ class Query:
         if point is None:
             shown = own_id or product_id
             raise RubrikaError(f"product {shown} is not in {index.folder}; give a title or an image instead")
-        sizes = {name: size for name, size in index.manifest.sizes.items() if name in (*names, IMAGE)}
+        needed = index.encoders.with_inputs([*names, IMAGE])
+        sizes = {name: size for name, size in index.manifest.sizes.items() if name in needed}
         vectors = {name: point.vectors.get(name, np.zeros(size, np.float32))[None] for name, size in sizes.items()}
         if not any(vectors[name].any() for name in names):
             raise _lacking(index, names, f"product {product_id}", f"it has {', '.join(point.vectors) or 'none'}")

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from rubrika.encode.duplicates import group_number
 from rubrika.encode.hashing import WORD_WEIGHT, Words, rich_features_of
-from rubrika.encode.learned import bags_of
+from rubrika.encode.learned import bags_of, sparse_rows
 from rubrika.errors import EncoderError
 from rubrika.products.product import Products
 from rubrika.progress import Progress
@@ -43,7 +43,7 @@ class FeatureBags:
         column = np.empty(2**self.bits, np.int32)
         column[rows] = np.arange(len(rows), dtype=np.int32)
         weights = (part.data / np.repeat(part.sum(axis=1), np.diff(part.indptr))).astype(np.float32)
-        matrix = csr_array((weights, column[part.indices], part.indptr), (len(chosen), len(rows)))
+        matrix = sparse_rows(weights, column[part.indices], part.indptr, len(rows))
         return torch.from_numpy(rows), _sparse(matrix), _sparse(csr_array(matrix.T))
 
 
@@ -89,7 +89,7 @@ def read_feature_bags(products: Products, bits: int | None, progress: Progress) 
         flat &= np.int32(2**bits - 1)
     known, labels = np.unique(np.array(categories, np.int64), return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-    table = csr_array((_joined(weights, np.uint8), flat, offsets), (len(ids), 2**bits))
+    table = sparse_rows(_joined(weights, np.uint8), flat, offsets, 2**bits)
     order = np.argsort(np.array(ids, np.uint64), kind="stable")
     return FeatureBags(bits, table, order, np.array(groups, np.int64), labels, known, *vocabulary.counted())
 

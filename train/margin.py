@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from rubrika.encode.base import FloatArray
-from rubrika.encode.learned import MarginView
+from rubrika.encode.learned import MarginView, sparse_rows
 from rubrika.errors import EncoderError
 
 try:
@@ -118,7 +118,7 @@ def _weighted(features: csr_array, rows: IntArray, rarity: FloatArray) -> csr_ar
     data = features.data[kept].astype(np.float32) * rarity[place]
     owner = np.repeat(np.arange(len(counts)), counts)
     lengths = np.sqrt(np.bincount(owner, np.square(data), minlength=len(counts)) / LENGTH).astype(np.float32)
-    return csr_array((data / np.maximum(lengths, 1e-30)[owner], place, offsets), (len(counts), len(rows)))
+    return sparse_rows(data / np.maximum(lengths, 1e-30)[owner], place, offsets, len(rows))
 
 
 def _rivals(labels: IntArray, vectors: FloatArray, categories: FloatArray, count: int) -> NDArray[np.int32]:

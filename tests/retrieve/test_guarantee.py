@@ -45,6 +45,13 @@ def test_a_few_wrong_labels_among_the_surest_do_not_stop_the_search() -> None:
     assert threshold(known((0.99, 100, 5), (0.9, 2_000, 12), (0.8, 2_500, 200)), Policy(0.02)) == 0.9
 
 
+def test_a_sequence_that_reached_the_start_of_another_has_the_part_of_both() -> None:
+    # Five of 500 wrong are too many for a third of what may go wrong, and few enough for all of it.
+    end = (0.9, 500, 5), (0.5, 660, 60)
+    assert threshold(known((0.99, 200, 0), (0.95, 350, 1), *end), Policy(0.02)) == 0.9
+    assert threshold(known((0.99, 200, 3), (0.95, 350, 4), *end), Policy(0.02)) == NEVER
+
+
 def test_the_promise_holds_for_new_products() -> None:
     """Of 200 calibrations of 2,000 products each, the true error is above the bound in fewer than one in ten."""
     random, broken = np.random.default_rng(0), 0
@@ -75,13 +82,13 @@ def test_advice_says_how_many_more_products_would_do() -> None:
     small = Calibration(known((0.9, 100, 0), (0.5, 200, 20)), rows=200, products=200)
     said = advice(small, Policy(0.02))
     assert said is not None
-    assert "about 137 more labelled products are needed" in said
-    assert "`max_error` 0.05 can be promised" in said
-    more = known((0.9, 169, 0), (0.5, 338, 33))
+    assert "about 69 more labelled products are needed" in said
+    assert "`max_error` 0.03 can be promised" in said
+    more = known((0.9, 135, 0), (0.5, 270, 27))
     assert (threshold(more, Policy(0.02)), coverage(more, Policy(0.02))) == (0.9, 0.5)
     assert growth_needed(known((0.9, 100, 5)), Policy(0.02)) is None
     assert "not calibrated" in str(advice(Calibration(), Policy()))
-    assert advice(Calibration(more, rows=338), Policy(0.02)) is None
+    assert advice(Calibration(more, rows=270), Policy(0.02)) is None
 
 
 def test_few_known_products_are_called_new() -> None:
