@@ -97,7 +97,7 @@ class RetryingClient:
         connection, status, reason = self._connection, _status(fault), _reason(fault)
         # A proxy may quote a request in its answer; the key is cut out wherever it came from.
         key = connection.api_key
-        reason = reason.replace(key, "…") if key else reason
+        reason = (reason.replace(key, "…") if key else reason)[:MAX_REASON]
         what = f"{connection.server}: {self._explained(fault, status, reason)}"
         what = what.replace(key, "…") if key else what
         if _is_missing(fault):
@@ -194,4 +194,4 @@ def _reason(fault: Exception) -> str:
             reason = str(fault.structured()["status"]["error"])
         if fault.status_code in (401, 403) and fault.headers.get("content-type", "").startswith("text/plain"):
             reason = fault.content.decode(errors="replace")
-    return " ".join(reason.split())[:MAX_REASON]
+    return " ".join(reason.split())

@@ -41,7 +41,7 @@ WRITE_BATCH, QUERY_BATCH, STREAMS = 128, 128, 3
 # A page of vectors is some megabytes of JSON; payloads alone are light.
 PAGE, VECTORS_PAGE, FETCHED = 2_048, 512, 1_024
 FACET_LIMIT = 1_000_000
-OPTIMISE_SECONDS, OPTIMISE_POLL_SECONDS = 1_800.0, 0.2
+OPTIMISE_SECONDS, OPTIMISE_POLL_SECONDS, RED_POLLS = 1_800.0, 0.2, 5
 
 
 class ServerStore:
@@ -167,14 +167,17 @@ class ServerStore:
             self._do(self._client.update_collection, optimizers_config=threshold)
         except ForbiddenError as error:
             self._remark(error.reason)
-        end = time.monotonic() + OPTIMISE_SECONDS
+        end, red = time.monotonic() + OPTIMISE_SECONDS, 0
         while time.monotonic() < end:
             # The server needs a moment to see that there is something to do.
             time.sleep(OPTIMISE_POLL_SECONDS)
             info = self._do(self._client.get_collection)
             if info.status == models.CollectionStatus.GREEN:
                 break
-            if reason := collection.failure(info):
+            reason = collection.failure(info)
+            red = red + 1 if reason else 0
+            # It may be red from before, until it has begun anew.
+            if red == RED_POLLS:
                 raise self.error(f"the server failed to optimise it ({reason}); see to that, then run it again")
         self.measure()
 

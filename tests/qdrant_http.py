@@ -54,6 +54,8 @@ class QdrantOverHttp(Rules):
             return self.client.update_collection_aliases(actions)
         if path == "/aliases":
             return self.aliases(key)
+        if path == "/collections":
+            return self.client.get_collections()
         if path in SERVER:
             return SERVER[path]
         if path.endswith("/query/batch"):
@@ -89,7 +91,7 @@ def asked(method: str, path: str, body: Json) -> Asked:
     if path == "/":
         return Asked("greet")
     if not found or path == "/collections/aliases":
-        return Asked("manage" if method != "GET" else "list" if path == "/aliases" else "read")
+        return Asked("manage" if method != "GET" else "list" if path in ("/aliases", "/collections") else "read")
     name, rest = unquote(found[1]), found[2] or ""
     if (method, rest) in (("GET", ""), ("GET", "/cluster")):
         return Asked("read", name)
