@@ -6,7 +6,7 @@ DEMO := demo
 # Drawn with the products; the encoder of pictures installs with the rest, and nothing is downloaded.
 PICTURES := --images $(DEMO)/market/images
 
-.PHONY: demo test lint bench fuzz clean
+.PHONY: demo test test-server lint bench fuzz clean
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
@@ -26,6 +26,12 @@ demo: $(READY)
 test: lint
 	# Tests of a file share what it made, so one worker has them all; by name, as the longest file would be the last.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The whole chain on a real server, any one: QDRANT_URL=… QDRANT_API_KEY=… make test-server. Its collections are
+# deleted in the end; with QDRANT_JWT_KEY a token for one collection is tried too.
+test-server: $(READY)
+	test -n "$$QDRANT_URL" || (echo "QDRANT_URL is not set" && false)
+	$(BIN)/python -m pytest tests/store/test_real.py tests/store/test_store.py -k real
 
 # Some 15,600 broken files, rows, pictures and options; a sample of them is in `make test`.
 fuzz: $(READY)

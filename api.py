@@ -87,6 +87,7 @@ class Index:
         collection: str | None = None,
         api_key: str | None = None,
         cache: Place = CACHE,
+        ca_cert: Place | None = None,
         progress: Progress | None = None,
     ) -> "Index":
         """Open an index; where there is none yet, the first `ingest` makes it.
@@ -98,13 +99,15 @@ class Index:
             collection: on that server; default: `products`.
             api_key: of the server; default: the environment's QDRANT_API_KEY.
             cache: a folder for vectors of pretrained encoders.
+            ca_cert: certificates of the authorities that the server's is checked by, in PEM; default: the environment's
+                QDRANT_CA_CERT, else those that everybody trusts. QDRANT_CLIENT_CERT and QDRANT_CLIENT_KEY are ours.
             progress: shows how far an operation is.
 
         Raises:
             IndexFolderError: what is there is damaged, or was made by a newer Rubrika.
             StoreError: the points cannot be opened, or the server cannot be reached.
         """
-        index = cls(location_of(folder, url, collection, api_key, cache), progress)
+        index = cls(location_of(folder, url, collection, api_key, cache, ca_cert), progress)
         if has_index(index._at.folder):
             index._index()
         return index
@@ -130,6 +133,7 @@ class Index:
         columns: "ColumnNames" = None,
         path_separator: str | None = None,
         options: ServerOptions | None = None,
+        adopt: bool = False,
     ) -> IngestReport:
         """Put labelled products into the index, learning its encoder first when it is new.
 
@@ -155,6 +159,7 @@ class Index:
             columns: how columns are called, where not as in docs/data.md: `{"id": "sku", "title": "name"}`.
             path_separator: what stands between the levels of a category's path, as `>`; default: found in the labels.
             options: how points on a server are laid out and searched.
+            adopt: take up an empty collection that somebody made for this index, though the key cannot mark it.
         """
         made, note = self._at.folder, self._progress.note
         source = products_of(products, True, group_by, columns_of(columns, path_separator, made, True))
@@ -166,8 +171,9 @@ class Index:
             check_table(Path(rejects))
         self._note_unused(images)
         self.close()
+        at = self._at
         report = ingest(
-            self._at,
+            replace(at, server=replace(at.server, adopt=adopt)) if at.server else at,
             source,
             pictures=pictures,
             choice=choice,
@@ -374,6 +380,7 @@ class Index:
         collection: str | None = None,
         api_key: str | None = None,
         cache: Place = CACHE,
+        ca_cert: Place | None = None,
         progress: Progress | None = None,
         columns: "ColumnNames" = None,
         path_separator: str | None = None,
@@ -392,7 +399,7 @@ class Index:
         from rubrika.report.study import MAPPED, study
 
         progress = progress or Silent()
-        at = location_of("", url, collection or ("rubrika" if url else None), api_key, cache)
+        at = location_of("", url, collection or ("rubrika" if url else None), api_key, cache, ca_cert)
         names = chosen_methods(methods) if methods is not None else ()
         # Before the work: a folder that cannot be written is known at once.
         folder = report_folder(Path(report)) if report else None
@@ -566,21 +573,30 @@ class Index:
     def check(self, files: "Files" = (), images: Place | None = None, *, repair: bool = False) -> Checked:
         """Read the whole index, compare it with the files that were ingested or with others, and list its problems.
 
-        With `repair`, what is damaged is written anew from those files and `images`.
+        With `repair`, what is damaged is written anew from those files and `images`. A server named as `url` is looked
+        at too, or alone when the index is not there: what it is, what the key may do, and what to do about it.
         """
         self.close()
         return check(self._at, paths_of(files) if files else (), pictures_of(images), repair)
 
     def push(
-        self, url: str, collection: str | None = None, *, options: ServerOptions | None = None, alias: str | None = None
+        self,
+        url: str,
+        collection: str | None = None,
+        *,
+        options: ServerOptions | None = None,
+        alias: str | None = None,
+        adopt: bool = False,
     ) -> Moved:
         """Move the points to a Qdrant server; run it again if it was interrupted, or to search otherwise.
 
         The collection is by default `products`; `options` say how a new one is laid out, and how it is searched from
-        now on; `alias` is a second name, switched to the collection once all products are there.
+        now on; `alias` is a second name, switched to the collection once all products are there; `adopt` is as for
+        `ingest`.
         """
         self.close()
-        at = location_of(self._at.folder, url, collection, self._at.api_key, self._at.cache)
+        at = self._at
+        at = location_of(at.folder, url, collection, at.api_key, at.cache, at.transport.ca_cert, adopt)
         return move_index(at, self._progress, options, alias)
 
     def pull(self) -> Moved:

@@ -30,7 +30,7 @@ training = typer.Typer(name="train", no_args_is_help=True, help="Fine-tune trans
 app.add_typer(training)
 
 # What tells where the points of an index are.
-PLACE = ("url", "collection", "cache")
+PLACE = ("url", "collection", "ca_cert", "cache")
 # What a protocol fixes by itself.
 FIXED = ("holdout", "group_by", "stratify", "top_k", "seed")
 # What an index that is there has settled.
@@ -77,6 +77,7 @@ def ingest(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     images: opt.Images = None,
     image_url: Annotated[str | None, Option(metavar="URL", help="Where that folder is served, for the web UI.")] = None,
     text_encoder: opt.TextEncoder = None,
@@ -104,13 +105,14 @@ def ingest(
     graph_from: opt.GraphFrom = None,
     hnsw_ef: opt.HnswEf = None,
     oversampling: opt.Oversampling = None,
+    adopt: opt.Adopt = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
     from rubrika.ingest.ingest import default_reject_path, remove_stale, write_kept, write_rejects
 
     given, options = _arguments(context, "files", "index", *PLACE, *_LAYOUT), _layout(context)
-    report = _index(index, url, collection, cache).ingest(files, **given, options=options)
+    report = _index(index, url, collection, cache, ca_cert).ingest(files, **given, options=options)
     path, kept = rejects or default_reject_path(index), default_reject_path(index, "kept")
     if rejects is None:
         write_rejects(report.rejects, path) if report.rejects else remove_stale(path)
@@ -134,6 +136,7 @@ def classify(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     images: opt.Images = None,
     cache: opt.Cache = opt.CACHE,
     top_k: opt.TopK = None,
@@ -150,7 +153,7 @@ def classify(
 ) -> None:
     """Predict the category of every product of a table."""
     _leave_stdout(output, as_json)
-    report = _index(index, url, collection, cache).classify_file(**_arguments(context, "index", *PLACE))
+    report = _index(index, url, collection, cache, ca_cert).classify_file(**_arguments(context, "index", *PLACE))
     _print(report.to_dict(), as_json, lambda: display.format_classify(report), aside=str(output) == "-")
 
 
@@ -191,6 +194,7 @@ def evaluate(
     new_rate: opt.NewRate = opt.NEW_RATE,
     url: opt.Url = None,
     collection: opt.Prefix = None,
+    ca_cert: opt.CaCert = None,
     seed: opt.Seed = 0,
     report: opt.Report = None,
     methods: opt.Methods = None,
@@ -209,7 +213,7 @@ def evaluate(
     if index:
         _leave_out(context, SETTLED, f"the `index` {index} is scored as it is")
         given = _arguments(context, "file", "index", "fail_below", "path_separator", *PLACE, *SETTLED)
-        with _index(index, url, collection, cache) as opened:
+        with _index(index, url, collection, cache, ca_cert) as opened:
             result = opened.evaluate_live(file, **given)
     else:
         if protocol:
@@ -267,12 +271,13 @@ def neighbours(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     as_json: opt.AsJson = False,
 ) -> None:
     """Show the labelled products most like one, given by its id, a title, or a picture."""
     _leave_stdout(output, as_json)
-    with _index(index, url, collection, cache) as opened:
+    with _index(index, url, collection, cache, ca_cert) as opened:
         hits = opened.neighbours(product_id, title=title, image=image, vector=vector, top_k=k, page=show, exact=exact)
     if output is not None:
         hits.write(output)
@@ -289,12 +294,13 @@ def explain(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     top_k: opt.TopK = None,
     as_json: opt.AsJson = False,
 ) -> None:
     """Explain a prediction: the vote, the neighbours behind it, and the words that mattered most."""
-    with _index(index, url, collection, cache) as opened:
+    with _index(index, url, collection, cache, ca_cert) as opened:
         result = opened.explain(product_id, title=title, image=image, top_k=top_k)
     _print(result.to_dict(), as_json, lambda: display.format_explanation(result))
 
@@ -309,12 +315,13 @@ def audit(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     as_json: opt.AsJson = False,
 ) -> None:
     """Find labels that are probably wrong, the surest first."""
     _leave_stdout(output, as_json)
-    with _index(index, url, collection, cache) as opened:
+    with _index(index, url, collection, cache, ca_cert) as opened:
         report = opened.audit(output, duplicates, limit, files=files or (), min_confidence=min_confidence)
     _print(report.to_dict(), as_json, lambda: display.format_audit(report), aside=str(output) == "-")
 
@@ -345,13 +352,14 @@ def info(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     drift: opt.Drift = None,
     runs: Annotated[int, Option(min=1, help="How many of them.")] = 7,
     as_json: opt.AsJson = False,
 ) -> None:
     """Show what is in the index: products, categories, vectors, how they vote, and how far it can be trusted."""
-    with _index(index, url, collection, cache) as opened:
+    with _index(index, url, collection, cache, ca_cert) as opened:
         result = opened.info(drift, runs)
     _print(result.to_dict(), as_json, lambda: display.format_info(result))
 
@@ -363,11 +371,12 @@ def categories(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     as_json: opt.AsJson = False,
 ) -> None:
     """List the categories that the index knows by name, or add those of a table before they have products."""
-    with _index(index, url, collection, cache) as opened:
+    with _index(index, url, collection, cache, ca_cert) as opened:
         result = opened.categories(file, rename=rename)
     _print(result.to_dict(), as_json, lambda: display.format_categories(result, index))
 
@@ -378,11 +387,12 @@ def delete(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     as_json: opt.AsJson = False,
 ) -> None:
     """Delete products from the index."""
-    result = _index(index, url, collection, cache).delete(products)
+    result = _index(index, url, collection, cache, ca_cert).delete(products)
     unknown = f", {result.unknown:,} were not in the index" if result.unknown else ""
     _print(result.to_dict(), as_json, lambda: f"{index}: {result.deleted:,} products deleted{unknown}")
 
@@ -398,13 +408,14 @@ def relabel(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     cache: opt.Cache = opt.CACHE,
     as_json: opt.AsJson = False,
 ) -> None:
     """Correct the category of a product, or move all products of a category, or do what a table says."""
     from rubrika.inputs import is_table_file
 
-    opened = _index(index, url, collection, cache)
+    opened = _index(index, url, collection, cache, ca_cert)
     if what is None and source is not None and target is not None:
         result = opened.relabel(source, target, path)
     elif what is None or source is not None or target is not None:
@@ -435,14 +446,15 @@ def check(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     images: opt.Images = None,
     cache: opt.Cache = opt.CACHE,
     repair: Annotated[bool, Option("--repair", help="Write what is damaged anew from those files.")] = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Read the whole index and list its problems; exit 1 when there are any."""
-    result = _index(index, url, collection, cache).check(files or (), images, repair=repair)
-    _print(result.to_dict(), as_json, lambda: display.format_checked(index, result))
+    """Read the whole index and list its problems, or look at a server before anything is there; exit 1 for problems."""
+    result = _index(index, url, collection, cache, ca_cert).check(files or (), images, repair=repair)
+    _print(result.to_dict(), as_json, lambda: display.format_checked(index, result, _spelled))
     if result.problems:
         raise typer.Exit(1)
 
@@ -452,6 +464,7 @@ def push(
     context: typer.Context,
     url: Annotated[str, Option("--url", envvar="QDRANT_URL", help="The Qdrant server.")],
     collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
     index: opt.IndexFolder = opt.INDEX,
     shards: opt.Shards = None,
     replicas: opt.Replicas = None,
@@ -464,10 +477,12 @@ def push(
     hnsw_ef: opt.HnswEf = None,
     oversampling: opt.Oversampling = None,
     alias: opt.Alias = None,
+    adopt: opt.Adopt = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Move the points of an index to a Qdrant server; run it again if it was interrupted, or to search otherwise."""
-    result = _index(index, None, None, opt.CACHE).push(url, collection, options=_layout(context), alias=alias)
+    opened = _index(index, None, None, opt.CACHE, ca_cert)
+    result = opened.push(url, collection, options=_layout(context), alias=alias, adopt=adopt)
     target = f"{url}, collection {collection or 'products'}"
     _print(result.to_dict(), as_json, lambda: display.format_moved(result, target, alias))
 
@@ -538,12 +553,12 @@ def joint(
     _print(result.to_dict(), as_json, lambda: display.format_training(result))
 
 
-def _index(folder: Path, url: str | None, collection: str | None, cache: Path) -> "Index":
+def _index(folder: Path, url: str | None, collection: str | None, cache: Path, ca_cert: Path | None = None) -> "Index":
     """The index, which opens when something is asked of it."""
     from rubrika.api import Index
     from rubrika.inputs import location_of
 
-    return Index(location_of(folder, url, collection, None, cache), display.Terminal())
+    return Index(location_of(folder, url, collection, None, cache, ca_cert), display.Terminal())
 
 
 def _leave_stdout(output: Path | None, as_json: bool) -> None:
@@ -600,6 +615,8 @@ def main() -> None:
     """Run a command; what goes wrong is one line on stderr and exit code 1, a wrong usage 2."""
     # Threads that wait for one another by spinning take a shared machine's cores from whoever has work to do.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What gRPC tries in vain it would tell on stderr, beside the sentence that says so.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -1,7 +1,7 @@
 """Everything that a person reads in a terminal: progress and notes on stderr, tables and sentences for stdout."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rubrika.stats.lengths import Histogram, Summary
     from rubrika.stats.stats import Categories, Stats
     from rubrika.store.connection import Recall
+    from rubrika.store.look import Look
     from rubrika.train.finetune import Finetuned
 
 BAR_WIDTH = 20
@@ -135,15 +136,26 @@ def _rejected(count: int, path: Path | None) -> str:
     return f"; {count:,} rows were rejected, see {path}" if count else ""
 
 
-def format_checked(index: Path, result: "Checked") -> str:
-    """The problems of an index, with a few of the products that have them."""
-    lines = [f"{index}: {result.products:,} products read"]
+def format_checked(index: Path, result: "Checked", spelled: Callable[[str], str]) -> str:
+    """What a server is, if it was looked at, and the problems of an index, with a few of the products that have them.
+
+    `spelled` puts the names of options for those of parameters.
+    """
+    lines = _look(result.server, spelled) if result.server else []
+    lines += [f"{index}: {result.products:,} products read"] if result.products or not lines else []
     lines += [f"{result.repaired:,} written anew"] if result.repaired else []
     shares = "more than this folder put there, which is no fault where others use the collection too"
     lines += [f"{result.others:,} {shares}"] if result.others else []
-    lines += [f"{count:,} × {what}" for what, count in sorted(result.problems.items())] or ["no problems found"]
+    problems = [f"{count:,} × {spelled(what)}" for what, count in sorted(result.problems.items())]
+    lines += problems or ["no problems found"]
     examples = ", ".join(map(str, result.examples))
     return "\n".join([*lines, f"such as {examples}"] if examples else lines)
+
+
+def _look(found: "Look", spelled: Callable[[str], str]) -> list[str]:
+    rows = [(each.name, each.value, spelled(each.advice)) for each in found.findings]
+    title = f"{found.url}, collection {found.collection}"
+    return [_rendered(_table(title, rows, [], ["found", "what to do"], labels=[""]))]
 
 
 def format_moved(result: "Moved", target: str, alias: str | None = None) -> str:

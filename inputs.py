@@ -27,7 +27,7 @@ from rubrika.products.reader import Reader, tables_in
 from rubrika.products.row import MAX_PERSON
 from rubrika.products.table import read_ids
 from rubrika.products.text import RowError, first_line, one_line, shortened
-from rubrika.store.connection import Connection
+from rubrika.store.connection import Connection, Transport
 
 if TYPE_CHECKING:
     Files = str | Path | Sequence[str | Path]
@@ -39,13 +39,23 @@ MAX_TOML = 100_000
 Vote = Literal["joint", "text", "image", "late"]
 
 
-def location_of(folder: Place, url: str | None, collection: str | None, api_key: str | None, cache: Place) -> Location:
-    """Where an index is; the key comes from the environment unless it is given."""
+def location_of(
+    folder: Place,
+    url: str | None,
+    collection: str | None,
+    api_key: str | None,
+    cache: Place,
+    ca_cert: Place | None = None,
+    adopt: bool = False,
+) -> Location:
+    """Where an index is; the key and what TLS needs come from the environment unless they are given."""
     if collection and not url:
         raise ParameterError(f"collection {collection} is on a server: say which with `url` or QDRANT_URL")
     key = api_key or os.environ.get("QDRANT_API_KEY") or None
-    server = Connection(url, collection or "products", key, assumed=not collection) if url else None
-    return Location(Path(folder).expanduser(), server, Path(cache).expanduser(), key)
+    transport = Transport.of(os.environ, Path(ca_cert).expanduser() if ca_cert else None)
+    to = {"assumed": not collection, "adopt": adopt}
+    server = Connection(url, collection or "products", key, transport=transport, **to) if url else None
+    return Location(Path(folder).expanduser(), server, Path(cache).expanduser(), key, transport)
 
 
 def products_of(

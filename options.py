@@ -16,6 +16,13 @@ SomeFiles = Annotated[
 IndexFolder = Annotated[Path, Option("--index", envvar="RUBRIKA_INDEX", help="The index folder.")]
 Url = Annotated[str | None, Option(envvar="QDRANT_URL", help="A Qdrant server instead of the folder.")]
 Collection = Annotated[str | None, Option(help="The collection on the server.")]
+CaCert = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE", envvar="QDRANT_CA_CERT", help="Whom to trust for TLS, in PEM. [default: whom everybody does]"
+    ),
+]
+Adopt = Annotated[bool, Option("--adopt", help="Take up an empty collection that was made for this index.")]
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object and nothing else.")]
 TopK = Annotated[int | None, Option(min=1, max=1000, help="How many hits vote. [default: the index's setting]")]
 Images = Annotated[Path | None, Option(metavar="DIR", help="Pictures, named by product_id.")]

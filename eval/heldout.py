@@ -28,7 +28,7 @@ from rubrika.retrieve.search import search_products
 from rubrika.retrieve.tree import Tree
 from rubrika.store.base import Hits
 from rubrika.store.connection import Connection
-from rubrika.store.open import temporary_collection
+from rubrika.store.open import check_ready, temporary_collection
 from rubrika.vote import Votes, fused_vote, mode_vote, vote_over
 
 
@@ -159,6 +159,8 @@ def hold_out(
     """
     reader, seed, timer = setting.reader, setting.seed, setting.timer
     reader.check()
+    if setting.server:
+        check_ready(setting.server, is_temporary=True)
     with timer.stage("read labels"):
         labels = read_labels(reader, setting.progress)
     ids, categories = labels.ids, labels.categories

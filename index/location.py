@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rubrika.errors import StoreError
 from rubrika.index.manifest import MANIFEST, SERVER, Manifest
-from rubrika.store.connection import Connection
+from rubrika.store.connection import Connection, Transport
 from rubrika.store.open import StoreLocation
 
 CACHE = Path("~/.cache/rubrika")
@@ -22,6 +22,7 @@ class Location:
     server: Connection | None = None  # where its points are, when not where its manifest says
     cache: Path = field(default_factory=CACHE.expanduser)  # for vectors of pretrained encoders
     api_key: str | None = field(default=None, repr=False)  # of the server that the manifest names
+    transport: Transport = field(default_factory=Transport)  # to that server
 
 
 def store_location(manifest: Manifest, at: Location, environment: Mapping[str, str]) -> StoreLocation:
@@ -42,7 +43,9 @@ def source_of(manifest: Manifest, at: Location, environment: Mapping[str, str]) 
     """
     if manifest.store != SERVER:
         return edge_folder(at.folder, manifest.generation)
-    recorded = Connection(str(manifest.url), manifest.behind or manifest.collection, at.api_key, fixed=True)
+    recorded = Connection(
+        str(manifest.url), manifest.behind or manifest.collection, at.api_key, fixed=True, transport=at.transport
+    )
     named = (at.server.url if at.server else None, environment.get("QDRANT_URL"))
     if at.api_key and not recorded.is_loopback and not any(recorded.is_on(url) for url in named if url):
         raise StoreError(

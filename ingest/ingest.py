@@ -44,7 +44,7 @@ from rubrika.products.reader import Reader
 from rubrika.progress import Interrupt, Progress, Silent
 from rubrika.store.base import Store
 from rubrika.store.connection import ServerOptions
-from rubrika.store.open import arrange, reach, stands_for, switch_name
+from rubrika.store.open import arrange, check_ready, stands_for, switch_name
 
 
 def ingest(
@@ -132,6 +132,8 @@ def ingest(
             with progress.stage("optimising the store", 1) as advance:
                 index.store.optimise()
                 advance(1)
+            for remark in index.store.remarks:
+                progress.note(remark)
             trusted = calibrate(index, products, progress) if calibrated else index.manifest
         # Raised last, when everything that could be read is in the index.
         if blocker:
@@ -176,8 +178,8 @@ def _create(
     if at.server is None:
         check_room(at.folder)
     else:
-        # A server that cannot be reached is known before anything is learned.
-        reach(at.server)
+        # A server that cannot be reached, or refuses, is known before anything is learned.
+        check_ready(at.server)
     check_free(at.folder)
     _check_any(at, products)
     if pictures is not None and choice.image and (reason := unmatched(pictures, products)):

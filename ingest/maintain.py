@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from rubrika.errors import EncoderError, IndexFolderError, InputError, RubrikaError
 from rubrika.files import check_room
 from rubrika.index.categories import Labels, Names, names_of, read_names, unique_labels
-from rubrika.index.folder import LEARNED, Choice, Index, changing, lay_out, writing
-from rubrika.index.location import Location, edge_folder, other_generations, source_of
+from rubrika.index.folder import LEARNED, Choice, Index, changing, has_index, lay_out, writing
+from rubrika.index.location import Location, edge_folder, other_generations, source_of, store_location
 from rubrika.index.manifest import IMAGE, Manifest
 from rubrika.index.versions import name_of, note_collection, numbered, settle, unsettled
 from rubrika.ingest.calibrate import calibrate, part_held_out
@@ -30,7 +31,11 @@ from rubrika.products.reader import Reader
 from rubrika.products.text import RowError
 from rubrika.progress import Progress, Silent
 from rubrika.store.base import Payload, Point
-from rubrika.store.open import delete_store, layout_of, open_store, stands_for
+from rubrika.store.connection import Connection
+from rubrika.store.open import StoreLocation, delete_store, layout_of, open_store, stands_for
+
+if TYPE_CHECKING:
+    from rubrika.store.look import Look
 
 BATCH = 1_000
 
@@ -224,6 +229,7 @@ class Checked:
     damaged: set[int] = field(default_factory=set)  # the ids of products that have a problem
     repaired: int = 0  # how many products were written anew
     others: int = 0  # how many more products a collection has than this folder knows of
+    server: "Look | None" = None  # what there is to say of the server, if it was looked at
 
     @property
     def examples(self) -> list[int]:
@@ -233,8 +239,9 @@ class Checked:
     def to_dict(self) -> dict[str, object]:
         """As `rubrika check --json` prints it."""
         problems = dict(sorted(self.problems.items()))
-        counts = {"products": self.products, "problems": problems, "examples": self.examples, "repaired": self.repaired}
-        return counts | ({"others": self.others} if self.others else {})
+        found = {"products": self.products, "problems": problems, "examples": self.examples, "repaired": self.repaired}
+        others = {"others": self.others} if self.others else {}
+        return found | others | ({"server": self.server.to_dict()} if self.server else {})
 
 
 def check(
@@ -243,14 +250,19 @@ def check(
     """Read the whole index, compare it with its files, and say what is wrong; a failure is one of the problems.
 
     The files have labelled products, the latest last; by default those that were ingested. With `repair`, damaged
-    products are written anew from them and the pictures.
+    products are written anew from them and the pictures. A server that `at` names is looked at too; alone, and its
+    failure raised, where the index is not there.
     """
-    repaired = 0
+    repaired, server = 0, None
+    if at.server and not files and not repair and not _is_there(at):
+        server = _look(at.server)
+        return Checked(problems=Counter(server.faults), server=server)
     try:
         if unsettled(at.folder, manifest := Manifest.read(at.folder)):
             # A `learn` that is at work has not left it.
             with suppress(IndexFolderError), writing(at.folder, "check"):
                 settle(at, manifest)
+        server = _look(cast("Connection", _place(at))) if at.server else None
         result = _inspect(at, files)
         if repair and (result.damaged or result.problems[_STALE]):
             # A damaged index is no authority on how many products there should be.
@@ -263,7 +275,23 @@ def check(
             result = _inspect(at, files)
     except RubrikaError as error:
         result = Checked(problems=Counter([str(error)]))
-    return replace(result, repaired=repaired)
+    result.problems.update(server.faults if server else ())
+    return replace(result, repaired=repaired, server=server)
+
+
+def _place(at: Location) -> StoreLocation:
+    return store_location(Manifest.read(at.folder), at, os.environ)
+
+
+def _is_there(at: Location) -> bool:
+    """Whether there is an index, on the server that `at` names."""
+    return has_index(at.folder) and Manifest.read(at.folder).is_in(_place(at))
+
+
+def _look(server: Connection) -> "Look":
+    from rubrika.store.look import look_at
+
+    return look_at(server)
 
 
 def _inspect(at: Location, files: Sequence[Path]) -> Checked:

@@ -50,26 +50,19 @@ def move_index(
     points stay where they are. The name that the user gave a collection, or else the `alias`, is switched to it at the
     end; the index then goes by it.
     """
-    folder, server, options = at.folder, at.server, options or ServerOptions()
+    folder, server, options, progress = at.folder, at.server, options or ServerOptions(), progress or Silent()
     with writing(folder, "push" if server else "pull"):
         manifest = Manifest.read(folder)
-        source, name = source_of(manifest, at, os.environ), alias
+        source = source_of(manifest, at, os.environ)
         stays = manifest.is_in(server) if server else manifest.store == EDGE
         search = options.search_over(manifest.search if server and manifest.store == SERVER else SearchOptions())
         graph = (options.hnsw_m, options.ef_construct, options.graph_from) != (None, None, None)
         again = search != manifest.search or graph
         if stays and not again and alias is None:
             raise StoreError(f"{folder}: its points are in {manifest.collection if server else 'this folder'} already")
-        target: StoreLocation = edge_folder(folder, manifest.generation)
-        if server and stays and isinstance(source, Connection):
-            target = replace(source, collection=stands_for(source) or source.collection)
-            name = alias or manifest.collection
-        elif server:
-            # With an alias, the collection is called as it was said; else its name is the alias.
-            target = collection_for(replace(server, fixed=alias is not None), folder, manifest.generation, resume=True)
-            name = alias or server.collection
-        if alias and isinstance(target, Connection):
-            check_name(target, alias)
+        target, name = (
+            _destination(at, manifest, source, alias) if server else (edge_folder(folder, manifest.generation), None)
+        )
         with closing(open_store(source, manifest.sizes, search, shared=not stays)) as store:
             if stays:
                 # Points that stay only change their collection's name or how they are searched.
@@ -85,7 +78,9 @@ def move_index(
                     # Points that only the folder has are from before the index moved away.
                     moved = push(store, other, progress, mirror=isinstance(target, Path))
                     recall = other.recall
-        if progress and kept:
+                    for remark in other.remarks:
+                        progress.note(remark)
+        if kept:
             progress.note(f"{folder}: {kept}")
         if isinstance(target, Connection) and name and (alias or stands_for(replace(target, collection=name)) is None):
             switch_name(target, name)
@@ -93,6 +88,20 @@ def move_index(
         if not server:
             forget_collection(folder, manifest)
     return moved
+
+
+def _destination(at: Location, manifest: Manifest, source: StoreLocation, alias: str | None) -> tuple[Connection, str]:
+    """The collection that an index moves to, or is in already, and the name that it goes by then."""
+    assert at.server is not None  # noqa: S101 - for the type checker
+    if manifest.is_in(at.server) and isinstance(source, Connection):
+        target, name = replace(source, collection=stands_for(source) or source.collection), manifest.collection
+    else:
+        # With an alias, the collection is called as it was said; else its name is the alias.
+        fixed = replace(at.server, fixed=alias is not None)
+        target, name = collection_for(fixed, at.folder, manifest.generation, resume=True), at.server.collection
+    if alias:
+        check_name(target, alias)
+    return target, alias or name
 
 
 def _target(target: StoreLocation, sizes: Mapping[str, int], options: ServerOptions | None) -> Store:

@@ -211,6 +211,7 @@ class Store(Protocol):
     on_write: Callable[[], None]  # called before anything is written
     wrote: bool  # whether something was, or may have been
     streams: int  # how many calls at once make it quicker; 1: none
+    remarks: list[str]  # what was left alone, and why
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write whole points; one with a known id is replaced."""

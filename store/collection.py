@@ -1,66 +1,20 @@
-"""A client for a Qdrant server, and how a collection there is laid out."""
+"""How a collection on a Qdrant server is laid out, marked as ours, and limited."""
 
-import math
-import socket
-import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 
 from rubrika.store.connection import (
     EF_CONSTRUCT,
     GRAPH_FROM,
     GRAPH_LINKS,
     QUANTILE,
-    Connection,
     Quantisation,
     Recall,
     ServerOptions,
 )
-
-# Long enough for a far server to accept; where nothing listens, most say so at once.
-PROBE_SECONDS = 1.0
-
-
-def connect(connection: Connection) -> QdrantClient:
-    """Make a client: over gRPC where the server answers that, else over HTTP, without a request."""
-    if connection.grpc_address is not None and _listens(connection.grpc_address):
-        client = _client(connection, connection.grpc_address[1])
-        try:
-            client.info()
-            return client
-        except (grpc.RpcError, RuntimeError):
-            client.close()
-    return _client(connection, None)
-
-
-def _client(connection: Connection, grpc_port: int | None) -> QdrantClient:
-    with warnings.catch_warnings():
-        # Of a key over plain HTTP: Connection allows that to this machine only.
-        warnings.filterwarnings("ignore", "Api key is used with an insecure connection", UserWarning)
-        return QdrantClient(
-            url=connection.url,
-            api_key=connection.api_key,
-            timeout=math.ceil(connection.timeout),
-            prefer_grpc=grpc_port is not None,
-            grpc_port=grpc_port or 0,
-            grpc_options={"grpc.enable_http_proxy": 0} if connection.is_loopback else {},
-            # It asks in a thread, and warns where nobody reads it.
-            check_compatibility=False,
-            trust_env=not connection.is_loopback,
-        )
-
-
-def _listens(address: tuple[str, int]) -> bool:
-    with suppress(OSError):
-        socket.create_connection(address, timeout=PROBE_SECONDS).close()
-        return True
-    return False
-
 
 # Payload keys that people filter by and count in a server's web UI.
 _FIRST = {"category_id": "integer", "category": "keyword", "category_levels": "keyword", "shop_id": "integer"}
@@ -147,7 +101,24 @@ def difference(info: models.CollectionInfo, sizes: Mapping[str, int]) -> str | N
     """How the vectors of a collection differ from those of an index, or None."""
     found = {name: f"{params.size} × {params.distance.value}" for name, params in vectors_of(info).items()}
     wanted = {name: f"{size} × {models.Distance.DOT.value}" for name, size in sizes.items()}
-    return None if found == wanted else f"it holds {_listed(found)}, the index {_listed(wanted)}"
+    return None if found == wanted else f"it holds {_listed(found)}, the index {shapes(sizes)}"
+
+
+def failure(info: models.CollectionInfo) -> str | None:
+    """Why a collection is red, in the server's words; None: it is not."""
+    if info.status != models.CollectionStatus.RED:
+        return None
+    return " ".join(str(getattr(info.optimizer_status, "error", "see the server's log")).split())
+
+
+def forbids_scans(info: models.CollectionInfo) -> bool:
+    """Whether a collection that has no graph may only be searched by one."""
+    return limits_of(info).search_allow_exact is False and not info.config.hnsw_config.m
+
+
+def shapes(sizes: Mapping[str, int]) -> str:
+    """The vectors of an index, for somebody who makes a collection for them."""
+    return _listed({name: f"{size} × {models.Distance.DOT.value}" for name, size in sizes.items()})
 
 
 def _listed(vectors: Mapping[str, str]) -> str:
@@ -203,9 +174,3 @@ def kept(info: models.CollectionInfo, options: ServerOptions) -> list[str]:
     names = ("shards", "replicas", "write_consistency", "on_disk", "quantisation")
     pairs = ((name, getattr(options, name), getattr(has, name)) for name in names)
     return [f"`{name}` {old or 'off'}" for name, wanted, old in pairs if wanted and wanted != old]
-
-
-def failure_of(info: models.CollectionInfo) -> str:
-    """Why the server could not optimise a collection, in its own words."""
-    reason = getattr(info.optimizer_status, "error", None) or "see the server's log"
-    return " ".join(str(reason).split())

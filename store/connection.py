@@ -1,7 +1,9 @@
 """Where a Qdrant server is, and how vectors are laid out and searched: plain settings, without the client."""
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -22,6 +24,30 @@ GRAPH_LINKS, EF_CONSTRUCT = 16, 100
 
 
 @dataclass(frozen=True, slots=True)
+class Transport:
+    """How servers are reached: whom TLS trusts, who we are to it, and what the environment allows besides."""
+
+    ca_cert: Path | None = None  # certificates of the authorities to trust, in PEM; None: those that everybody trusts
+    client_cert: Path | None = None  # ours, where a server wants to see one, …
+    client_key: Path | None = None  # … and its private key, without a password
+    allow_http: bool = False  # a key may cross this network in the clear
+    grpc_port: int | None = None  # where the server speaks gRPC, if not where it usually does
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], ca_cert: Path | None = None) -> "Transport":
+        """As the environment says, but for authorities named by `ca_cert`."""
+        given = {name: environment.get(f"QDRANT_{name}") for name in ("CA_CERT", "CLIENT_CERT", "CLIENT_KEY")}
+        files = [Path(file).expanduser() if file else None for file in given.values()]
+        port = environment.get("QDRANT_GRPC_PORT") or None
+        if port is not None and not (port.isdecimal() and 0 < int(port) < 65_536):
+            raise StoreError("QDRANT_GRPC_PORT is not a port; it is a number from 1 to 65535")
+        if bool(files[1]) != bool(files[2]):
+            raise StoreError("QDRANT_CLIENT_CERT and QDRANT_CLIENT_KEY go together; set both or none of them")
+        allowed = environment.get("QDRANT_ALLOW_HTTP", "") not in ("", "0")
+        return cls(ca_cert or files[0], files[1], files[2], allowed, int(port) if port else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """A collection on a server; the key shows in no repr and in no message."""
 
@@ -34,6 +60,9 @@ class Connection:
     assumed: bool = field(default=False, repr=False, compare=False)
     # The collection itself is called so; else the name of a new one becomes an alias, see `index.versions`.
     fixed: bool = field(default=False, repr=False, compare=False)
+    # An empty collection that says of nobody that it is theirs may be taken up, though it cannot be marked as ours.
+    adopt: bool = field(default=False, repr=False, compare=False)
+    transport: Transport = field(default=Transport(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         parts = _split(self.url)
@@ -41,8 +70,10 @@ class Connection:
             raise StoreError(f"{self.server}: no collection is named; name one as `collection`")
         if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise StoreError(f"{self.server}: the API key has characters that no key has; copy it again")
-        if self.api_key and parts.scheme == "http" and not self.is_loopback:
-            raise StoreError(f"{self.server}: the API key would cross the network in the clear; use https://")
+        if self.api_key and parts.scheme == "http" and not (self.is_loopback or self.transport.allow_http):
+            clear = "the API key would cross the network in the clear"
+            advice = "use https://, or QDRANT_ALLOW_HTTP=1 in a network that you trust"
+            raise StoreError(f"{self.server}: {clear}; {advice}")
 
     @property
     def server(self) -> str:
@@ -65,10 +96,22 @@ class Connection:
             return False
 
     @property
+    def address(self) -> tuple[str, int]:
+        """Where the server answers HTTP."""
+        parts = _split(self.url)
+        return parts.hostname or "", parts.port or HTTP_PORT
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the url says that the server speaks TLS."""
+        return _split(self.url).scheme == "https"
+
+    @property
     def grpc_address(self) -> tuple[str, int] | None:
         """Where the server may answer gRPC."""
         parts = _split(self.url)
-        port = self.grpc_port or (GRPC_PORT if (parts.port or HTTP_PORT) == HTTP_PORT else None)
+        usual = GRPC_PORT if (parts.port or HTTP_PORT) == HTTP_PORT else None
+        port = self.grpc_port or self.transport.grpc_port or usual
         return (parts.hostname or "", port) if port else None
 
 

@@ -65,6 +65,7 @@ class EdgeStore:
             _open.add(folder.resolve())
         self.recall, self.exact = dict(recall or {}), False
         self.wrote, self.on_write = False, nothing
+        self.remarks = list[str]()
 
     @classmethod
     def create(cls, folder: Path, sizes: Mapping[str, int], graph_from: int = GRAPH_FROM) -> "EdgeStore":

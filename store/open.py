@@ -104,13 +104,11 @@ def kept_by(store: Store) -> str:
     return f"the collection is laid out already and stays so ({kept}); push to another `collection`" if kept else ""
 
 
-def reach(server: Connection) -> None:
-    """Ask a server for its collection, which need not be there: StoreError when it cannot be reached, or refuses."""
-    from rubrika.store.faults import NoCollectionError
-    from rubrika.store.server import ServerStore
+def check_ready(server: Connection, is_temporary: bool = False) -> None:
+    """Refuse, before anything is learned, a server that a new index cannot go to; see `look.check_ready`."""
+    from rubrika.store import look
 
-    with suppress(NoCollectionError), closing(ServerStore(server)):
-        pass
+    look.check_ready(server, is_temporary)
 
 
 def delete_store(location: StoreLocation) -> None:

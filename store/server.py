@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -28,9 +29,11 @@ from rubrika.store.base import (
     pages_of,
     point_of,
 )
+from rubrika.store.batches import FRAME, Batches, payload_bytes, vectors_bytes
 from rubrika.store.card import card_of, keys_in_store
+from rubrika.store.client import connect, is_grpc
 from rubrika.store.connection import GRAPH_EFFORT, Connection, Recall, SearchOptions, ServerOptions
-from rubrika.store.faults import NoCollectionError, RefusedError, RetryingClient, RetryPolicy
+from rubrika.store.faults import ForbiddenError, NoCollectionError, RefusedError, RetryingClient, RetryPolicy
 from rubrika.store.recall import measure
 from rubrika.store.streams import ahead, in_order
 
@@ -42,7 +45,7 @@ WRITE_BATCH, QUERY_BATCH, STREAMS = 128, 128, 4
 IDS_PAGE, PAGE, VECTORS_PAGE = 8_192, 2_048, 512
 FACET_LIMIT = 1_000_000
 _RED = "its points are kept: see to that, then run the same command again"
-OPTIMISE_SECONDS, OPTIMISE_POLL_SECONDS = 1_800.0, 0.2
+OPTIMISE_SECONDS, OPTIMISE_POLL_SECONDS, RED_POLLS = 1_800.0, 0.2, 5
 
 
 class ServerStore:
@@ -69,53 +72,62 @@ class ServerStore:
         `client` that is lent, such as one in memory, stays open.
         """
         self._connection, self._lent = connection, client is not None
-        self._client = client or collection.connect(connection)
+        self._client = client or connect(connection)
         # The client's memory mode takes one thread, and warns of search parameters, which it has no use for.
         self._local = self._client.init_options.get("location") == ":memory:"
-        self.streams = 1 if self._local else STREAMS
+        self.streams, self._is_grpc = 1 if self._local else STREAMS, is_grpc(self._client)
         # Calls at once may each have several requests; together they have no more under way than this.
         self._slots = BoundedSemaphore(STREAMS)
         self._search, self.recall = search or (create.search if create else SearchOptions()), dict(recall or {})
-        self.exact, self.wrote, self.on_write, self.kept = False, False, nothing, list[str]()
-        # Until it is open, one try: whoever mistyped the url should not wait.
+        self.exact, self.wrote, self.on_write = False, False, nothing
+        self.kept, self.remarks = list[str](), list[str]()
+        # Until it has answered, one try: whoever mistyped the url should not wait.
         self._call = RetryingClient(connection, RetryPolicy(tries=1))
         try:
-            try:
-                info, is_new = self._do(self._client.get_collection), False
-            except NoCollectionError:
-                if create is None:
-                    raise
-                is_new = True
-                self._do(self._client.create_collection, **collection.layout(sizes or {}, create))
-                info = self._do(self._client.get_collection)
+            info, is_new = self._opened(sizes or {}, create)
+            self._call = RetryingClient(connection, policy or RetryPolicy())
             differs = collection.difference(info, sizes) if sizes is not None else None
             if differs:
                 raise self.error(f"its vectors are not the index's: {differs}; choose another `collection`")
             self.sizes = {name: params.size for name, params in collection.vectors_of(info).items()}
             self.is_ours = collection.is_ours(info)
-            self._limits = collection.limits_of(info)
+            self._limits = limits = collection.limits_of(info)
             self._first = self._begin(info)
+            # What a server states is kept from the first request on; what it does not state is found out.
+            self._queries = Batches(min(QUERY_BATCH, limits.search_max_batchsize or QUERY_BATCH))
+            self._writes = Batches(min(WRITE_BATCH, limits.upsert_max_batchsize or WRITE_BATCH))
+            self._fetches, self._page = Batches(PAGE), limits.max_query_limit or IDS_PAGE
             if create is not None:
+                if collection.forbids_scans(info):
+                    self._refuse_scan(is_new)
                 self._take_over(create)
                 if not is_new:
                     self.arrange(create)
         except BaseException:
             self.close()
             raise
-        self._call = RetryingClient(connection, policy or RetryPolicy())
 
     def upsert(self, points: Sequence[Point]) -> None:  # noqa: D102 - as in Store
-        structs = [models.PointStruct(id=it.id, vector=self._plain(it), payload=card_of(it.payload)) for it in points]
-        self._write(structs, lambda batch: self._do(self._client.upsert, points=batch, wait=True))
+        cards = [card_of(point.payload) for point in points]
+        structs = [
+            models.PointStruct(id=it.id, vector=self._plain(it), payload=card)
+            for it, card in zip(points, cards, strict=True)
+        ]
+        sizes = [
+            payload_bytes(card) + vectors_bytes(it.vectors, self._is_grpc)
+            for it, card in zip(points, cards, strict=True)
+        ]
+        self._write(structs, lambda batch: self._do(self._client.upsert, points=batch, wait=True), sizes)
 
     def delete(self, ids: Sequence[int]) -> None:  # noqa: D102
         self._write(ids, lambda batch: self._do(self._client.delete, points_selector=list(batch), wait=True))
 
     def replace_payloads(self, payloads: Mapping[int, Payload]) -> None:  # noqa: D102
-        new = (models.SetPayload(payload=card_of(payload), points=[id]) for id, payload in payloads.items())
+        cards = {id: card_of(payload) for id, payload in payloads.items()}
+        new = (models.SetPayload(payload=card, points=[id]) for id, card in cards.items())
         operations = [models.OverwritePayloadOperation(overwrite_payload=each) for each in new]
-        update = self._client.batch_update_points
-        self._write(operations, lambda batch: self._do(update, update_operations=batch, wait=True))
+        update, sizes = self._client.batch_update_points, [payload_bytes(card) for card in cards.values()]
+        self._write(operations, lambda batch: self._do(update, update_operations=batch, wait=True), sizes)
 
     def search(self, vector: str, queries: FloatArray, top_k: int, exact: bool = False) -> Hits:  # noqa: D102
         self._check_size(vector, queries.shape[1], "a query")
@@ -125,11 +137,12 @@ class ServerStore:
         how = collection.within(self._limits, self.recall.get(vector, self._first))
         params, keys = None if self._local else collection.search_params(how, exact), ["category_id"]
         query = partial(models.QueryRequest, using=vector, with_payload=keys, params=params)
+        size = vectors_bytes({vector: queries[0]}, self._is_grpc) + FRAME if len(queries) else 0
 
         def ask(rows: list[list[float]], limit: int) -> list[list[Hit]]:
             requests = [query(query=row, limit=limit) for row in rows]
-            answers = self._do(self._client.query_batch_points, requests=requests)
-            return [[hit_of(hit) for hit in answer.points] for answer in answers]
+            answers = self._queries.send(requests, self._ask, [size] * len(rows))
+            return [[hit_of(hit) for hit in answer.points] for batch in answers for answer in batch]
 
         most = min(self._limits.max_query_limit or MAX_TIED, MAX_TIED)
         return nearest(ask, queries, top_k, QUERY_BATCH, most, self.streams)
@@ -139,7 +152,7 @@ class ServerStore:
 
     def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:
         """As in Store: pages of ids, and their points in several streams; what is written meanwhile may be missing."""
-        limit = min(IDS_PAGE, self._limits.max_query_limit or IDS_PAGE)
+        limit = min(IDS_PAGE, self._page)
         page = partial(self._client.scroll, limit=limit, with_payload=False, with_vectors=False)
         ids = ahead(pages_of(lambda offset: self._do(page, offset=offset)), self.streams)
         if payload is False and not vectors:
@@ -151,10 +164,23 @@ class ServerStore:
         return ([points[id] for id in sorted(points)] for points in read if points)
 
     def count(self) -> int:  # noqa: D102
+        if self._limits.search_allow_exact is False:
+            # Counting exactly counts as exact search.
+            return sum(len(page) for page in self.scroll(payload=False))
         return self._do(self._client.count, exact=True).count
 
     def facet(self, key: str) -> dict[str | int, int]:  # noqa: D102
-        return counts_of(self._do(self._client.facet, key=key, limit=FACET_LIMIT, exact=True).hits)
+        limit, exact = self._limits.max_query_limit or FACET_LIMIT, self._limits.search_allow_exact is not False
+        if exact:
+            hits = self._do(self._client.facet, key=key, limit=limit, exact=True).hits
+            if len(hits) < limit:
+                return counts_of(hits)
+        # There may be more values than the server tells at once.
+        values = (point.payload[key] for page in self.scroll([key]) for point in page if key in point.payload)
+        counts = Counter[str | int](
+            each for value in values for each in (value if isinstance(value, list) else [value])
+        )
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))
 
     def optimise(self) -> None:
         """Let the server quantise and index what was loaded, and wait half an hour; it may go on by itself after that.
@@ -168,17 +194,27 @@ class ServerStore:
         schema = info.payload_schema
         self._index_keys({key: kind for key, kind in collection.INDEXED.items() if schema and key not in schema})
         threshold = models.OptimizersConfigDiff(indexing_threshold=collection.INDEXING_THRESHOLD)
-        self._do(self._client.update_collection, optimizers_config=threshold, hnsw_config=changed)
-        end = time.monotonic() + OPTIMISE_SECONDS
+        try:
+            self._do(self._client.update_collection, optimizers_config=threshold, hnsw_config=changed)
+        except ForbiddenError as error:
+            self._remark(error.reason)
+        end, red = time.monotonic() + OPTIMISE_SECONDS, 0
         while time.monotonic() < end:
             # The server needs a moment to see that there is something to do.
             time.sleep(OPTIMISE_POLL_SECONDS)
             info = self._do(self._client.get_collection)
             if info.status == models.CollectionStatus.GREEN:
                 break
-            if info.status == models.CollectionStatus.RED:
-                raise self.error(f"the server failed to optimise it ({collection.failure_of(info)}); {_RED}")
-        self._first = self._begin(info)
+            reason = collection.failure(info)
+            red = red + 1 if reason else 0
+            # It may be red from before, until it has begun anew.
+            if red == RED_POLLS:
+                raise self.error(f"the server failed to optimise it ({reason}); {_RED}")
+        self.measure()
+
+    def measure(self) -> None:
+        """Measure anew how each vector is searched best, where exact search is allowed."""
+        self._first = self._begin(self._do(self._client.get_collection))
         if self._limits.search_allow_exact is False:
             self.recall = dict.fromkeys(self.sizes, self._first)
             return
@@ -239,12 +275,50 @@ class ServerStore:
         effort = (self._search.hnsw_ef or GRAPH_EFFORT) if info.config.hnsw_config.m and not self._local else None
         return collection.within(self._limits, Recall(effort, self._search.oversampling))
 
+    def _opened(self, sizes: Mapping[str, int], create: ServerOptions | None) -> tuple[models.CollectionInfo, bool]:
+        """What the server says of the collection, and whether it was made just now."""
+        try:
+            return self._do(self._client.get_collection), False
+        except NoCollectionError:
+            if create is None:
+                raise
+        try:
+            self._do(self._client.create_collection, **collection.layout(sizes, create))
+        except ForbiddenError as error:
+            advice = f"have an empty one made with {collection.shapes(sizes)}, then run it again with `adopt`"
+            raise self.error(f"this API key may not make it ({error.reason}); {advice}") from None
+        return self._do(self._client.get_collection), True
+
+    def _refuse_scan(self, is_new: bool) -> None:
+        if is_new:
+            self._do(self._client.delete_collection)
+        forbids = "the server's limits forbid exact search, so products cannot be found without a graph"
+        raise self.error(f"{forbids}; give `hnsw_m`, as 16, for a new collection, or have search_allow_exact set there")
+
+    def _remark(self, reason: str) -> None:
+        """Note that settings stay as they are, once."""
+        config = self._do(self._client.get_collection).config.optimizer_config
+        stays = "its settings stay as they are" if config.indexing_threshold else "its indexing stays off: have it set"
+        remark = f"this API key may not change a collection ({reason}), so {stays}"
+        if not self.remarks:
+            self.remarks.append(str(self.error(remark)))
+
+    def _ask(self, requests: Sequence[models.QueryRequest]) -> list[models.QueryResponse]:
+        return self._do(self._client.query_batch_points, requests=list(requests))
+
     def _take_over(self, options: ServerOptions) -> None:
-        """Mark the collection as ours when it is empty, and have its payload indexes."""
+        """Mark the collection as ours when it is empty, and have its payload indexes, which are a mark too."""
         if not self.is_ours:
             if self.count():
                 raise self.error("it holds points that Rubrika did not write; choose another `collection`")
-            self._do(self._client.update_collection, metadata=collection.metadata(options.graph))
+            try:
+                self._do(self._client.update_collection, metadata=collection.metadata(options.graph))
+            except ForbiddenError as error:
+                if not self._connection.adopt:
+                    unmarked = (
+                        f"it is empty and not marked as an index's, and this API key may not do so ({error.reason})"
+                    )
+                    raise self.error(f"{unmarked}; give `adopt` if it was made for this index") from None
             self.is_ours = True
         # Before there are points they are made quicker than after; facets need them.
         self._index_keys(collection.INDEXED)
@@ -257,19 +331,24 @@ class ServerStore:
                 self._do(self._client.create_payload_index, field_name=key, field_schema=schema, wait=True)
 
     def _points(self, ids: Sequence[int], keys: Sequence[str] | bool, vectors: bool) -> dict[int, Point]:
-        records = self._do(self._client.retrieve, ids=list(ids), with_payload=keys, with_vectors=vectors)
-        return {point.id: point for point in map(point_of, records)}
+        some_keys = keys if isinstance(keys, bool) else list(keys)
+        read = partial(self._client.retrieve, with_payload=some_keys, with_vectors=vectors)
+        pages = self._fetches.send(ids, lambda some: self._do(read, ids=list(some)))
+        return {point.id: point for page in pages for point in map(point_of, page)}
 
     def _do(self, method: Callable[..., Result], **arguments: Any) -> Result:  # noqa: ANN401 - whatever it takes
         """Call a method of the client on this collection, again when it fails in passing."""
         with self._slots:
             return self._call(partial(method, self._connection.collection, **arguments))
 
-    def _write(self, items: Sequence[Item], send: Callable[[Sequence[Item]], object]) -> None:
+    def _write(
+        self, items: Sequence[Item], send: Callable[[Sequence[Item]], object], bytes_of: Sequence[int] | None = None
+    ) -> None:
         """Send items in batches, some at a time; `send` must wait: a write not waited for may be dropped in silence."""
         self._check_ours()
         self.on_write()
-        batches = [items[start : start + WRITE_BATCH] for start in range(0, len(items), WRITE_BATCH)]
+        size = self._writes.most
+        parts = [slice(start, start + size) for start in range(0, len(items), size)]
 
         def sent(batch: Sequence[Item]) -> None:
             try:
@@ -282,7 +361,11 @@ class ServerStore:
                 self.wrote = True
                 raise
 
-        for _ in in_order(sent, batches, min(self.streams, len(batches))):
+        def send_part(part: slice) -> None:
+            for _ in self._writes.send(items[part], sent, bytes_of and bytes_of[part]):
+                pass
+
+        for _ in in_order(send_part, parts, min(self.streams, len(parts))):
             pass
 
     def _plain(self, point: Point) -> Any:  # noqa: ANN401 - of the client's unions of vectors

@@ -7,50 +7,67 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock
 from typing import Any
 
 import grpc as wire
 from qdrant_client import QdrantClient, grpc, models
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+from qdrant_rules import Asked, Refused, Rules
 
 DONE = grpc.PointsOperationResponse(result=grpc.UpdateResult(status=grpc.UpdateStatus.Completed))
 
 
-class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsServicer):
+# What a proxy says of a request that is too large for it.
+TOO_LARGE = "Received http2 header with status: 413"
+
+
+class QdrantOverGrpc(Rules, grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsServicer):
     """Collections in memory, served on a local port.
 
     Attributes:
-        api_key: the key that every request must carry, when there is one.
         failing: codes that the next requests end with.
         seconds: how long every answer takes.
+        answered: the method of every request that got an answer.
     """
 
-    def __init__(self, api_key: str | None, client: QdrantClient | None = None) -> None:
-        self.client, self.lock = client or QdrantClient(":memory:"), Lock()
-        self.api_key, self.failing, self.seconds = api_key, list[wire.StatusCode](), 0.0
-        self.links: dict[str, int] = {}
+    def __init__(
+        self, api_key: str | None, read_only_key: str | None = None, client: QdrantClient | None = None
+    ) -> None:
+        super().__init__(api_key, read_only_key, client)
+        self.failing, self.seconds = list[wire.StatusCode](), 0.0
+        self.answered = list[str]()
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
-        code = self.failing.pop(0) if self.failing else None
-        known = self.api_key is None or dict(details.invocation_metadata).get("api-key") == self.api_key
-        if code is None and not known and not details.method.endswith("HealthCheck"):
-            code = wire.StatusCode.UNAUTHENTICATED
-        if code is None and self.seconds:
-            return self.slowly(continuation(details))
-        if code is None:
-            return continuation(details)
-        return wire.unary_unary_rpc_method_handler(lambda request, context: context.abort(code, "said the server"))
+        handler, method = continuation(details), details.method.partition("/qdrant.")[2]
+        key = dict(details.invocation_metadata).get("api-key")
 
-    def slowly(self, handler: Any) -> Any:
         def answer(request: Any, context: Any) -> Any:
             time.sleep(self.seconds)
-            return handler.unary_unary(request, context)
+            if self.failing:
+                context.abort(self.failing.pop(0), "said the server")
+            if self.body_limit is not None and request.ByteSize() > self.body_limit:
+                context.abort(wire.StatusCode.UNKNOWN, TOO_LARGE)
+            with self.lock:
+                try:
+                    self.admit(key, asked(method, request))
+                    result = handler.unary_unary(request, context)
+                except Refused as no:
+                    if no.retry_after is not None:
+                        context.set_trailing_metadata((("retry-after", str(no.retry_after)),))
+                    context.abort(wire.StatusCode[no.code], no.text)
+                except ValueError as error:
+                    context.abort(wire.StatusCode.INVALID_ARGUMENT, f"Wrong input: {error}")
+            self.answered.append(method)
+            return result
 
-        return wire.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+        return wire.unary_unary_rpc_method_handler(
+            answer,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
 
     def HealthCheck(self, request: Any, context: Any) -> Any:
-        return grpc.HealthCheckReply(title="qdrant", version="1.19.0")
+        return grpc.HealthCheckReply(title="qdrant", version="1.18.3")
 
     def Get(self, request: Any, context: Any) -> Any:
         if isinstance(request, grpc.GetPoints):
@@ -58,15 +75,21 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
             payload = wanted(request)
             found = self.client.retrieve(request.collection_name, ids, payload, request.with_vectors.enable)
             return grpc.GetResponse(result=list(map(point, found)))
-        try:
-            info = self.client.get_collection(request.collection_name)
-        except ValueError:
-            context.abort(
-                wire.StatusCode.NOT_FOUND, f"Not found: Collection `{request.collection_name}` doesn't exist!"
-            )
-        aliases = {each.alias_name: each.collection_name for each in self.client.get_aliases().aliases}
-        info.config.hnsw_config.m = self.links[aliases.get(request.collection_name, request.collection_name)]
-        return grpc.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
+        return grpc.GetCollectionInfoResponse(
+            result=RestToGrpc.convert_collection_info(self.info(request.collection_name))
+        )
+
+    def List(self, request: Any, context: Any) -> Any:
+        names = [each.name for each in self.client.get_collections().collections]
+        return grpc.ListCollectionsResponse(collections=[grpc.CollectionDescription(name=name) for name in names])
+
+    def ListAliases(self, request: Any, context: Any) -> Any:
+        found = self.aliases(dict(context.invocation_metadata()).get("api-key")).aliases
+        return grpc.ListAliasesResponse(aliases=[RestToGrpc.convert_alias_description(each) for each in found])
+
+    def UpdateAliases(self, request: Any, context: Any) -> Any:
+        self.client.update_collection_aliases(list(map(GrpcToRest.convert_alias_operations, request.actions)))
+        return grpc.CollectionOperationResponse(result=True)
 
     def Create(self, request: Any, context: Any) -> Any:
         vectors = {
@@ -75,34 +98,23 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
         }
         metadata = GrpcToRest.convert_payload(request.metadata)
         self.client.create_collection(request.collection_name, vectors_config=vectors, metadata=metadata)
-        self.links[request.collection_name] = request.hnsw_config.m
+        self.change(request.collection_name, changed(request))
         return grpc.CollectionOperationResponse(result=True)
 
     def Update(self, request: Any, context: Any) -> Any:
-        if request.HasField("hnsw_config") and request.hnsw_config.HasField("m"):
-            self.links[request.collection_name] = request.hnsw_config.m
-        if request.metadata:
-            self.client.update_collection(
-                request.collection_name, metadata=GrpcToRest.convert_payload(request.metadata)
-            )
-        return grpc.CollectionOperationResponse(result=True)
-
-    def ListAliases(self, request: Any, context: Any) -> Any:
-        found = self.client.get_aliases().aliases
-        named = [grpc.AliasDescription(alias_name=it.alias_name, collection_name=it.collection_name) for it in found]
-        return grpc.ListAliasesResponse(aliases=named)
-
-    def UpdateAliases(self, request: Any, context: Any) -> Any:
-        self.client.update_collection_aliases([GrpcToRest.convert_alias_operations(it) for it in request.actions])
+        self.change(request.collection_name, changed(request))
+        metadata = GrpcToRest.convert_payload(request.metadata)
+        self.client.update_collection(request.collection_name, metadata=metadata or None)
         return grpc.CollectionOperationResponse(result=True)
 
     def CreateFieldIndex(self, request: Any, context: Any) -> Any:
+        kind = grpc.FieldType.Name(request.field_type).removeprefix("FieldType").lower()
+        self.indexes.setdefault(self.real_name(request.collection_name), {})[request.field_name] = kind
         return DONE
 
     def Upsert(self, request: Any, context: Any) -> Any:
         points = [GrpcToRest.convert_point_struct(point) for point in request.points]
-        with self.lock:
-            self.client.upsert(request.collection_name, points)
+        self.client.upsert(request.collection_name, points)
         return DONE
 
     def Delete(self, request: Any, context: Any) -> Any:
@@ -145,13 +157,61 @@ class QdrantOverGrpc(grpc.QdrantServicer, grpc.CollectionsServicer, grpc.PointsS
         following = offset and RestToGrpc.convert_extended_point_id(offset)
         return grpc.ScrollResponse(result=map(point, found), next_page_offset=following)
 
-    def Facet(self, request: Any, context: Any) -> Any:
-        hits = self.client.facet(request.collection_name, request.key, limit=request.limit).hits
-        found = [grpc.FacetHit(value=grpc.FacetValue(integer_value=hit.value), count=hit.count) for hit in hits]
-        return grpc.FacetResponse(hits=found)
-
     def Count(self, request: Any, context: Any) -> Any:
         return grpc.CountResponse(result=grpc.CountResult(count=self.client.count(request.collection_name).count))
+
+    def Facet(self, request: Any, context: Any) -> Any:
+        found = self.client.facet(request.collection_name, request.key, limit=request.limit)
+        return grpc.FacetResponse(hits=[RestToGrpc.convert_facet_value_hit(hit) for hit in found.hits])
+
+    def CollectionClusterInfo(self, request: Any, context: Any) -> Any:
+        count = self.client.count(request.collection_name).count
+        shard = grpc.LocalShardInfo(shard_id=0, points_count=count, state=grpc.ReplicaState.Active)
+        return grpc.CollectionClusterInfoResponse(peer_id=7, shard_count=1, local_shards=[shard])
+
+
+def changed(request: Any) -> Any:
+    """The parts of a layout that a request sets."""
+    return {
+        "hnsw_config": GrpcToRest.convert_hnsw_config_diff(request.hnsw_config).model_dump(exclude_none=True),
+        "optimizers_config": GrpcToRest.convert_optimizers_config_diff(request.optimizers_config).model_dump(
+            exclude_none=True
+        ),
+    }
+
+
+READS = {"Get", "QueryBatch", "Scroll", "Count", "Facet"}
+
+
+def asked(method: str, request: Any) -> Asked:
+    """What a request is about, as far as keys and limits are concerned."""
+    room, name = method.split("/")
+    if name == "HealthCheck":
+        return Asked("greet")
+    if room == "Collections":
+        if name in ("Get", "CollectionClusterInfo"):
+            return Asked("read", request.collection_name)
+        if name in ("List", "ListAliases"):
+            return Asked("list")
+        return Asked("manage", getattr(request, "collection_name", None))
+    collection = request.collection_name
+    if name not in READS:
+        points = getattr(request, "operations", None) or getattr(request, "points", ())
+        cost = len(points.points.ids) if isinstance(points, grpc.PointsSelector) else len(points)
+        return Asked("write", collection, cost, {"upsert limit": cost} if name == "Upsert" else {})
+    if name == "QueryBatch":
+        queries = request.query_points
+        limits = {
+            "limit": max(query.limit for query in queries),
+            "search batch size": len(queries),
+            "oversampling": max(query.params.quantization.oversampling for query in queries),
+            "hnsw_ef": max(query.params.hnsw_ef for query in queries),
+        }
+        exact = any(query.params.exact for query in queries)
+        return Asked("read", collection, len(queries), limits, exact, queries[0].using)
+    limit = request.limit if name in ("Scroll", "Facet") else None
+    cost = len(request.ids) if name == "Get" else 1
+    return Asked("read", collection, cost, {"limit": limit}, bool(getattr(request, "exact", False)))
 
 
 def wanted(request: Any) -> list[str] | bool:
@@ -163,12 +223,17 @@ def point(record: models.Record) -> Any:
 
 
 @contextmanager
-def serve_grpc(api_key: str | None = None, client: QdrantClient | None = None) -> Iterator[tuple[QdrantOverGrpc, int]]:
+def serve_grpc(
+    api_key: str | None = None,
+    read_only_key: str | None = None,
+    client: QdrantClient | None = None,
+    tls: wire.ServerCredentials | None = None,
+) -> Iterator[tuple[QdrantOverGrpc, int]]:
     """Serve on a free port of this machine until the block ends; yields the server and the port.
 
     `client` has the points, by default in memory.
     """
-    servicer = QdrantOverGrpc(api_key, client)
+    servicer = QdrantOverGrpc(api_key, read_only_key, client)
     with ThreadPoolExecutor(8) as pool:
         server = wire.server(pool, interceptors=[servicer])
         for add in (
@@ -177,7 +242,8 @@ def serve_grpc(api_key: str | None = None, client: QdrantClient | None = None) -
             grpc.add_PointsServicer_to_server,
         ):
             add(servicer, server)
-        port = server.add_insecure_port("127.0.0.1:0")
+        at = "127.0.0.1:0"
+        port = server.add_secure_port(at, tls) if tls else server.add_insecure_port(at)
         server.start()
         try:
             yield servicer, port

@@ -5,6 +5,7 @@ The wire, the client's requests, its timeouts and broken connections are real; o
 
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,110 +16,106 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
-
-Json = dict[str, Any]
+from qdrant_rules import Asked, Json, Refused, Rules
 
 COLLECTION = re.compile(r"/collections/([^/]+)(/.*)?")
 
 
-class QdrantOverHttp:
-    """Collections in memory, served on a local port.
+class QdrantOverHttp(Rules):
+    """Collections in memory, served on a local port, with or without TLS.
 
     Attributes:
-        api_key: the key that every request must carry, when there is one.
-        read_only_key: a key that may only read.
         dropped: how many of the next requests find the connection closed.
         seconds: how long every answer takes.
         answered: method and path of every request that got an answer.
-        created: how each collection was to be laid out, by name.
-        layouts: what has become of that, as its configuration says it.
         searches: every search.
-        strict: limits of strict mode, by their names in a collection's configuration.
     """
 
     def __init__(
-        self, api_key: str | None = None, read_only_key: str | None = None, client: QdrantClient | None = None
+        self,
+        api_key: str | None = None,
+        read_only_key: str | None = None,
+        client: QdrantClient | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.client = client or QdrantClient(":memory:")
-        self.api_key, self.read_only_key = api_key, read_only_key
+        super().__init__(api_key, read_only_key, client)
         self.dropped, self.seconds = 0, 0.0
         self.answered: list[tuple[str, str]] = []
-        self.created: dict[str, Json] = {}
-        self.layouts: dict[str, Json] = {}
         self.searches: list[Json] = []
-        self.strict: Json = {}
-        self.lock = threading.Lock()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.http.daemon_threads = True
+        self.scheme = "https" if tls else "http"
+        if tls:
+            self.http.socket = tls.wrap_socket(self.http.socket, server_side=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.http.server_address[1]}"
+        return f"{self.scheme}://127.0.0.1:{self.http.server_address[1]}"
 
-    def refusal(self, method: str, path: str, key: str | None) -> str | None:
-        if self.api_key is None or key == self.api_key:
-            return None
-        if key is None or key != self.read_only_key:
-            return "Invalid API key or JWT"
-        writes = method not in ("GET", "POST") or path.endswith(("/delete", "/points/batch", "/aliases"))
-        return "Forbidden: write access is required" if writes and method != "GET" else None
-
-    def answer(self, method: str, path: str, body: Json) -> object:
+    def answer(self, method: str, path: str, body: Json, key: str | None = None) -> object:
         if path == "/collections/aliases":
             actions = models.ChangeAliasesOperation.model_validate(body).actions
             return self.client.update_collection_aliases(actions)
         if path == "/aliases":
-            return self.client.get_aliases()
+            return self.aliases(key)
+        if path == "/collections":
+            return self.client.get_collections()
+        if path in SERVER:
+            return SERVER[path]
         if path.endswith("/query/batch"):
             self.searches += body["searches"]
-            for search in body["searches"]:
-                self.check_limits(search["limit"], search["params"])
         name, rest = COLLECTION.fullmatch(path).groups()
-        answer = ANSWERS[method, rest or ""](self.client, unquote(name), body)
-        if (method, rest) == ("PUT", None):
-            self.created[unquote(name)], self.layouts[unquote(name)] = body, dict(body)
-        if (method, rest) in (("GET", None), ("PATCH", None)):
-            # A layout is that of a collection, whatever alias it goes by; the memory mode knows none.
-            real = next((at for at in self.layouts if at == self.real_name(unquote(name))), None)
-            laid_out = self.layouts.get(real or "", {})
-            if method == "PATCH":
-                graph = laid_out.get("hnsw_config", {}) | (body.get("hnsw_config") or {})
-                laid_out |= {"hnsw_config": graph}
-            else:
-                answer.config.hnsw_config.m = 0
-                for part, value in laid_out.items():
-                    lay_out(answer.config, part, value)
-        if (method, rest) == ("GET", None) and self.strict:
-            answer.config.strict_mode_config = models.StrictModeConfigOutput(enabled=True, **self.strict)
-        return answer
-
-    def real_name(self, name: str) -> str:
-        aliases = {each.alias_name: each.collection_name for each in self.client.get_aliases().aliases}
-        return aliases.get(name, name)
-
-    def check_limits(self, limit: int, params: Json) -> None:
-        oversampling = params["quantization"].get("oversampling")
-        for name, value, most in (
-            ("limit", limit, self.strict.get("max_query_limit")),
-            ("oversampling", oversampling, self.strict.get("search_max_oversampling")),
-            ("exact", params.get("exact"), self.strict.get("search_allow_exact")),
-        ):
-            if most is not None and value is not None and value > most:
-                raise ValueError(f'Limit exceeded {value} > {most} for "{name}".')
+        name, rest = unquote(name), rest or ""
+        if (method, rest) == ("PUT", ""):
+            self.created[name], self.layouts[name] = body, dict(body)
+        if (method, rest) == ("PATCH", ""):
+            self.change(name, body)
+        if (method, rest) == ("PUT", "/index"):
+            self.indexes.setdefault(self.real_name(name), {})[body["field_name"]] = body["field_schema"]
+        if (method, rest) == ("GET", ""):
+            return self.info(name)
+        return ANSWERS[method, rest](self.client, name, body)
 
 
-def lay_out(config: models.CollectionConfig, part: str, value: Any) -> None:  # noqa: ANN401 - of JSON
-    """Have a collection's configuration say what it was laid out with."""
-    if part == "hnsw_config":
-        config.hnsw_config = config.hnsw_config.model_copy(update=value)
-    elif part == "quantization_config" and value:
-        config.quantization_config = (
-            models.TurboQuantization.model_validate(value)
-            if "turbo" in value
-            else models.ScalarQuantization.model_validate(value)
-        )
-    elif part in ("shard_number", "replication_factor", "write_consistency_factor") and value:
-        setattr(config.params, part, value)
+# What the server says of itself.
+SERVER: dict[str, Json] = {
+    "/": {"title": "qdrant", "version": "1.18.3"},
+    "/cluster": {"status": "disabled"},
+    "/telemetry": {
+        "app": {"system": {"ram_size": 4_194_304, "disk_size": 20_971_520}},
+        "memory": {"resident_bytes": 123_456_789},
+    },
+}
+READS = {"/points", "/points/query/batch", "/points/scroll", "/points/count", "/facet"}
+
+
+def asked(method: str, path: str, body: Json) -> Asked:
+    """What a request is about, as far as keys and limits are concerned."""
+    found = COLLECTION.fullmatch(path)
+    if path == "/":
+        return Asked("greet")
+    if not found or path == "/collections/aliases":
+        return Asked("manage" if method != "GET" else "list" if path in ("/aliases", "/collections") else "read")
+    name, rest = unquote(found[1]), found[2] or ""
+    if (method, rest) in (("GET", ""), ("GET", "/cluster")):
+        return Asked("read", name)
+    if rest == "":
+        return Asked("manage", name)
+    if method != "POST" or rest not in READS:
+        points = body.get("points") or body.get("operations") or ()
+        return Asked("write", name, len(points), {"upsert limit": len(points)} if rest == "/points" else {})
+    limits = {"limit": body.get("limit"), "search batch size": None}
+    searches = body.get("searches", ())
+    if searches:
+        params = [search.get("params") or {} for search in searches]
+        limits = {
+            "limit": max(search["limit"] for search in searches),
+            "search batch size": len(searches),
+            "oversampling": max((each.get("quantization") or {}).get("oversampling") or 0 for each in params),
+            "hnsw_ef": max(each.get("hnsw_ef") or 0 for each in params),
+        }
+        return Asked("read", name, len(searches), limits, any(it.get("exact") for it in params), searches[0]["using"])
+    return Asked("read", name, len(body.get("ids", "1")), limits, bool(body.get("exact")))
 
 
 def create(client: QdrantClient, name: str, body: Json) -> object:
@@ -155,9 +152,15 @@ def scroll(client: QdrantClient, name: str, body: Json) -> object:
 
 ANSWERS: dict[tuple[str, str], Callable[[QdrantClient, str, Json], object]] = {
     ("PUT", ""): create,
-    ("GET", ""): lambda client, name, body: client.get_collection(name),
     ("DELETE", ""): lambda client, name, body: client.delete_collection(name),
     ("PATCH", ""): lambda client, name, body: client.update_collection(name, metadata=body.get("metadata")),
+    ("GET", "/cluster"): lambda client, name, body: {
+        "peer_id": 7,
+        "shard_count": 1,
+        "local_shards": [{"shard_id": 0, "points_count": client.count(name).count, "state": "Active"}],
+        "remote_shards": [],
+        "shard_transfers": [],
+    },
     # The memory mode has no payload indexes.
     ("PUT", "/index"): lambda client, name, body: {"operation_id": 0, "status": "completed"},
     ("PUT", "/points"): upsert,
@@ -181,10 +184,13 @@ ANSWERS: dict[tuple[str, str], Callable[[QdrantClient, str, Json], object]] = {
 
 @contextmanager
 def serve(
-    api_key: str | None = None, read_only_key: str | None = None, client: QdrantClient | None = None
+    api_key: str | None = None,
+    read_only_key: str | None = None,
+    client: QdrantClient | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[QdrantOverHttp]:
     """Serve on a free port of this machine until the block ends; `client` has the points, by default in memory."""
-    server = QdrantOverHttp(api_key, read_only_key, client)
+    server = QdrantOverHttp(api_key, read_only_key, client, tls)
     thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -207,27 +213,39 @@ def _handler(server: QdrantOverHttp) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
                     return
                 path = self.path.split("?")[0]
-                refusal = server.refusal(self.command, path, self.headers.get("api-key"))
-                if refusal:
-                    self.say(401 if "Invalid" in refusal else 403, {"status": {"error": refusal}})
+                if server.body_limit is not None and len(body) > server.body_limit:
+                    self.say(413, b"<html><head><title>413 Request Entity Too Large</title></head></html>")
                     return
-                server.answered.append((self.command, path))
+                given, key = json.loads(body or b"{}"), self.headers.get("api-key")
                 try:
-                    result = server.answer(self.command, path, json.loads(body or b"{}"))
+                    server.admit(key, asked(self.command, path, given))
+                    server.answered.append((self.command, path))
+                    named = {"key": key} if path == "/aliases" else {}
+                    result = server.answer(self.command, path, given, **named)
+                except Refused as no:
+                    # Of keys that it does not know, the server speaks plainly.
+                    text = no.text.encode() if no.code == "UNAUTHENTICATED" else {"status": {"error": no.text}}
+                    self.say(no.status, text, no.retry_after)
+                    return
                 except (ValueError, KeyError) as error:
                     missing = isinstance(error, KeyError) or "not found" in str(error)
                     said = f"Not found: {error}" if missing else f"Wrong input: {error}"
                     self.say(404 if missing else 400, {"status": {"error": said}})
                     return
-                self.say(200, {"result": result, "status": "ok", "time": 0.0})
+                # The version alone stands in no envelope.
+                self.say(200, result if path == "/" else {"result": result, "status": "ok", "time": 0.0})
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815
 
-        def say(self, status: int, content: dict[str, Any]) -> None:
-            raw = json.dumps(content, default=_plain).encode()
+        def say(self, status: int, content: dict[str, Any] | bytes, retry_after: int | None = None) -> None:
+            is_plain = isinstance(content, bytes)
+            raw = content if is_plain else json.dumps(content, default=_plain).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            kind = "application/json" if not is_plain else "text/html" if raw.startswith(b"<") else "text/plain"
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(raw)))
+            if retry_after is not None:
+                self.send_header("Retry-After", str(retry_after))
             self.end_headers()
             try:
                 self.wfile.write(raw)

@@ -14,7 +14,7 @@ MIN_LINES = 40
 SHORT = {"__init__", "errors"}
 ENGINES = {
     "qdrant_edge": {"edge.py"},
-    "qdrant_client": {"collection.py", "faults.py", "server.py"},
+    "qdrant_client": {"client.py", "collection.py", "faults.py", "look.py", "server.py"},
 }
 
 every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

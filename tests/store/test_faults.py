@@ -43,6 +43,10 @@ class Failing:
         return self._store.recall
 
     @property
+    def remarks(self) -> list[str]:
+        return self._store.remarks
+
+    @property
     def wrote(self) -> bool:
         return self._store.wrote
 
