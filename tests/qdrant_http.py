@@ -52,12 +52,10 @@ class QdrantOverHttp(Rules):
     def url(self) -> str:
         return f"{self.scheme}://127.0.0.1:{self.http.server_address[1]}"
 
-    def answer(self, method: str, path: str, body: Json, key: str | None = None) -> object:
+    def answer(self, method: str, path: str, body: Json) -> object:
         if path == "/collections/aliases":
             actions = models.ChangeAliasesOperation.model_validate(body).actions
             return self.client.update_collection_aliases(actions)
-        if path == "/aliases":
-            return self.aliases(key)
         if path == "/collections":
             return self.client.get_collections()
         if path in SERVER:
@@ -220,8 +218,8 @@ def _handler(server: QdrantOverHttp) -> type[BaseHTTPRequestHandler]:
                 try:
                     server.admit(key, asked(self.command, path, given))
                     server.answered.append((self.command, path))
-                    named = {"key": key} if path == "/aliases" else {}
-                    result = server.answer(self.command, path, given, **named)
+                    is_list = path == "/aliases"
+                    result = server.aliases(key) if is_list else server.answer(self.command, path, given)
                 except Refused as no:
                     # Of keys that it does not know, the server speaks plainly.
                     text = no.text.encode() if no.code == "UNAUTHENTICATED" else {"status": {"error": no.text}}
