@@ -17,7 +17,7 @@ from rubrika.files import read_bounded, write_in_one_step
 from rubrika.index.location import Location, encoder_folder, other_generations, store_location
 from rubrika.index.manifest import SERVER, Manifest
 from rubrika.store.connection import Connection
-from rubrika.store.open import aliases_of, delete_store, open_store, stands_for, switch_name
+from rubrika.store.open import aliases_of, delete_store, may_make, open_store, stands_for, switch_name
 
 _NOTE = "collection"
 MAX_NAME = 1_000  # bytes, of a collection
@@ -40,7 +40,7 @@ def collection_for(server: Connection, folder: Path, generation: int, resume: bo
     the name itself is taken as it is: an administrator may have made it for a key that may not make others.
     """
     found = stands_for(server)
-    if server.fixed or found is not None:
+    if server.fixed or found is not None or not may_make(server):
         return replace(server, collection=found or server.collection, fixed=True)
     return numbered(server, folder, generation, resume)
 

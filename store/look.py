@@ -106,6 +106,12 @@ class _Asked:
         return None
 
 
+def may_make(connection: Connection) -> bool:
+    """Whether the key may make collections and aliases there."""
+    with closing(_Asked(connection)) as asked:
+        return asked.cannot_manage() is None
+
+
 def check_ready(connection: Connection, is_temporary: bool = False) -> None:
     """Refuse, before anything is learned, a server or collection that a new index cannot go to.
 

@@ -59,6 +59,13 @@ def stands_for(server: Connection) -> str | None:
     return None
 
 
+def may_make(server: Connection) -> bool:
+    """Whether the key may make collections and aliases on a server."""
+    from rubrika.store import look
+
+    return look.may_make(server)
+
+
 def check_name(server: Connection, name: str) -> None:
     """Refuse, before hours of work, a name that is no alias of ours and cannot become one."""
     from rubrika.store.server import check_alias

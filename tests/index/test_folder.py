@@ -122,7 +122,7 @@ def test_no_index_is_said_with_what_to_do(tmp_path: Path) -> None:
 def test_an_index_of_a_newer_format_is_refused(copy: Path) -> None:
     raw = json.loads((copy / "index.json").read_text())
     (copy / "index.json").write_text(json.dumps(raw | {"format": 99}))
-    with pytest.raises(IndexFolderError, match=r"newer Rubrika \(format 99, this one reads up to 2\)"):
+    with pytest.raises(IndexFolderError, match=r"newer Rubrika \(format 99, this one reads up to 3\)"):
         Index.open(Location(copy, cache=copy))
 
 

@@ -439,7 +439,7 @@ def test_a_server_in_strict_mode_is_searched_within_its_limits(server: QdrantOve
     same = unit(1)[0]
     store.upsert([product(id, same) for id in range(30, 10, -1)])
     store.optimise()
-    assert store.recall == {"text": Recall(oversampling=4.0, reached=None, products=0)}
+    assert store.recall == {"text": Recall(hnsw_ef=1_024, oversampling=4.0, reached=None, products=0)}
     assert np.isfinite(store.search("text", same[None], 5).scores).all()
     assert np.isfinite(store.search("text", same[None], 8).scores).all()
     assert [(search["limit"], search["params"]["quantization"]["oversampling"]) for search in server.searches] == [
