@@ -286,10 +286,8 @@ def test_a_disk_that_is_full_while_optimising_is_said(place: Place, index: Path,
     reason = (
         "Service runtime error: Not enough space available for optimization, needed: 187.48 MiB, available: 72.07 MiB"
     )
-    assert (
-        f"the server failed to optimise it ({reason}); its points are kept: see to that, then run the same command again"
-        in said
-    )
+    kept = "its points are kept: see to that, then run the same command again"
+    assert f"the server failed to optimise it ({reason}); {kept}" in said
     assert place.count() == len(SHELF)
     checked = place.run("check", "--collection", "shelf", "--index", tmp_path / "nowhere")
     assert (checked.code, "red" in checked.out) == (1, True)
