@@ -287,7 +287,7 @@ class Index:
         product_id: int | str | None = None,
         *,
         title: str | None = None,
-        image: Place | None = None,
+        image: Place | bytes | None = None,
         top_k: int = 10,
         vector: str | None = None,
         page: bool = False,
@@ -295,7 +295,7 @@ class Index:
     ) -> Neighbours:
         """The labelled products most like one, best first; a stored product itself is left out.
 
-        Give one of `product_id`, `title` and `image`, the path of a picture. They are compared by the named `vector`
+        Give one of `product_id`, `title` and `image`, a picture or its path. They are compared by the named `vector`
         text, image or joint, by default image for a picture, else text. With `page`, the result also says where the
         server's web UI shows them.
         """
@@ -309,12 +309,12 @@ class Index:
         product_id: int | str | None = None,
         *,
         title: str | None = None,
-        image: Place | None = None,
+        image: Place | bytes | None = None,
         top_k: int | None = None,
     ) -> Explanation:
         """What a prediction rests on: the vote, the supporting neighbours, and the words that mattered.
 
-        Give the `product_id` of a stored product, or the `title` of any, the path of its picture as `image`, or both.
+        Give the `product_id` of a stored product, or the `title` of any, its picture or that one's path as `image`, or both.
         """
         if (product_id is None) == (title is None and image is None):
             raise ParameterError("give `product_id`, or `title` and `image`, one of them or both")
@@ -322,7 +322,7 @@ class Index:
         if product_id is not None:
             query = Query.of_product(index, inputs.product_id_of(product_id), own_id=str(product_id))
             return explain(index, query, count)
-        return explain(index, Query.of_content(index, title or "", None if image is None else Path(image)), count)
+        return explain(index, Query.of_content(index, title or "", image and inputs.picture_of(image)), count)
 
     def audit(
         self,
@@ -611,6 +611,10 @@ class Index:
         the products that the index was calibrated on.
         """
         return info_of(self._index(), None if drift is None else Path(drift), count_of("runs", runs, math.inf) or RUNS)
+
+    def opened(self) -> Opened:
+        """The open index itself, for what is built on it, such as the HTTP service."""
+        return self._index()
 
     def close(self) -> None:
         """Let go of what was opened; the next call sees what has changed since."""

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,8 +61,6 @@ def sample(
     as_json: opt.AsJson = False,
 ) -> None:
     """Write a small made-up marketplace: train.parquet, test.parquet, and drawn pictures."""
-    from dataclasses import asdict
-
     from rubrika.sample import write_sample
 
     summary = write_sample(folder, seed=seed, products=products, force=force)
@@ -359,8 +357,7 @@ def info(
     as_json: opt.AsJson = False,
 ) -> None:
     """Show what is in the index: products, categories, vectors, how they vote, and how far it can be trusted."""
-    with _index(index, url, collection, cache, ca_cert) as opened:
-        result = opened.info(drift, runs)
+    result = _index(index, url, collection, cache, ca_cert).info(drift, runs)
     _print(result.to_dict(), as_json, lambda: display.format_info(result))
 
 
@@ -492,6 +489,28 @@ def pull(index: opt.IndexFolder = opt.INDEX, as_json: opt.AsJson = False) -> Non
     """Bring the points of an index back from its server into its folder."""
     result = _index(index, None, None, opt.CACHE).pull()
     _print(result.to_dict(), as_json, lambda: display.format_moved(result, str(index)))
+
+
+@app.command()
+def serve(
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
+    cache: opt.Cache = opt.CACHE,
+    host: opt.Host = "127.0.0.1",
+    port: opt.Port = 8000,
+    max_error: opt.MaxError = opt.MAX_ERROR,
+    confidence: opt.Confidence = opt.CONFIDENCE,
+    new_rate: opt.NewRate = opt.NEW_RATE,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Answer over HTTP, on this machine: classify, neighbours, explain, and corrections."""
+    from rubrika.serve.server import run
+
+    rates = {"max_error": max_error, "confidence": confidence, "new_rate": new_rate}
+    opened = _index(index, url, collection, cache, ca_cert)
+    run(opened, host, port, lambda at: _print({"url": at}, as_json, lambda: at), **rates)
 
 
 @training.command()

@@ -144,19 +144,24 @@ def person_of(by: object) -> str:
     return name
 
 
-def query_of(product_id: object, title: object, image: object) -> int | str | Path:
+def query_of(product_id: object, title: object, image: object) -> int | str | Path | bytes:
     """The one thing whose neighbours are wanted."""
     if sum(each is not None for each in (product_id, title, image)) != 1:
         raise ParameterError("give one of `product_id`, `title` and `image`")
     if image is not None:
-        if not isinstance(image, str | os.PathLike):
-            raise ParameterError(f"`image` is the path of a picture, not {type(image).__name__}")
-        return Path(image)
+        return picture_of(image)
     if title is not None:
         if not isinstance(title, str):
             raise ParameterError(f"`title` is a text, not {type(title).__name__}")
         return title
     return product_id_of(product_id)
+
+
+def picture_of(image: object) -> Path | bytes:
+    """A picture by its path, or its bytes."""
+    if not isinstance(image, str | os.PathLike | bytes):
+        raise ParameterError(f"`image` is the path of a picture, or its bytes, not {type(image).__name__}")
+    return image if isinstance(image, bytes) else Path(image)
 
 
 def product_id_of(value: object) -> int:

@@ -56,6 +56,8 @@ ProductId = Annotated[str | None, Argument(metavar="[PRODUCT_ID]", help="A store
 Title = Annotated[str | None, Option(help="The title of a product that need not be stored.")]
 Picture = Annotated[Path | None, Option("--image", metavar="FILE", help="The picture of a product.")]
 Report = Annotated[Path | None, Option(metavar="DIR", help="A folder for a page with charts.")]
+Host = Annotated[str, Option(metavar="ADDRESS", help="Where to listen; beyond this machine with RUBRIKA_TOKEN.")]
+Port = Annotated[int, Option(min=0, max=65_535, help="The port there; 0 takes a free one.")]
 Epochs = Annotated[int, Option(min=1, help="How often every product is seen.")]
 Minutes = Annotated[float | None, Option(help="Stop after this time, with the best model so far.")]
 FreezeLayers = Annotated[int | None, Option(help="Leave the first N layers as they are: much faster on a CPU.")]

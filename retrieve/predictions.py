@@ -137,6 +137,13 @@ def classify_to_files(
     return ClassifyReport(rows, tuple(rejects), seconds, output, tally.figures(), said, unused)
 
 
+def details_of(one: Classified, owned: Owned) -> list[dict[str, Any]]:
+    """The rows of details.parquet of a batch without rejects, as plain values, but for the ids of its products."""
+    schema = owned.schema(pa.schema({"product_id": pa.uint64()} | DETAILS))
+    rows: list[dict[str, Any]] = owned.table(_table(one, schema)).drop_columns("product_id").to_pylist()
+    return rows
+
+
 def _table(one: Classified, wanted: pa.Schema) -> pa.Table:
     """The rows of a batch, in their order; all but their own ids are numbers still."""
     own = pa.schema({"product_id": wanted.field("product_id").type} | DETAILS, wanted.metadata)

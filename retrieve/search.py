@@ -106,7 +106,9 @@ class Query:
         return cls(point.shown("title"), vectors, product_id, point.shown("category_path"))
 
     @classmethod
-    def of_content(cls, index: Index, title: str = "", image: Path | None = None, vector: str | None = None) -> "Query":
+    def of_content(
+        cls, index: Index, title: str = "", image: Path | bytes | None = None, vector: str | None = None
+    ) -> "Query":
         """A product with a title, a picture or both, to search by one named vector or by all that vote."""
         names, sizes = _names(index, vector), index.manifest.sizes
         title = shortened(one_line(title), MAX_TITLE)
@@ -115,14 +117,15 @@ class Query:
         if not title and not image:
             raise RubrikaError("the title has no text; give a title with words, or an image")
         encoded = index.encoders.encode(
-            [Product(0, title, title, 0)],
-            PictureFolder(image.parent, {"0": image.name}) if image else None,
+            [Product(0, title, title, 0, image=image if isinstance(image, bytes) else "")],
+            PictureFolder(image.parent, {"0": image.name}) if isinstance(image, Path) else PictureFolder(None),
             {*names, IMAGE} & sizes.keys(),
             # The vector of an empty text would find what resembles nothing.
             given={} if title else {TEXT: np.zeros((1, sizes[TEXT]), np.float32)},
         )
         for reason in encoded.failures.values():
-            raise RubrikaError(f"{image} {reason}; give a JPEG, PNG or WEBP picture")
+            shown = image if isinstance(image, Path) else "the picture"
+            raise RubrikaError(f"{shown} {reason}; give a JPEG, PNG or WEBP picture")
         if not any(encoded.vectors[name].any() for name in names):
             raise _lacking(index, names, *(("an image", "give a title") if image else ("a title", "give an image")))
         return cls(title, encoded.vectors)
@@ -199,20 +202,19 @@ class Neighbours(Sequence[Neighbour]):
 
 
 def neighbours(
-    index: Index, query: int | str | Path, vector: str | None = None, top_k: int = 10, own_id: str = ""
+    index: Index, query: int | str | Path | bytes, vector: str | None = None, top_k: int = 10, own_id: str = ""
 ) -> Neighbours:
-    """The `top_k` products most similar to a stored product (without itself), a title, or the picture at a path.
+    """The `top_k` products most similar to a stored product (without itself), a title, or a picture.
 
     A stored product is given by its number in the store, and messages call it by its `own_id`.
 
     `vector` is the named vector to search by, by default `image` for a picture, else `text`.
     """
-    vector = vector or (IMAGE if isinstance(query, Path) else TEXT)
+    vector = vector or (IMAGE if isinstance(query, Path | bytes) else TEXT)
     if isinstance(query, int):
         product = Query.of_product(index, query, vector, own_id)
     else:
-        title, image = ("", query) if isinstance(query, Path) else (query, None)
-        product = Query.of_content(index, title, image, vector)
+        product = Query.of_content(index, *((query,) if isinstance(query, str) else ("", query)), vector=vector)
     hits = product.hits(index.store, product.vectors, VoteSettings({vector: 1.0}, top_k))[vector]
     there = np.isfinite(hits.scores[0])
     ids, scores = hits.ids[0, there].tolist(), hits.scores[0, there].tolist()

@@ -18,6 +18,7 @@ FLOORS = [
     {"stats"},
     {"inputs", "estimator"},
     {"api"},
+    {"serve"},
     {"display", "options"},
     {"cli"},
 ]

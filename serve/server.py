@@ -1,0 +1,95 @@
+"""`rubrika serve`: the service alone, on this machine, or elsewhere with a token."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from ipaddress import ip_address
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from rubrika import __version__
+from rubrika.api import Index
+from rubrika.errors import ParameterError, RubrikaError
+from rubrika.serve.guard import Tokens, failure_of
+from rubrika.serve.service import router
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+# Seconds that requests under way have when the service is to end.
+PATIENCE = 10
+
+
+def application(index: Index, host: str, tokens: Tokens | None, **rates: float) -> FastAPI:
+    """The service as an application that answers at `host`."""
+    # Its pages of documentation would load scripts from elsewhere.
+    app = FastAPI(title="Rubrika", version=__version__, docs_url=None, redoc_url=None)
+    hosts = {*LOOPBACK, _bracketed(host)} if is_loopback(host) else None
+    app.include_router(router(index, tokens=tokens, hosts=hosts, **rates))
+
+    @app.exception_handler(HTTPException)
+    async def failed(request: Request, error: HTTPException) -> Response:
+        unknown = f"there is no {request.method} {request.url.path}; /openapi.json lists what there is"
+        return failure_of(HTTPException(error.status_code, unknown, error.headers))
+
+    return app
+
+
+def run(index: Index, host: str, port: int, listening: Callable[[str], None], **rates: float) -> None:
+    """Answer at an address until SIGINT or SIGTERM; `listening` is called with its url when the port is ours."""
+    tokens = tokens_of(os.environ)
+    if tokens is None and not is_loopback(host):
+        reason = "whoever reaches it could change the index"
+        raise ParameterError(
+            f"`host` {host} is not this machine alone, and {reason}; set RUBRIKA_TOKEN, or leave it out"
+        )
+    try:
+        import uvicorn
+    except ModuleNotFoundError:
+        raise RubrikaError("the service needs uvicorn; pip install 'rubrika[serve]'") from None
+    # What is wrong with the index is known before anybody asks.
+    index.opened()
+    app = application(index, host, tokens, **rates)
+    with _bound(host, port) as listener:
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            timeout_graceful_shutdown=PATIENCE,
+        )
+        listening(f"http://{_bracketed(host)}:{listener.getsockname()[1]}")
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def tokens_of(environment: Mapping[str, str]) -> Tokens | None:
+    """RUBRIKA_TOKEN and RUBRIKA_READ_TOKEN."""
+    write, read = (environment.get(name) or None for name in ("RUBRIKA_TOKEN", "RUBRIKA_READ_TOKEN"))
+    if read and not write:
+        raise ParameterError("RUBRIKA_READ_TOKEN is set and RUBRIKA_TOKEN is not: then anybody could write; set both")
+    return Tokens(write, read) if write else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RubrikaError(f"{host}, port {port}: cannot be listened at ({reason}); choose another `port`") from None
