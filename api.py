@@ -314,7 +314,7 @@ class Index:
     ) -> Explanation:
         """What a prediction rests on: the vote, the supporting neighbours, and the words that mattered.
 
-        Give the `product_id` of a stored product, or the `title` of any, its picture or that one's path as `image`, or both.
+        Give the `product_id` of a stored product, or the `title` of any, its picture or its path as `image`, or both.
         """
         if (product_id is None) == (title is None and image is None):
             raise ParameterError("give `product_id`, or `title` and `image`, one of them or both")
@@ -322,7 +322,8 @@ class Index:
         if product_id is not None:
             query = Query.of_product(index, inputs.product_id_of(product_id), own_id=str(product_id))
             return explain(index, query, count)
-        return explain(index, Query.of_content(index, title or "", image and inputs.picture_of(image)), count)
+        picture = None if image is None else inputs.picture_of(image)
+        return explain(index, Query.of_content(index, title or "", picture), count)
 
     def audit(
         self,

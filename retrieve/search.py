@@ -214,7 +214,8 @@ def neighbours(
     if isinstance(query, int):
         product = Query.of_product(index, query, vector, own_id)
     else:
-        product = Query.of_content(index, *((query,) if isinstance(query, str) else ("", query)), vector=vector)
+        title, image = (query, None) if isinstance(query, str) else ("", query)
+        product = Query.of_content(index, title, image, vector)
     hits = product.hits(index.store, product.vectors, VoteSettings({vector: 1.0}, top_k))[vector]
     there = np.isfinite(hits.scores[0])
     ids, scores = hits.ids[0, there].tolist(), hits.scores[0, there].tolist()

@@ -18,8 +18,9 @@ from rubrika.products.images import PictureFolder
 from rubrika.products.product import Kept, Product, display_path
 from rubrika.products.text import RowError
 from rubrika.retrieve.classify import classify
+from rubrika.retrieve.confidence import REVIEW
 from rubrika.retrieve.guarantee import Policy
-from rubrika.retrieve.predictions import DETAILS, REVIEW, details_of
+from rubrika.retrieve.predictions import DETAILS, details_of
 from rubrika.serve.journal import once
 from rubrika.serve.metrics import Metrics
 from rubrika.serve.models import LabelsRequest
@@ -110,6 +111,6 @@ def _new(index: Index, asked: LabelsRequest) -> dict[str, Any]:
     for name in table.columns:
         if any(isinstance(cell, bytes) for cell in table[name]):
             cells = [cell if isinstance(cell, bytes) else None for cell in table[name]]
-            table[name] = pd.array(cells, pd.ArrowDtype(pa.binary()))
+            table[name] = pd.Series(cells, dtype=pd.ArrowDtype(pa.binary()))
     found = index.ingest(table, verified=True, by=asked.by, strict=True).to_dict()
     return {name: found.get(name, 0) for name in COUNTS}

@@ -34,7 +34,7 @@ TopK = Annotated[StrictInt, Field(ge=1, le=MAX_TOP_K)]
 
 
 def _example(**values: object) -> ConfigDict:
-    return ConfigDict(extra="forbid", json_schema_extra={"examples": [values]})
+    return ConfigDict(extra="forbid", json_schema_extra=lambda schema: schema.update(examples=[values]))
 
 
 class ClassifyRequest(BaseModel):

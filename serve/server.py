@@ -40,10 +40,8 @@ def run(index: Index, host: str, port: int, listening: Callable[[str], None], **
     """Answer at an address until SIGINT or SIGTERM; `listening` is called with its url when the port is ours."""
     tokens = tokens_of(os.environ)
     if tokens is None and not is_loopback(host):
-        reason = "whoever reaches it could change the index"
-        raise ParameterError(
-            f"`host` {host} is not this machine alone, and {reason}; set RUBRIKA_TOKEN, or leave it out"
-        )
+        reason = "is not this machine alone, and whoever reaches it could change the index"
+        raise ParameterError(f"`host` {host} {reason}; set RUBRIKA_TOKEN, or leave it out")
     try:
         import uvicorn
     except ModuleNotFoundError:

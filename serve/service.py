@@ -16,6 +16,7 @@ from rubrika.index.folder import Index as Opened
 from rubrika.inputs import columns_of
 from rubrika.products.product import Product
 from rubrika.products.text import RowError
+from rubrika.retrieve.guarantee import Policy
 from rubrika.retrieve.predictions import policy_of
 from rubrika.serve import answers
 from rubrika.serve import models as of
@@ -66,9 +67,7 @@ def router(
 class _Service:
     """One index, its worker and its figures."""
 
-    def __init__(
-        self, index: Index, policy: answers.Policy, tokens: Tokens | None, hosts: Collection[str] | None
-    ) -> None:
+    def __init__(self, index: Index, policy: Policy, tokens: Tokens | None, hosts: Collection[str] | None) -> None:
         self._metrics = Metrics(lambda: self._worker.waiting)
         self._worker = Worker(index, partial(answers.predictions, policy=policy, metrics=self._metrics), self._opened)
         self._guard = Guard(self._metrics, tokens, hosts)
@@ -120,21 +119,25 @@ class _Service:
         """Predict the category of every product, as `rubrika classify --details` does."""
         read = await self._read(asked.products)
         good = [each for each in read if isinstance(each, Product)]
-        found = iter(await asyncio.wrap_future(self._worker.classify(good)) if good else [])
+        rows = await asyncio.wrap_future(self._worker.classify(good)) if good else []
         self._metrics.rejected(len(read) - len(good))
-        rows = [answers.refused(each) if isinstance(each, Refused) else next(found) for each in read]
-        return answer({"predictions": rows})
+        found = iter(rows)
+        whole = [answers.refused(each) if isinstance(each, Refused) else next(found) for each in read]
+        return answer({"predictions": whole})
 
     async def neighbours(self, asked: of.NeighboursRequest) -> Response:
         """The labelled products most like a stored product, a title or a picture, best first."""
-        given = {"product_id": asked.product_id, "title": asked.title, "image": _picture(asked.picture)}
-        work = partial(Index.neighbours, **given, top_k=asked.top_k, vector=asked.vector)
-        return answer((await self._run(work)).to_dict())
+        id, title, image = asked.product_id, asked.title, _picture(asked.picture)
+        found = await self._run(
+            lambda index: index.neighbours(id, title=title, image=image, top_k=asked.top_k, vector=asked.vector)
+        )
+        return answer(found.to_dict())
 
     async def explain(self, asked: of.ExplainRequest) -> Response:
         """What a prediction rests on: the vote, the supporting neighbours, and the words that mattered."""
-        given = {"product_id": asked.product_id, "title": asked.title, "image": _picture(asked.picture)}
-        return answer((await self._run(partial(Index.explain, **given, top_k=asked.top_k))).to_dict())
+        id, title, image = asked.product_id, asked.title, _picture(asked.picture)
+        found = await self._run(lambda index: index.explain(id, title=title, image=image, top_k=asked.top_k))
+        return answer(found.to_dict())
 
     async def labels(
         self,
