@@ -1,0 +1,108 @@
+"""How many requests a second the service answers, and how long one takes, beside the batch path.
+
+    python benchmarks/serve.py FILE --index DIR [--seconds 20] [--clients 1,8,32] [--json]
+
+Starts `rubrika serve` on a free port, and asks it about products of FILE, one a request, from so many clients at once,
+each of which asks again as soon as it has its answer; the clients are processes of their own. Then the same products
+in one call of `Index.classify`. `of_batch` is the part of its products a second. Memory is the service's, resident,
+after the first clients and at the end.
+"""
+
+import argparse
+import json
+import multiprocessing
+import subprocess
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow.parquet as pq
+
+from rubrika.api import Index
+
+PRODUCTS, WARMING = 2_048, 50
+
+
+def client(url: str, products: list[dict[str, Any]], until: float, send: Connection) -> None:
+    """Ask until it is time; send how long each request took, in seconds."""
+    taken = list[float]()
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as asked:
+        while time.monotonic() < until:
+            started = time.perf_counter()
+            product = products[len(taken) % len(products)]
+            asked.post("/v1/classify", json={"products": [product]}).raise_for_status()
+            taken.append(time.perf_counter() - started)
+    send.send(taken)
+
+
+def load(url: str, products: list[dict[str, Any]], clients: int, seconds: float) -> dict[str, float]:
+    """Requests a second of so many clients, and milliseconds of one."""
+    started = time.monotonic()
+    ends, processes = [], []
+    for number in range(clients):
+        end, send = multiprocessing.Pipe(duplex=False)
+        part = products[number::clients]
+        processes.append(multiprocessing.Process(target=client, args=(url, part, started + seconds, send)))
+        ends.append(end)
+        processes[-1].start()
+    taken = np.concatenate([end.recv() for end in ends])
+    for process in processes:
+        process.join()
+    p50, p99 = np.quantile(taken, [0.5, 0.99]) * 1_000
+    return {"a_second": round(len(taken) / seconds, 1), "p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)}
+
+
+def resident(process: int) -> float:
+    """Megabytes of a process."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    return round(int(status.split("VmRSS:")[1].split()[0]) / 1_000, 1)
+
+
+def batch_path(file: Path, index: Path) -> float:
+    """Products a second of one call."""
+    table = pq.read_table(file).slice(0, PRODUCTS)
+    with Index.open(index) as opened:
+        opened.classify(table.slice(0, WARMING))
+        started = time.perf_counter()
+        opened.classify(table)
+        return round(table.num_rows / (time.perf_counter() - started), 1)
+
+
+def measured(file: Path, index: Path, clients: list[int], seconds: float) -> dict[str, Any]:
+    """All of it."""
+    columns = ["product_id", "text_fields"]
+    products = pq.read_table(file, columns=columns).slice(0, PRODUCTS).to_pylist()
+    found: dict[str, Any] = {"batch_a_second": batch_path(file, index)}
+    command = [sys.executable, "-m", "rubrika", "serve", "--index", str(index), "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+        try:
+            url = json.loads(service.stdout.readline())["url"]  # type: ignore[union-attr]
+            load(url, products, 1, 2)
+            for count in clients:
+                one = load(url, products, count, seconds)
+                found[f"{count} clients"] = one | {"of_batch": round(one["a_second"] / found["batch_a_second"], 3)}
+                found.setdefault("memory_mb", []).append(resident(service.pid))
+        finally:
+            service.terminate()
+    return found
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--index", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--clients", default="1,8,32")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = measured(options.file, options.index, [int(it) for it in options.clients.split(",")], options.seconds)
+    print(json.dumps(found) if options.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
+
+
+if __name__ == "__main__":
+    main()
