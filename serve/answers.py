@@ -39,7 +39,7 @@ class NotFoundError(RubrikaError):
 
 def predictions(index: Opened, products: Sequence[Product], policy: Policy, metrics: Metrics) -> list[dict[str, Any]]:
     """What details.parquet would have of products, in their order."""
-    owned, rows = Owned.of(index), list[dict[str, Any]]()
+    owned, rows = index.remembered(Owned.of), list[dict[str, Any]]()
     numbered = Kept([replace(product, row=number) for number, product in enumerate(products)])
     pictures = PictureFolder(None) if IMAGE in index.manifest.vectors else None
     for one in classify(index, numbered, pictures, policy=policy):
@@ -61,7 +61,7 @@ def stored_product(index: Opened, id: str) -> dict[str, Any]:
     point = index.store.fetch([number]).get(number)
     if point is None:
         raise NotFoundError(f"product {id} is not in the index")
-    category = Owned.of(index).category(point.category_id)
+    category = index.remembered(Owned.of).category(point.category_id)
     found = {"product_id": point.own_id, "category_id": category} | {name: point.shown(name) for name in _TEXTS[2:]}
     texts = {name: point.text(name) for name in _TEXTS[:2] if name in point.payload}
     others = {name: point.payload[name] for name in (*_SHOWN, *_BY) if name in point.payload}
@@ -70,7 +70,7 @@ def stored_product(index: Opened, id: str) -> dict[str, Any]:
 
 def categories(index: Opened, words: str, limit: int) -> dict[str, Any]:
     """Categories whose path has all these words, or whose id they are, those with most products first."""
-    owned, wanted = Owned.of(index), words.casefold().split()
+    owned, wanted = index.remembered(Owned.of), words.casefold().split()
     found = [
         (each, owned.category(each.category_id))
         for each in index.remembered(list_categories).categories or ()

@@ -226,7 +226,7 @@ def test_neighbours_are_found_by_id_and_by_title(folder: Path) -> None:
             ({"title": "кеды", "top_k": 2.5}, "`top_k` is a whole number, not 2.5"),
             ({"title": " \u200b"}, "the title has no text"),
             ({"title": 1}, "`title` is a text, not int"),
-            ({"image": 1}, "`image` is the path of a picture, not int"),
+            ({"image": 1}, "`image` is the path of a picture, or its bytes, not int"),
             *(({"product_id": wrong}, "`product_id` is a whole number from 0 to") for wrong in (True, 1.5, -1, 2**64)),
         ):
             with pytest.raises(RubrikaError, match=said):
@@ -249,6 +249,11 @@ def test_pictures_are_told_apart_and_counted(tmp_path: Path) -> None:
         assert dict(found.unusable) == {"is GIF, not JPEG, PNG or WEBP": 1}
         assert found.to_frame()["predicted_category_id"].isna().tolist() == [False, False, False, True]
         assert {one.product_id for one in index.neighbours(image=pictures / "1.png", top_k=2)} == {1, 2}
+        # The picture itself does as well as its path.
+        same = index.neighbours(image=(pictures / "1.png").read_bytes(), top_k=2)
+        assert same == index.neighbours(image=pictures / "1.png", top_k=2)
+        with pytest.raises(RubrikaError, match="the picture is GIF, not JPEG"):
+            index.explain(image=b"GIF89a")
 
 
 def test_a_server_may_have_the_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

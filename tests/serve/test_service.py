@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Run, set_up
 from fastapi import FastAPI
+from models import save_vit
+from PIL import Image
+from rows import CASES, SHOES, row
 from service import serving
 
 from rubrika.api import Index
@@ -105,6 +109,32 @@ def test_a_picture_without_an_index_for_pictures_is_refused_in_a_sentence(servic
     done = service.post("/v1/neighbours", json={"picture": base64.b64encode(b"\x89PNG").decode()})
     assert (done.status_code, "error" in done.json()) == (422, True)
     assert "vector" in done.json()["error"]
+
+
+def test_pictures_come_in_base64_to_be_asked_about_and_to_be_learned_from(tmp_path: Path) -> None:
+    save_vit(tmp_path / "vit")
+    (tmp_path / "images").mkdir()
+    for product, colour in ((1, "red"), (2, "blue")):
+        (tmp_path / f"images/{product}.png").write_bytes(drawn(colour))
+    shelf = pd.DataFrame([row(1, "кеды", SHOES), row(2, "чехол", CASES)])
+    with Index.open(tmp_path / "index", cache=tmp_path / "cache") as index:
+        index.ingest(shelf, tmp_path / "images", image_encoder=str(tmp_path / "vit"), vote="image")
+    red, blue, green = (base64.b64encode(drawn(colour)).decode() for colour in ("red", "blue", "green"))
+    with serving(tmp_path / "index") as client:
+        asked = [{"id": 8, "title": "?", "picture": red}, {"id": 9, "title": "?", "picture": blue}]
+        found = post(client, "/v1/classify", products=asked)["predictions"]
+        assert [each["predicted_category_id"] for each in found] == [SHOES[0], CASES[0]]
+        assert post(client, "/v1/neighbours", picture=blue, top_k=1)["neighbours"][0]["product_id"] == 2
+        assert post(client, "/v1/explain", picture=red)["predicted_category_id"] == SHOES[0]
+        new = {"id": 3, "title": "шарф", "category_id": 3, "category_name": "Всё->Шарфы", "picture": green}
+        assert post(client, "/v1/labels", by="anna", products=[new])["added"] == 1
+        assert post(client, "/v1/explain", picture=green)["predicted_category_id"] == 3
+
+
+def drawn(colour: str) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (32, 32), colour).save(file, "PNG")
+    return file.getvalue()
 
 
 def test_categories_are_found_by_words_and_products_by_id(service: httpx.Client, market: Path) -> None:
