@@ -31,7 +31,7 @@ test: lint
 # deleted in the end; with QDRANT_JWT_KEY a token for one collection is tried too.
 test-server: $(READY)
 	test -n "$$QDRANT_URL" || (echo "QDRANT_URL is not set" && false)
-	$(BIN)/python -m pytest tests/store/test_real.py tests/store/test_store.py -k real
+	$(BIN)/python -m pytest -m server tests/store tests/ingest/test_chain.py
 
 # Some 15,600 broken files, rows, pictures and options; a sample of them is in `make test`.
 fuzz: $(READY)

@@ -33,8 +33,8 @@ from rubrika.vote import vote_over
 
 # Up to so many products are cross-fitted.
 CROSS_FIT = 40_000
-# Of more, so many are held out from learning, or this part.
-HELD_OUT, PART = 4_000, 0.02
+# Of more, so many are held out from learning, but at least and at most these parts.
+HELD_OUT, LEAST, MOST = 8_000, 0.02, 0.1
 # So many held-out products are asked; and when the index has grown or shrunk by this, they are asked again.
 SAMPLE, CHANGED = 8_192, 0.2
 FETCH = 512
@@ -46,7 +46,7 @@ def part_held_out(count: int, learned: bool) -> float:
     """The part of `count` products that encoders are not to learn from: 1 where none is learned, 0 to cross-fit."""
     if not learned:
         return 1.0
-    return 0.0 if count <= CROSS_FIT else max(HELD_OUT / count, PART)
+    return 0.0 if count <= CROSS_FIT else min(max(HELD_OUT / count, LEAST), MOST)
 
 
 def calibrate(index: Index, products: Products, progress: Progress | None = None) -> Manifest:

@@ -25,7 +25,10 @@ from rubrika.store.client import connect
 from rubrika.store.connection import Connection, Transport
 
 SHELF = [row(id, f"кеды {id}") if id % 2 else row(id, f"чехол {id}", CASES) for id in range(60)]
-pytestmark = pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="no server: QDRANT_URL is not set")
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="no server: QDRANT_URL is not set"),
+]
 
 
 @dataclass
