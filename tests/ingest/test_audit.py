@@ -15,6 +15,8 @@ from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from rubrika.api import Index
 from rubrika.errors import InputError, ParameterError
+from rubrika.index.folder import Index as Opened
+from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest, VoteSettings
 from rubrika.progress import Silent
 from rubrika.retrieve.issues import Confusion, LabelIssues, Margins, confusions, pairs_at_odds, wrong_labels
@@ -136,12 +138,11 @@ def test_titles_stand_for_texts_that_are_not_stored_and_whose_file_is_gone(
 ) -> None:
     folder, wrong = flipped
     index_folder = copied(folder / "index", tmp_path / "index")
-    with Index.open(index_folder) as index:
+    with Opened.open(Location(index_folder), shared=False) as opened:
         # As an earlier version wrote them.
-        store = index._index().store
-        points = [point for page in store.scroll() for point in page]
+        points = [point for page in opened.store.scroll() for point in page]
         without = {it.id: {key: value for key, value in it.payload.items() if key != "text"} for it in points}
-        store.replace_payloads(without)
+        opened.store.replace_payloads(without)
     file, elsewhere, notes = folder / "train.parquet", folder / "elsewhere.parquet", Notes()
     file.rename(elsewhere)
     try:

@@ -190,7 +190,7 @@ def test_learning_again_takes_texts_that_an_earlier_version_did_not_store_from_t
     rubrika: Rubrika, folder: Path, write: Write
 ) -> None:
     put(folder, write([row(5, "платье летнее", DRESSES, text_fields=WITH_MORE)], "new.parquet"))
-    with Index.open(Location(folder, cache=CACHE)) as index:
+    with Index.open(Location(folder, cache=CACHE), shared=False) as index:
         payload = index.store.fetch([5])[5].payload
         index.store.replace_payloads({5: {key: value for key, value in payload.items() if key != "text"}})
     before = (folder / "index.json").read_bytes()

@@ -286,9 +286,9 @@ def test_whatever_names_a_category_brings_the_labels_of_others_up_to_date(
 
 
 def test_check_knows_a_label_that_is_another_now_and_repairs_it_without_files(folder: Path) -> None:
+    with Opened.open(Location(folder), shared=False) as opened:
+        opened.store.replace_payloads({1: opened.store.fetch([1])[1].payload | {"label": "Кеды"}})
     with Index.open(folder) as index:
-        store = index._index().store
-        store.replace_payloads({1: store.fetch([1])[1].payload | {"label": "Кеды"}})
         assert index.check().problems == {"with another label than its category has now": 1}
         assert index.check(repair=True).repaired == 1
         assert index.check().problems == {}
@@ -299,11 +299,11 @@ def test_an_index_of_the_version_before_is_read_as_it_is_and_rewritten_by_an_ing
     manifest = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     (folder / "index.json").write_text(json.dumps(manifest | {"format": 2}), encoding="utf-8")
     new = ("text", "brand", "label")
-    with Index.open(folder) as index:
-        edge = index._index().store._shard
-        for id, point in index._index().store.fetch(range(1, 10)).items():
+    with Opened.open(Location(folder), shared=False) as opened:
+        for id, point in opened.store.fetch(range(1, 10)).items():
             flat = {key: value for key, value in point.payload.items() if key not in new}
-            edge.update(UpdateOperation.overwrite_payload([id], flat))
+            opened.store._shard.update(UpdateOperation.overwrite_payload([id], flat))
+    with Index.open(folder) as index:
         assert index.check().problems == {}
         assert index.neighbours(1)[0].category_path == SHOES[1]
         report = index.ingest(write(ROWS[:6]))

@@ -101,7 +101,7 @@ def test_learning_again_on_a_server_clears_away_what_a_killed_one_left_there(fil
         assert (code, len(server.client.get_collections().collections)) == (-9, 2)
         relearn(Location(index, cache=index))
         [left] = server.client.get_collections().collections
-        assert (left.name, server.client.count(left.name).count) == (Manifest.read(index).collection, 6)
+        assert (left.name, server.client.count(left.name).count) == (Manifest.read(index).behind, 6)
 
 
 def test_a_second_writer_is_told_of_the_first_and_the_first_completes(

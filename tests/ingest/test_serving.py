@@ -245,7 +245,7 @@ def test_a_wrong_key_is_one_sentence(rubrika: Rubrika, index: Path, environment:
 def points_of(server: QdrantOverHttp) -> dict[int, tuple[object, ...]]:
     points, _ = server.client.scroll("products", limit=10_000, with_vectors=True)
     return {
-        point.id: (point.payload["text_hash"], point.payload["category_id"], tuple(point.vector["text"][:4]))
+        point.id: (point.payload["rubrika"]["text_hash"], point.payload["category_id"], tuple(point.vector["text"][:4]))
         for point in points
     }
 
