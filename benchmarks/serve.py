@@ -18,6 +18,7 @@ from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,15 @@ from rubrika.api import Index
 PRODUCTS, WARMING, OK = 2_048, 50, HTTPStatus.OK
 
 
-def client(url: str, products: list[dict[str, Any]], until: float, send: Connection) -> None:
-    """Ask until it is time; send how long each request took, in seconds."""
+def client(url: str, products: list[dict[str, Any]], seconds: float, ready: Barrier, send: Connection) -> None:
+    """Ask for so long, when all are ready; send how long each request took, in seconds."""
     taken = list[float]()
     bodies = [json.dumps({"products": [product]}) for product in products]
     # The leanest client there is: whatever it takes, the service lacks.
     with closing(HTTPConnection(url.removeprefix("http://"), timeout=60)) as asked:
+        asked.connect()
+        ready.wait()
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             started = time.perf_counter()
             asked.request(
@@ -50,12 +54,11 @@ def client(url: str, products: list[dict[str, Any]], until: float, send: Connect
 
 def load(url: str, products: list[dict[str, Any]], clients: int, seconds: float) -> dict[str, float]:
     """Requests a second of so many clients, and milliseconds of one."""
-    started = time.monotonic()
-    ends, processes = [], []
+    ends, processes, ready = [], [], multiprocessing.Barrier(clients)
     for number in range(clients):
         end, send = multiprocessing.Pipe(duplex=False)
         part = products[number::clients]
-        processes.append(multiprocessing.Process(target=client, args=(url, part, started + seconds, send)))
+        processes.append(multiprocessing.Process(target=client, args=(url, part, seconds, ready, send)))
         ends.append(end)
         processes[-1].start()
     taken = np.concatenate([end.recv() for end in ends])

@@ -23,6 +23,7 @@ from rows import CASES, SHOES, row
 from service import serving
 
 from rubrika.api import Index
+from rubrika.index.folder import writing
 from rubrika.serve import router
 from rubrika.serve.models import CategoriesAnswer, ClassifyAnswer, LabelsAnswer
 
@@ -215,6 +216,17 @@ def test_a_correction_that_cannot_be_made_changes_nothing(service: httpx.Client)
         done = service.post("/v1/labels", json={"by": "anna", **body})
         assert done.status_code == 422
         assert word in done.json()["error"]
+
+
+def test_while_another_process_changes_the_index_predictions_go_on_and_corrections_are_to_come_again(
+    service: httpx.Client, index: Path
+) -> None:
+    with writing(index, "ingest"):
+        body = {"by": "anna", "labels": [{"product_id": 77, "category_id": None}]}
+        done = service.post("/v1/labels", json=body)
+        assert (done.status_code, done.headers["Retry-After"]) == (503, "5")
+        assert "`rubrika ingest`" in done.json()["error"]
+        assert predicted(service, "кеды")
 
 
 def test_the_router_serves_in_somebodys_own_application(index: Path) -> None:
