@@ -29,7 +29,7 @@ KEY = "ключ-не-для-чужих".encode().hex()
 @pytest.fixture
 def few(market: Path, tmp_path: Path) -> Path:
     """A part of the market that is written in several requests."""
-    pd.read_parquet(market / "train.parquet").head(400).to_parquet(tmp_path / "few.parquet")
+    pd.read_parquet(market / "train.parquet").head(300).to_parquet(tmp_path / "few.parquet")
     return tmp_path / "few.parquet"
 
 
