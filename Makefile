@@ -28,7 +28,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The whole chain on a real server, any one: QDRANT_URL=… QDRANT_API_KEY=… make test-server. Its collections are
-# deleted in the end; with QDRANT_JWT_KEY a token for one collection is tried too.
+# deleted in the end; with QDRANT_JWT_KEY a token for one collection is tried too, with QDRANT_URLS=…,… every node.
 test-server: $(READY)
 	test -n "$$QDRANT_URL" || (echo "QDRANT_URL is not set" && false)
 	$(BIN)/python -m pytest -m server tests/store tests/ingest/test_chain.py

@@ -1,7 +1,7 @@
 """The whole chain on a real Qdrant server, the one at QDRANT_URL: `make test-server` runs this, and what else is real.
 
 Collections have names that nobody has, and are deleted in the end. A token for one collection is tried where
-QDRANT_JWT_KEY is the key that the server signs with.
+QDRANT_JWT_KEY is the key that the server signs with, and the nodes of a cluster where QDRANT_URLS names them.
 """
 
 import base64
@@ -117,6 +117,17 @@ def test_its_limits_are_kept(server: Server, index: Path, tmp_path: Path) -> Non
     assert server.done("info", *at, "--json").json["categories"] == 2
     assert server.done("ingest", index.with_name("products.parquet"), *at, "--json").json["unchanged"] == 60
     assert classified(server, index, tmp_path / "again.parquet") == before
+
+
+@pytest.mark.skipif("QDRANT_URLS" not in os.environ, reason="no cluster: QDRANT_URLS does not name its nodes")
+def test_every_node_of_a_cluster_gives_the_same_bytes(server: Server, index: Path, tmp_path: Path) -> None:
+    server.done("push", "--collection", server.name, "--shards", "3", "--replicas", "2", "--index", index)
+    answers = set[bytes]()
+    for url in os.environ["QDRANT_URLS"].split(","):
+        at = ("--index", index, "--url", url, "--collection", server.name)
+        server.done("classify", index.with_name("products.parquet"), *at, "-o", tmp_path / "result.parquet")
+        answers.add((tmp_path / "result.parquet").read_bytes())
+    assert len(answers) == 1
 
 
 @pytest.mark.skipif("QDRANT_API_KEY" not in os.environ, reason="the server wants no key")
