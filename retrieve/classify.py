@@ -65,5 +65,5 @@ def known_categories(index: Index) -> list[Category]:
 
 
 def _known(index: Index) -> tuple[Newcomers, Tree]:
-    newcomers = Newcomers.of(index)
+    newcomers = index.remembered(Newcomers.of)
     return newcomers, Tree(Category(id, path) for id, path in newcomers.names.items())

@@ -94,7 +94,7 @@ def explain(index: Index, query: Query, top_k: int | None = None, policy: Policy
     """Classify one product, by default with the index's `top_k`, and keep what the prediction rests on."""
     vote = replace(index.manifest.vote, top_k=top_k or index.manifest.vote.top_k)
     hits = query.hits(index.store, query.vectors, vote)
-    newcomers = Newcomers.of(index)
+    newcomers = index.remembered(Newcomers.of)
     voting = newcomers.voting(hits, query.vectors, vote)
     votes = vote_over(voting, vote)
     if not any(np.isfinite(found.scores).any() for found in hits.values()):
@@ -103,7 +103,7 @@ def explain(index: Index, query: Query, top_k: int | None = None, policy: Policy
     points = index.store.fetch(np.unique(ids).tolist())
     stored = [Category(point.category_id, point.shown("category_path")) for point in points.values()]
     tree = Tree([*stored, *(Category(id, path) for id, path in newcomers.names.items())])
-    owned = Owned.of(index)
+    owned = index.remembered(Owned.of)
     found = (hits, votes, vote.weights, index.manifest.calibration, policy)
     decided, levels = decide(*found), path_confidence(tree, *found)
     paths, sure = tree.names(levels.nodes)[0], int(levels.sure[0])

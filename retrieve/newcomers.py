@@ -7,6 +7,7 @@ category has few products at first, or only a name; each is a vector, and so is 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,16 @@ class Prototypes:
 
     categories: IntArray  # ids, (m,); a category may have several
     vectors: FloatArray  # (m, size)
+
+    @cached_property
+    def deviation(self) -> float:
+        """Of the similarities between two of them, found without all the pairs; 1 where they do not differ."""
+        vectors = self.vectors.astype(np.float64)
+        lengths, pairs = np.square(vectors).sum(axis=1), max(len(vectors) * (len(vectors) - 1), 1)
+        mean = (np.square(vectors.sum(axis=0)).sum() - lengths.sum()) / pairs
+        square = (np.square(vectors.T @ vectors).sum() - np.square(lengths).sum()) / pairs
+        variance = square - mean**2
+        return float(np.sqrt(variance)) if variance > 1e-12 else 1.0
 
     def nearest(self, queries: FloatArray, count: int) -> Hits:
         """The `count` nearest categories of each query (n, size), each once; their ids are 0."""
@@ -109,9 +120,7 @@ class Newcomers:
         main = self.named[name]
         rank = np.zeros((len(vectors[name]), len(main.categories)), np.float32)
         for other, prototypes in self.named.items():
-            between = prototypes.vectors @ prototypes.vectors.T
-            deviation = between[~np.eye(len(between), dtype=bool)].std() if len(between) > 1 else np.float32(0)
-            rank += vectors[other] @ prototypes.vectors.T / (deviation or np.float32(1))
+            rank += vectors[other] @ prototypes.vectors.T / np.float32(prototypes.deviation)
         best = best_positions(rank, min(count, len(main.categories)))
         scores = np.take_along_axis(vectors[name] @ main.vectors.T, best, axis=1)
         scores[~vectors[name].any(axis=1)] = -np.inf

@@ -222,7 +222,7 @@ def neighbours(
     points, shown = index.store.fetch(ids), ("category", "category_path", "title")
     # On a server, another process may delete a hit in between.
     found = [(score, points[id]) for id, score in zip(ids, scores, strict=True) if id in points]
-    category = Owned.of(index).category
+    category = index.remembered(Owned.of).category
     return Neighbours(
         [Neighbour(score, at.own_id, category(at.category_id), *map(at.shown, shown)) for score, at in found]
     )

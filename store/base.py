@@ -175,7 +175,12 @@ def pages_of(read: Callable[[Any], tuple[Iterable[Any], Any]]) -> Iterator[list[
 
 def counts_of(hits: Iterable[Any]) -> dict[str | int, int]:
     """An engine's facet, most frequent first."""
-    return {hit.value: hit.count for hit in sorted(hits, key=lambda hit: (-hit.count, str(hit.value)))}
+    return ranked({hit.value: hit.count for hit in hits})
+
+
+def ranked(counts: Mapping[str | int, int]) -> dict[str | int, int]:
+    """Counts, the highest first, ties by value."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))
 
 
 def _category_id(id: int, payload: Mapping[str, Any] | None) -> int:

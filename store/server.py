@@ -28,6 +28,7 @@ from rubrika.store.base import (
     nothing,
     pages_of,
     point_of,
+    ranked,
 )
 from rubrika.store.batches import FRAME, Batches, payload_bytes, vectors_bytes
 from rubrika.store.card import card_of, keys_in_store
@@ -180,7 +181,7 @@ class ServerStore:
         counts = Counter[str | int](
             each for value in values for each in (value if isinstance(value, list) else [value])
         )
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))
+        return ranked(counts)
 
     def optimise(self) -> None:
         """Let the server quantise and index what was loaded, and wait half an hour; it may go on by itself after that.
