@@ -1,25 +1,19 @@
 """The command line: options in, one operation of `api.Index`, and a table or one JSON object out."""
 
 import io
-import json
 import os
-import re
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
 from rubrika import display
 from rubrika import options as opt
+from rubrika.console import LAYOUT, arguments_of, layout_of, leave_out, leave_stdout, open_index, print_result, spelled
 from rubrika.errors import ParameterError, RubrikaError
-from rubrika.store.connection import ServerOptions
-
-if TYPE_CHECKING:
-    from rubrika.api import Index
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,7 +59,7 @@ def sample(
 
     summary = write_sample(folder, seed=seed, products=products, force=force)
     counts = f"{summary.train:,} labelled products, {summary.test:,} to classify, {summary.categories} categories"
-    _print(asdict(summary), as_json, lambda: f"{folder}: {counts}, {summary.pictures:,} pictures")
+    print_result(asdict(summary), as_json, lambda: f"{folder}: {counts}, {summary.pictures:,} pictures")
 
 
 @app.command()
@@ -109,15 +103,15 @@ def ingest(
     """Put labelled products into the index, learning its encoder first when it is new."""
     from rubrika.ingest.ingest import default_reject_path, remove_stale, write_kept, write_rejects
 
-    given, options = _arguments(context, "files", "index", *PLACE, *_LAYOUT), _layout(context)
-    report = _index(index, url, collection, cache, ca_cert).ingest(files, **given, options=options)
+    given, options = arguments_of(context, "files", "index", *PLACE, *LAYOUT), layout_of(context)
+    report = open_index(index, url, collection, cache, ca_cert).ingest(files, **given, options=options)
     path, kept = rejects or default_reject_path(index), default_reject_path(index, "kept")
     if rejects is None:
         write_rejects(report.rejects, path) if report.rejects else remove_stale(path)
     if report.kept_labels:
         write_kept(report.kept_labels, kept)
     written = {"rejects": str(path) if report.rejects else None, "kept_labels": str(kept) if report.kept else None}
-    _print(report.to_dict() | written, as_json, lambda: display.format_ingest(index, report, path, kept))
+    print_result(report.to_dict() | written, as_json, lambda: display.format_ingest(index, report, path, kept))
     if report.read and report.rejected == report.read:
         first = report.rejects[0].reason if report.rejects else "their texts have no vector"
         raise RubrikaError(f"none of the {report.read:,} rows could be used; the first: {first}; see {path}")
@@ -150,9 +144,9 @@ def classify(
     as_json: opt.AsJson = False,
 ) -> None:
     """Predict the category of every product of a table."""
-    _leave_stdout(output, as_json)
-    report = _index(index, url, collection, cache, ca_cert).classify_file(**_arguments(context, "index", *PLACE))
-    _print(report.to_dict(), as_json, lambda: display.format_classify(report), aside=str(output) == "-")
+    leave_stdout(output, as_json)
+    report = open_index(index, url, collection, cache, ca_cert).classify_file(**arguments_of(context, "index", *PLACE))
+    print_result(report.to_dict(), as_json, lambda: display.format_classify(report), aside=str(output) == "-")
 
 
 @app.command()
@@ -168,7 +162,7 @@ def decide(
 
     counts = Index.decide(details, max_error, output, confidence=confidence)
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "no products"
-    _print(counts, as_json, lambda: f"{output or details}: {shown}")
+    print_result(counts, as_json, lambda: f"{output or details}: {shown}")
 
 
 @app.command()
@@ -209,17 +203,17 @@ def evaluate(
 
     bounds = bounds_of(fail_below or ())
     if index:
-        _leave_out(context, SETTLED, f"the `index` {index} is scored as it is")
-        given = _arguments(context, "file", "index", "fail_below", "path_separator", *PLACE, *SETTLED)
-        with _index(index, url, collection, cache, ca_cert) as opened:
+        leave_out(context, SETTLED, f"the `index` {index} is scored as it is")
+        given = arguments_of(context, "file", "index", "fail_below", "path_separator", *PLACE, *SETTLED)
+        with open_index(index, url, collection, cache, ca_cert) as opened:
             result = opened.evaluate_live(file, **given)
     else:
         if protocol:
-            _leave_out(context, FIXED, f"`protocol` {protocol} fixes the split and the vote itself")
-        _leave_out(context, ("exact",), "how an `index` is searched is said of one that is there")
-        given = _arguments(context, "file", "index", "fail_below", "exact")
+            leave_out(context, FIXED, f"`protocol` {protocol} fixes the split and the vote itself")
+        leave_out(context, ("exact",), "how an `index` is searched is said of one that is there")
+        given = arguments_of(context, "file", "index", "fail_below", "exact")
         result = Index.evaluate(file, **given, progress=display.Terminal())
-    _print(result.to_dict(), as_json, lambda: display.format_evaluation(result))
+    print_result(result.to_dict(), as_json, lambda: display.format_evaluation(result))
     if missed := result.below(bounds):
         raise RubrikaError(f"`fail_below`: {missed}")
 
@@ -240,7 +234,7 @@ def tune(
     as_json: opt.AsJson = False,
 ) -> None:
     """Choose on held-out products how the index votes and when it is sure, and keep that in the index."""
-    result = _index(index, None, None, cache).tune(
+    result = open_index(index, None, None, cache).tune(
         files,
         images,
         holdout=holdout,
@@ -251,7 +245,7 @@ def tune(
         seed=seed,
         columns=columns,
     )
-    _print(result.to_dict(), as_json, lambda: display.format_tuning(result))
+    print_result(result.to_dict(), as_json, lambda: display.format_tuning(result))
 
 
 @app.command()
@@ -274,12 +268,12 @@ def neighbours(
     as_json: opt.AsJson = False,
 ) -> None:
     """Show the labelled products most like one, given by its id, a title, or a picture."""
-    _leave_stdout(output, as_json)
-    with _index(index, url, collection, cache, ca_cert) as opened:
+    leave_stdout(output, as_json)
+    with open_index(index, url, collection, cache, ca_cert) as opened:
         hits = opened.neighbours(product_id, title=title, image=image, vector=vector, top_k=k, page=show, exact=exact)
     if output is not None:
         hits.write(output)
-    _print(hits.to_dict(), as_json, lambda: display.format_neighbours(hits), aside=str(output) == "-")
+    print_result(hits.to_dict(), as_json, lambda: display.format_neighbours(hits), aside=str(output) == "-")
     if hits.page and sys.stdout.isatty() and not as_json:
         typer.launch(hits.page.split()[0])
 
@@ -298,9 +292,9 @@ def explain(
     as_json: opt.AsJson = False,
 ) -> None:
     """Explain a prediction: the vote, the neighbours behind it, and the words that mattered most."""
-    with _index(index, url, collection, cache, ca_cert) as opened:
+    with open_index(index, url, collection, cache, ca_cert) as opened:
         result = opened.explain(product_id, title=title, image=image, top_k=top_k)
-    _print(result.to_dict(), as_json, lambda: display.format_explanation(result))
+    print_result(result.to_dict(), as_json, lambda: display.format_explanation(result))
 
 
 @app.command()
@@ -318,10 +312,10 @@ def audit(
     as_json: opt.AsJson = False,
 ) -> None:
     """Find labels that are probably wrong, the surest first."""
-    _leave_stdout(output, as_json)
-    with _index(index, url, collection, cache, ca_cert) as opened:
+    leave_stdout(output, as_json)
+    with open_index(index, url, collection, cache, ca_cert) as opened:
         report = opened.audit(output, duplicates, limit, files=files or (), min_confidence=min_confidence)
-    _print(report.to_dict(), as_json, lambda: display.format_audit(report), aside=str(output) == "-")
+    print_result(report.to_dict(), as_json, lambda: display.format_audit(report), aside=str(output) == "-")
 
 
 @app.command()
@@ -339,10 +333,10 @@ def stats(
     from rubrika.inputs import columns_of, paths_of
     from rubrika.stats.stats import describe
 
-    _leave_stdout(output, as_json)
+    leave_stdout(output, as_json)
     names = columns_of(columns, None)
     result = describe(paths_of(files), images, text_encoder, group_by, report, display.Terminal(), names, output)
-    _print(result.to_dict(), as_json, lambda: display.format_stats(result, report), aside=str(output) == "-")
+    print_result(result.to_dict(), as_json, lambda: display.format_stats(result, report), aside=str(output) == "-")
 
 
 @app.command()
@@ -357,8 +351,8 @@ def info(
     as_json: opt.AsJson = False,
 ) -> None:
     """Show what is in the index: products, categories, vectors, how they vote, and how far it can be trusted."""
-    result = _index(index, url, collection, cache, ca_cert).info(drift, runs)
-    _print(result.to_dict(), as_json, lambda: display.format_info(result))
+    result = open_index(index, url, collection, cache, ca_cert).info(drift, runs)
+    print_result(result.to_dict(), as_json, lambda: display.format_info(result))
 
 
 @app.command()
@@ -373,9 +367,9 @@ def categories(
     as_json: opt.AsJson = False,
 ) -> None:
     """List the categories that the index knows by name, or add those of a table before they have products."""
-    with _index(index, url, collection, cache, ca_cert) as opened:
+    with open_index(index, url, collection, cache, ca_cert) as opened:
         result = opened.categories(file, rename=rename)
-    _print(result.to_dict(), as_json, lambda: display.format_categories(result, index))
+    print_result(result.to_dict(), as_json, lambda: display.format_categories(result, index))
 
 
 @app.command()
@@ -389,9 +383,9 @@ def delete(
     as_json: opt.AsJson = False,
 ) -> None:
     """Delete products from the index."""
-    result = _index(index, url, collection, cache, ca_cert).delete(products)
+    result = open_index(index, url, collection, cache, ca_cert).delete(products)
     unknown = f", {result.unknown:,} were not in the index" if result.unknown else ""
-    _print(result.to_dict(), as_json, lambda: f"{index}: {result.deleted:,} products deleted{unknown}")
+    print_result(result.to_dict(), as_json, lambda: f"{index}: {result.deleted:,} products deleted{unknown}")
 
 
 @app.command()
@@ -412,7 +406,7 @@ def relabel(
     """Correct the category of a product, or move all products of a category, or do what a table says."""
     from rubrika.inputs import is_table_file
 
-    opened = _index(index, url, collection, cache, ca_cert)
+    opened = open_index(index, url, collection, cache, ca_cert)
     if what is None and source is not None and target is not None:
         result = opened.relabel(source, target, path)
     elif what is None or source is not None or target is not None:
@@ -421,7 +415,7 @@ def relabel(
         result = opened.relabel(Path(what), category, path, by=by)
     else:
         result = opened.correct({what: category}, path, by=by)
-    _print(result.to_dict(), as_json, lambda: display.format_relabelled(index, result))
+    print_result(result.to_dict(), as_json, lambda: display.format_relabelled(index, result))
 
 
 @app.command()
@@ -432,9 +426,9 @@ def learn(
     as_json: opt.AsJson = False,
 ) -> None:
     """Learn the encoder again from all products in the index, and switch over when that has succeeded."""
-    result = _index(index, None, None, cache).learn(files or ())
+    result = open_index(index, None, None, cache).learn(files or ())
     learned = f"learned from {result.products:,} products in {result.categories:,} categories"
-    _print(result.to_dict(), as_json, lambda: f"{index}: {learned}")
+    print_result(result.to_dict(), as_json, lambda: f"{index}: {learned}")
 
 
 @app.command()
@@ -450,8 +444,8 @@ def check(
     as_json: opt.AsJson = False,
 ) -> None:
     """Read the whole index and list its problems, or look at a server before anything is there; exit 1 for problems."""
-    result = _index(index, url, collection, cache, ca_cert).check(files or (), images, repair=repair)
-    _print(result.to_dict(), as_json, lambda: display.format_checked(index, result, _spelled))
+    result = open_index(index, url, collection, cache, ca_cert).check(files or (), images, repair=repair)
+    print_result(result.to_dict(), as_json, lambda: display.format_checked(index, result, spelled))
     if result.problems:
         raise typer.Exit(1)
 
@@ -478,17 +472,17 @@ def push(
     as_json: opt.AsJson = False,
 ) -> None:
     """Move the points of an index to a Qdrant server; run it again if it was interrupted, or to search otherwise."""
-    opened = _index(index, None, None, opt.CACHE, ca_cert)
-    result = opened.push(url, collection, options=_layout(context), alias=alias, adopt=adopt)
+    opened = open_index(index, None, None, opt.CACHE, ca_cert)
+    result = opened.push(url, collection, options=layout_of(context), alias=alias, adopt=adopt)
     target = f"{url}, collection {collection or 'products'}"
-    _print(result.to_dict(), as_json, lambda: display.format_moved(result, target, alias))
+    print_result(result.to_dict(), as_json, lambda: display.format_moved(result, target, alias))
 
 
 @app.command()
 def pull(index: opt.IndexFolder = opt.INDEX, as_json: opt.AsJson = False) -> None:
     """Bring the points of an index back from its server into its folder."""
-    result = _index(index, None, None, opt.CACHE).pull()
-    _print(result.to_dict(), as_json, lambda: display.format_moved(result, str(index)))
+    result = open_index(index, None, None, opt.CACHE).pull()
+    print_result(result.to_dict(), as_json, lambda: display.format_moved(result, str(index)))
 
 
 @app.command()
@@ -509,8 +503,8 @@ def serve(
     from rubrika.serve.server import run
 
     rates = {"max_error": max_error, "confidence": confidence, "new_rate": new_rate}
-    opened = _index(index, url, collection, cache, ca_cert)
-    run(opened, host, port, lambda at: _print({"url": at}, as_json, lambda: at), **rates)
+    opened = open_index(index, url, collection, cache, ca_cert)
+    run(opened, host, port, lambda at: print_result({"url": at}, as_json, lambda: at), **rates)
 
 
 @training.command()
@@ -534,10 +528,10 @@ def text(
     from rubrika.products.reader import Reader
     from rubrika.train.finetune import FinetuneSettings, finetune_text
 
-    settings = FinetuneSettings(**_arguments(context, "files", "base", "output", "group_by", "columns"))
+    settings = FinetuneSettings(**arguments_of(context, "files", "base", "output", "group_by", "columns"))
     reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(columns, None))
     result = finetune_text(reader, base, output, settings, display.Terminal())
-    _print(result.to_dict(), as_json, lambda: display.format_training(result))
+    print_result(result.to_dict(), as_json, lambda: display.format_training(result))
 
 
 @training.command()
@@ -563,71 +557,13 @@ def joint(
     from rubrika.train.joint import JointSettings, finetune_joint
 
     others = ("files", "images", "text_base", "image_base", "output", "group_by", "columns")
-    settings = JointSettings(**_arguments(context, *others))
+    settings = JointSettings(**arguments_of(context, *others))
     reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(columns, None))
     pictures = pictures_of(images, reader)
     if pictures is None:
         raise ParameterError("give `images`, the folder of the pictures, or a file with pictures in its rows")
     result = finetune_joint(reader, pictures, text_base, image_base, output, settings, display.Terminal())
-    _print(result.to_dict(), as_json, lambda: display.format_training(result))
-
-
-def _index(folder: Path, url: str | None, collection: str | None, cache: Path, ca_cert: Path | None = None) -> "Index":
-    """The index, which opens when something is asked of it."""
-    from rubrika.api import Index
-    from rubrika.inputs import location_of
-
-    return Index(location_of(folder, url, collection, None, cache, ca_cert), display.Terminal())
-
-
-def _leave_stdout(output: Path | None, as_json: bool) -> None:
-    """Refuse two outputs on one stream."""
-    if as_json and str(output) == "-":
-        raise ParameterError("`output` - and `json` would both go to standard output; leave one of them out")
-
-
-def _leave_out(context: typer.Context, names: tuple[str, ...], reason: str) -> None:
-    """Refuse options that were given though they have no say here."""
-    sources = {name: context.get_parameter_source(name) for name in names}
-    chosen = ", ".join(f"`{name}`" for name, source in sources.items() if source and source.name != "DEFAULT")
-    if chosen:
-        raise ParameterError(f"{reason}; leave out {chosen}")
-
-
-def _arguments(context: typer.Context, *without: str) -> dict[str, Any]:
-    """The options of a command, which are the arguments of its operation, under the same names."""
-    return {name: value for name, value in context.params.items() if name not in (*without, "as_json")}
-
-
-# The options that say how points are on a server.
-_LAYOUT = tuple(each.name for each in fields(ServerOptions))
-
-
-def _layout(context: typer.Context) -> ServerOptions:
-    return ServerOptions(**{name: context.params[name] for name in _LAYOUT})
-
-
-def _print(result: dict[str, Any], as_json: bool, text: Callable[[], str], aside: bool = False) -> None:
-    """The result on stdout: one JSON object, or what a person reads; that goes to stderr if it is to stand `aside`."""
-    # What another encoding lacks is escaped in JSON, and a question mark to a person.
-    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    try:
-        typer.echo(json.dumps(result, ensure_ascii=not is_utf8) if as_json else text(), err=aside)
-    except BrokenPipeError:  # whoever reads has read enough
-        raise
-    except OSError as error:
-        # What could not be flushed is not tried again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        raise RubrikaError(f"standard output cannot be written ({error.strerror}); send it elsewhere") from None
-
-
-def _spelled(message: str) -> str:
-    """A message in which parameters, named as Python knows them, are the options of this command line."""
-    names = {"source": "--from", "target": "--to", "page": "--open"}
-    names |= {"product_id": "PRODUCT_ID", "category_id": "CATEGORY_ID"}
-    names |= {"hnsw_m": "--graph-links", "ef_construct": "--graph-effort", "hnsw_ef": "--search-effort"}
-    name = re.compile(r"`([a-z]+(?:_[a-z]+)*)`")
-    return name.sub(lambda found: names.get(found[1], f"--{found[1].replace('_', '-')}"), message)
+    print_result(result.to_dict(), as_json, lambda: display.format_training(result))
 
 
 def main() -> None:
@@ -642,7 +578,7 @@ def main() -> None:
     try:
         app()
     except RubrikaError as error:
-        print(f"rubrika: {_spelled(str(error))}", file=sys.stderr)  # noqa: T201
+        print(f"rubrika: {spelled(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(2 if isinstance(error, ParameterError) else 1)
 
 

@@ -200,6 +200,23 @@ def serve(
         server.client.close()
 
 
+@contextmanager
+def gone_after_upserts(server: QdrantOverHttp, count: int) -> Iterator[None]:
+    """Close every connection once so many requests to write points were answered, until the block ends."""
+    answer, points = server.answer, 0
+
+    def answer_some(method: str, path: str, body: Json) -> object:
+        nonlocal points
+        points += (method, path[-7:]) == ("PUT", "/points")
+        if points == count:
+            server.dropped = 1_000_000
+        return answer(method, path, body)
+
+    server.answer = answer_some
+    yield
+    server.dropped, server.answer = 0, answer
+
+
 def _handler(server: QdrantOverHttp) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def handle_any(self) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import qdrant_edge
 from points import SIZE, product, shelf, unit
-from qdrant_http import QdrantOverHttp, serve
+from qdrant_http import QdrantOverHttp, gone_after_upserts, serve
 
 from rubrika.errors import StoreError
 from rubrika.index.location import Location
@@ -124,23 +124,8 @@ def test_a_server_that_goes_away_in_the_middle_loses_and_doubles_nothing(
 ) -> None:
     server, store = served
 
-    class GoesAway:
-        """Progress that makes the server vanish once the first products are there."""
-
-        def stage(self, title: str, total: int) -> "GoesAway":
-            return self
-
-        def __enter__(self) -> "GoesAway":
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def __call__(self, steps: int) -> None:
-            server.dropped = 10**6
-
-    with pytest.raises(StoreError, match="no server answers"):
-        push(embedded, store, GoesAway())
-    server.dropped = 0
+    with gone_after_upserts(server, 1), pytest.raises(StoreError, match="no server answers"):
+        push(embedded, store)
     there = store.count()
     assert 0 < there < 1_200
     server.dropped = 2

@@ -3,8 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,7 @@ import pytest
 from conftest import Run, copied
 from edge_client import EdgeClient
 from qdrant_grpc import serve_grpc
-from qdrant_http import QdrantOverHttp, serve
+from qdrant_http import QdrantOverHttp, gone_after_upserts, serve
 from rows import CASES, row
 
 from rubrika.index.folder import Index, writing
@@ -211,23 +210,6 @@ def test_a_failed_evaluation_leaves_nothing_on_the_server(rubrika: Rubrika, writ
         assert (failed.code, failed.out, "no space left" in failed.err) == (1, "", True)
         assert [name.startswith("products-evaluate-") for name in server.created] == [True]
         assert server.client.get_collections().collections == []
-
-
-@contextmanager
-def gone_after_upserts(server: QdrantOverHttp, count: int) -> Iterator[None]:
-    """Close every connection once so many requests to write points were answered, until the block ends."""
-    answer, points = server.answer, 0
-
-    def answer_some(method: str, path: str, body: dict[str, object]) -> object:
-        nonlocal points
-        points += (method, path[-7:]) == ("PUT", "/points")
-        if points == count:
-            server.dropped = 1_000_000
-        return answer(method, path, body)
-
-    server.answer = answer_some
-    yield
-    server.dropped, server.answer = 0, answer
 
 
 @pytest.mark.parametrize(
