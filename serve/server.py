@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -13,7 +13,8 @@ from starlette.responses import Response
 from rubrika import __version__
 from rubrika.api import Index
 from rubrika.errors import ParameterError, RubrikaError
-from rubrika.serve.guard import Tokens, failure_of
+from rubrika.products.images import PictureFolder
+from rubrika.serve.guard import Tokens, failure_of, page_of
 from rubrika.serve.service import router
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -22,22 +23,31 @@ PATIENCE = 10
 BACKLOG = 2_048  # connections that wait to be accepted
 
 
-def application(index: Index, host: str, tokens: Tokens | None, **rates: float) -> FastAPI:
-    """The service as an application that answers at `host`."""
+def application(
+    index: Index, host: str, tokens: Tokens | None, images: Sequence[PictureFolder] = (), **rates: float
+) -> FastAPI:
+    """The service as an application that answers at `host`, with the review desk."""
     # Its pages of documentation would load scripts from elsewhere.
     app = FastAPI(title="Rubrika", version=__version__, docs_url=None, redoc_url=None)
     hosts = {*LOOPBACK, _bracketed(host)} if is_loopback(host) else None
-    app.include_router(router(index, tokens=tokens, hosts=hosts, **rates))
+    app.include_router(router(index, tokens=tokens, hosts=hosts, desk=True, images=images, **rates))
 
     @app.exception_handler(HTTPException)
     async def failed(request: Request, error: HTTPException) -> Response:
         unknown = f"there is no {request.method} {request.url.path}; /openapi.json lists what there is"
-        return failure_of(HTTPException(error.status_code, unknown, error.headers))
+        return page_of(request, failure_of(HTTPException(error.status_code, unknown, error.headers)))
 
     return app
 
 
-def run(index: Index, host: str, port: int, listening: Callable[[str], None], **rates: float) -> None:
+def run(
+    index: Index,
+    host: str,
+    port: int,
+    listening: Callable[[str], None],
+    images: Sequence[PictureFolder] = (),
+    **rates: float,
+) -> None:
     """Answer at an address until SIGINT or SIGTERM; `listening` is called with its url when the port is ours."""
     tokens = tokens_of(os.environ)
     if tokens is None and not is_loopback(host):
@@ -49,7 +59,7 @@ def run(index: Index, host: str, port: int, listening: Callable[[str], None], **
         raise RubrikaError("the service needs uvicorn; pip install 'rubrika[serve]'") from None
     # What is wrong with the index is known before anybody asks.
     index.opened()
-    app = application(index, host, tokens, **rates)
+    app = application(index, host, tokens, images, **rates)
     with _bound(host, port) as listener:
         config = uvicorn.Config(
             app,
