@@ -494,6 +494,7 @@ def serve(
     cache: opt.Cache = opt.CACHE,
     host: opt.Host = "127.0.0.1",
     port: opt.Port = 8000,
+    workers: opt.Workers = 1,
     max_error: opt.MaxError = opt.MAX_ERROR,
     confidence: opt.Confidence = opt.CONFIDENCE,
     new_rate: opt.NewRate = opt.NEW_RATE,
@@ -504,7 +505,7 @@ def serve(
 
     rates = {"max_error": max_error, "confidence": confidence, "new_rate": new_rate}
     opened = open_index(index, url, collection, cache, ca_cert)
-    run(opened, host, port, lambda at: print_result({"url": at}, as_json, lambda: at), **rates)
+    run(opened, host, port, lambda at: print_result({"url": at}, as_json, lambda: at), workers, **rates)
 
 
 @training.command()

@@ -45,6 +45,10 @@ class Terminal:
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
 
+    def __reduce__(self) -> tuple[type["Terminal"], tuple[()]]:
+        """Made anew in another process."""
+        return Terminal, ()
+
     def note(self, text: str) -> None:
         """Say one thing on stderr."""
         # As it is: in a file name, brackets and colons mean nothing to rich.
