@@ -45,10 +45,6 @@ class Terminal:
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
 
-    def __reduce__(self) -> tuple[type["Terminal"], tuple[()]]:
-        """Made anew in another process."""
-        return Terminal, ()
-
     def note(self, text: str) -> None:
         """Say one thing on stderr."""
         # As it is: in a file name, brackets and colons mean nothing to rich.
@@ -160,6 +156,12 @@ def _look(found: "Look", spelled: Callable[[str], str]) -> list[str]:
     rows = [(each.name, each.value, spelled(each.advice)) for each in found.findings]
     title = f"{found.url}, collection {found.collection}"
     return [_rendered(_table(title, rows, [], ["found", "what to do"], labels=[""]))]
+
+
+def format_desk(url: str, waiting: Mapping[str, int]) -> str:
+    """Where the desk is, and what waits there."""
+    counts = ", ".join(f"{count:,} {name}" for name, count in waiting.items()) or "nothing"
+    return f"{url}: {counts} waiting; Ctrl-C ends it"
 
 
 def format_moved(result: "Moved", target: str, alias: str | None = None) -> str:

@@ -26,6 +26,10 @@ Adopt = Annotated[bool, Option("--adopt", help="Take up an empty collection that
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object and nothing else.")]
 TopK = Annotated[int | None, Option(min=1, max=1000, help="How many hits vote. [default: the index's setting]")]
 Images = Annotated[Path | None, Option(metavar="DIR", help="Pictures, named by product_id.")]
+Shown = Annotated[list[Path] | None, Option("--images", metavar="DIR", help="Pictures to show; give it again.")]
+Classified = Annotated[
+    list[Path] | None, Option("--products", metavar="FILE", help="The table that was classified; give it again.")
+]
 Cache = Annotated[Path, Option(envvar="RUBRIKA_CACHE", help="Keeps vectors of pretrained encoders.")]
 TextEncoder = Annotated[str | None, Option(metavar="SPEC", help="learned, rubert, use, a model's name or folder.")]
 ImageEncoder = Annotated[

@@ -42,6 +42,7 @@ class ClassifyRequest(BaseModel):
 
     model_config = _example(products=[_EXAMPLE])
     products: Annotated[list[Product], Field(max_length=MAX_PRODUCTS)]
+    review: Annotated[bool, Field(description="Let those wait at the review desk that are not automatic.")] = False
 
 
 class NeighboursRequest(BaseModel):

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from multiprocessing.connection import wait
@@ -17,7 +17,8 @@ from starlette.responses import Response
 from rubrika import __version__
 from rubrika.api import Index
 from rubrika.errors import ParameterError, RubrikaError
-from rubrika.serve.guard import Tokens, failure_of
+from rubrika.products.images import PictureFolder
+from rubrika.serve.guard import Tokens, failure_of, page_of
 from rubrika.serve.service import router
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -26,22 +27,32 @@ PATIENCE = 10
 BACKLOG = 2_048  # connections that wait to be accepted
 
 
-def application(index: Index, host: str, tokens: Tokens | None, **rates: float) -> FastAPI:
-    """The service as an application that answers at `host`."""
+def application(
+    index: Index, host: str, tokens: Tokens | None, images: Sequence[PictureFolder] = (), **rates: float
+) -> FastAPI:
+    """The service as an application that answers at `host`, with the review desk."""
     # Its pages of documentation would load scripts from elsewhere.
     app = FastAPI(title="Rubrika", version=__version__, docs_url=None, redoc_url=None)
     hosts = {*LOOPBACK, _bracketed(host)} if is_loopback(host) else None
-    app.include_router(router(index, tokens=tokens, hosts=hosts, **rates))
+    app.include_router(router(index, tokens=tokens, hosts=hosts, desk=True, images=images, **rates))
 
     @app.exception_handler(HTTPException)
     async def failed(request: Request, error: HTTPException) -> Response:
         unknown = f"there is no {request.method} {request.url.path}; /openapi.json lists what there is"
-        return failure_of(HTTPException(error.status_code, unknown, error.headers))
+        return page_of(request, failure_of(HTTPException(error.status_code, unknown, error.headers)))
 
     return app
 
 
-def run(index: Index, host: str, port: int, listening: Callable[[str], None], workers: int = 1, **rates: float) -> None:
+def run(
+    index: Index,
+    host: str,
+    port: int,
+    listening: Callable[[str], None],
+    images: Sequence[PictureFolder] = (),
+    workers: int = 1,
+    **rates: float,
+) -> None:
     """Answer at an address until SIGINT or SIGTERM; `listening` is called with its url when the port is ours.
 
     Of several `workers` each is a process with the index open.
@@ -59,14 +70,19 @@ def run(index: Index, host: str, port: int, listening: Callable[[str], None], wo
     with _bound(host, port) as listener:
         listening(f"http://{_bracketed(host)}:{listener.getsockname()[1]}")
         if workers == 1:
-            _answer(listener, index, host, tokens, rates)
+            _answer(listener, index, host, tokens, images, rates)
         else:
             index.close()
-            _supervise(workers, listener, index, host, tokens, rates)
+            _supervise(workers, listener, index, host, tokens, images, rates)
 
 
 def _answer(
-    listener: socket.socket, index: Index, host: str, tokens: Tokens | None, rates: Mapping[str, float]
+    listener: socket.socket,
+    index: Index,
+    host: str,
+    tokens: Tokens | None,
+    images: Sequence[PictureFolder],
+    rates: Mapping[str, float],
 ) -> None:
     """Answer in this process; a worker ends with the one that started it."""
     import uvicorn
@@ -79,7 +95,7 @@ def _answer(
 
         threading.Thread(target=follow, daemon=True).start()
     config = uvicorn.Config(
-        application(index, host, tokens, **rates),
+        application(index, host, tokens, images, **rates),
         log_level="warning",
         access_log=False,
         server_header=False,
