@@ -626,10 +626,6 @@ class Index:
     def __repr__(self) -> str:
         return f"Index.open({str(self.at.folder)!r})"
 
-    def __reduce__(self) -> tuple[type["Index"], tuple[Location]]:
-        """For another process, which opens it itself."""
-        return Index, (self._at,)
-
     def __enter__(self) -> "Index":
         return self
 

@@ -73,7 +73,8 @@ def run(
             _answer(listener, index, host, tokens, images, rates)
         else:
             index.close()
-            _supervise(workers, listener, index, host, tokens, images, rates)
+            # Without its terminal, which stays in this process.
+            _supervise(workers, listener, Index(index.at), host, tokens, images, rates)
 
 
 def _answer(
@@ -121,9 +122,8 @@ def _supervise(workers: int, *given: object) -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        for process in processes:
+        for process in [each for each in processes if each.pid]:
             process.terminate()
-        for process in processes:
             process.join()
     if ended:
         raise RubrikaError("a worker of the service ended; see above why, and start it again")
