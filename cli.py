@@ -494,6 +494,7 @@ def serve(
     cache: opt.Cache = opt.CACHE,
     host: opt.Host = "127.0.0.1",
     port: opt.Port = 8000,
+    workers: opt.Workers = 1,
     max_error: opt.MaxError = opt.MAX_ERROR,
     confidence: opt.Confidence = opt.CONFIDENCE,
     new_rate: opt.NewRate = opt.NEW_RATE,
@@ -506,7 +507,7 @@ def serve(
 
     rates = {"max_error": max_error, "confidence": confidence, "new_rate": new_rate}
     opened, folders = open_index(index, url, collection, cache, ca_cert), picture_folders(images or ())
-    run(opened, host, port, lambda at: print_result({"url": at}, as_json, lambda: at), folders, **rates)
+    run(opened, host, port, lambda at: print_result({"url": at}, as_json, lambda: at), folders, workers, **rates)
 
 
 @app.command()

@@ -62,6 +62,7 @@ Picture = Annotated[Path | None, Option("--image", metavar="FILE", help="The pic
 Report = Annotated[Path | None, Option(metavar="DIR", help="A folder for a page with charts.")]
 Host = Annotated[str, Option(metavar="ADDRESS", help="Where to listen; beyond this machine with RUBRIKA_TOKEN.")]
 Port = Annotated[int, Option(min=0, max=65_535, help="The port there; 0 takes a free one.")]
+Workers = Annotated[int, Option(min=1, max=64, help="Processes that answer, each with the index open.")]
 Epochs = Annotated[int, Option(min=1, help="How often every product is seen.")]
 Minutes = Annotated[float | None, Option(help="Stop after this time, with the best model so far.")]
 FreezeLayers = Annotated[int | None, Option(help="Leave the first N layers as they are: much faster on a CPU.")]

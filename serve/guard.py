@@ -74,7 +74,8 @@ def failure_of(error: Exception) -> Response:
         case IndexFolderError() | StoreError():
             return failure(503, str(error), {"Retry-After": "5"})
         case RubrikaError():
-            return failure(422, str(error))
+            # What Python calls an image is a picture in a request.
+            return failure(422, str(error).replace("`image`", "`picture`"))
         case ClientDisconnect():
             return failure(400, "the body ended before its time")
     logging.getLogger("rubrika.serve").error("a request failed", exc_info=error)

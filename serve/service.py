@@ -9,12 +9,13 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Header, Query
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from rubrika.api import CONFIDENCE, MAX_ERROR, NEW_RATE, Index
 from rubrika.errors import ParameterError, RubrikaError
 from rubrika.index.folder import Index as Opened
 from rubrika.inputs import columns_of
+from rubrika.products.identity import MAX_PATH
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Product
 from rubrika.products.text import RowError
@@ -130,7 +131,8 @@ class _Service:
             good: dict[int | str, dict[str, Any]] = {200: {"model": model}} if model else {}
             missing = {404: {"model": of.Failure, "description": "No such product."}} if "{" in path else {}
             responses = good | missing | asks["responses"]
-            made.add_api_route(path, handler, methods=[method], responses=responses, **answers_to)  # type: ignore[arg-type]
+            described = answers_to | ({"response_class": PlainTextResponse} if path == "/metrics" else {})
+            made.add_api_route(path, handler, methods=[method], responses=responses, **described)  # type: ignore[arg-type]
         if self._desk:
             made.include_router(self._desk.router())
         return made
@@ -176,7 +178,7 @@ class _Service:
 
     async def categories(
         self,
-        q: Annotated[str, Query(max_length=of.MAX_TEXT, examples=["кроссовки"])] = "",
+        q: Annotated[str, Query(max_length=MAX_PATH, examples=["кроссовки"])] = "",
         limit: Annotated[int, Query(ge=0, le=MAX_SHOWN)] = 20,
     ) -> Response:
         """Categories by words of their paths, or by an id."""
