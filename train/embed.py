@@ -14,6 +14,7 @@ from rubrika.errors import EncoderError
 from rubrika.products.product import Products, Selection
 from rubrika.progress import Progress, Silent
 from rubrika.train.bags import FeatureBags, read_feature_bags
+from rubrika.train.kernels import Table, parts_of
 from rubrika.train.margin import MarginSettings, drawn_for_margin, learn_margin
 from rubrika.train.views import USUAL, chosen_share
 
@@ -36,6 +37,7 @@ class LearnSettings:
     category_learning_rate: float = 0.003  # of category vectors (Adam)
     input_learning_rate: float = 0.0003  # of projections (Adam)
     scale: float = 10.0  # of the cosine in the softmax
+    features: int = 256  # of a product that has more, each epoch shows so many, and the next one others
     max_products: int = 2_000_000  # learn from so many at most, drawn at random: memory does not grow with the file
     seed: int = 0  # of the starting vectors, the order of products, and which are drawn
 
@@ -117,11 +119,15 @@ def _fitted(
     run = _Run(bags, inputs, settings)
     epochs, batch_size = settings.pace(len(rows))
     steps, random = epochs * -(-len(rows) // batch_size), np.random.default_rng(settings.seed)
-    orders = (rows[random.permutation(len(rows))] for _ in range(epochs))
-    batches = (order[start : start + batch_size] for order in orders for start in range(0, len(order), batch_size))
+    orders = ((epoch, rows[random.permutation(len(rows))]) for epoch in range(epochs))
+    batches = (
+        (epoch, order[start : start + batch_size])
+        for epoch, order in orders
+        for start in range(0, len(order), batch_size)
+    )
     with progress.stage(f"learning the {'joint' if inputs else 'text'} encoder", epochs * len(rows)) as advance:
-        for step, batch in enumerate(batches):
-            run.step(batch, left=1 - step / steps)
+        for step, (epoch, batch) in enumerate(batches):
+            run.step(batch, epoch, left=1 - step / steps)
             advance(len(batch))
     encoder, categories = run.encoder(count or len(rows), share), run.categories
     del run  # its table is large, and the margin view needs room
@@ -145,8 +151,7 @@ class _Run:
         self._bags, self._inputs, self._settings = bags, inputs, settings
         size, generator = settings.size, torch.Generator().manual_seed(settings.seed)
         bound = size**-0.5
-        self._table = torch.empty(2**bags.bits, size).uniform_(-bound, bound, generator=generator)
-        self._squares = torch.zeros(len(self._table))
+        self._table = Table(torch.empty(2**bags.bits, size).uniform_(-bound, bound, generator=generator).numpy())
         self._category = (torch.randn(len(bags.categories), size, generator=generator) * bound).requires_grad_()
         # Small at first, so that pictures join what the text has begun; the last row is for having a vector at all.
         self._projections = {
@@ -159,10 +164,10 @@ class _Run:
         parts = [[self._category], list(self._projections.values())]
         self._optimiser = torch.optim.Adam([{"params": part} for part in parts if part])
 
-    def step(self, chosen: IntArray, left: float) -> None:
+    def step(self, chosen: IntArray, epoch: int, left: float) -> None:
         """Learn from one batch; rates fall in proportion to what is `left` of the run, from 1 to 0."""
-        rows, bags, transpose = self._bags.batch(chosen)
-        mean = (bags @ self._table[rows]).requires_grad_()
+        part = parts_of(self._bags.features, chosen, epoch, self._settings.features)
+        mean = torch.from_numpy(self._table.means(part)).requires_grad_()
         self._optimiser.zero_grad()
         vectors = self._with_inputs(mean, chosen) if self._inputs else mean
         cosine = F.normalize(vectors) @ F.normalize(self._category).T
@@ -174,10 +179,7 @@ class _Run:
                 parameter.grad /= len(chosen)
         self._optimiser.step()
         assert mean.grad is not None  # noqa: S101 - for the type checker
-        gradient = transpose @ mean.grad
-        self._squares[rows] += gradient.square().mean(1)
-        gradient *= (-self._settings.learning_rate * left * (self._squares[rows] + 1e-16).rsqrt())[:, None]
-        self._table.index_add_(0, rows, gradient)
+        self._table.descend(part, mean.grad.numpy(), self._settings.learning_rate * left)
 
     def _with_inputs(self, mean: torch.Tensor, chosen: IntArray) -> torch.Tensor:
         """Show of each product either its text or its other vectors: each must name the category by itself.
@@ -219,4 +221,4 @@ class _Run:
             unseen_words=self._bags.unseen_words,
             margin=margin,
         )
-        return LearnedEncoder(config, self._table.to(torch.float16).numpy(), projections, self._bags.words)
+        return LearnedEncoder(config, self._table.vectors.astype(np.float16), projections, self._bags.words)

@@ -1,0 +1,167 @@
+"""Compiled loops over bags of features: their means by a table of vectors, and the step down the gradient of those.
+
+Every row of a result is one thread's, in one order, so what comes out does not depend on how many threads there are.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from rubrika.encode.base import FloatArray
+from rubrika.errors import EncoderError
+
+try:
+    import numba
+except ImportError:
+    raise EncoderError("learning needs numba; pip install 'rubrika[train]'") from None
+
+IntArray = NDArray[np.int64]
+Columns = NDArray[np.int32]
+
+
+def compiled(function: Any) -> Any:  # noqa: ANN401 - numba's functions have no type
+    """The function as machine code, kept for later processes where there is a folder for it."""
+    try:
+        return numba.njit(cache=True, fastmath=True, nogil=True)(function)
+    except RuntimeError:  # there is no folder that may hold the compiled function
+        return numba.njit(fastmath=True, nogil=True)(function)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The features of some products, each with the part of its product that it is."""
+
+    offsets: IntArray  # product i has those from offsets[i] to offsets[i + 1]
+    columns: Columns
+    weights: FloatArray
+
+
+class Table:
+    """A vector for each of m features, float32 (m, size), learned by Adagrad with one rate a row."""
+
+    def __init__(self, vectors: FloatArray) -> None:
+        self.vectors, self._squares = vectors, np.zeros(len(vectors), np.float32)
+        self._place = np.full(len(vectors), -1, np.int32)  # of a column among those in use; -1 between steps
+        self._threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self._threads)
+
+    def means(self, part: Part) -> FloatArray:
+        """The mean vector of each product, (n, size)."""
+        found = np.empty((len(part.offsets) - 1, self.vectors.shape[1]), np.float32)
+        self._shared(len(found), _means, part.offsets, part.columns, part.weights, self.vectors, found)
+        return found
+
+    def descend(self, part: Part, gradient: FloatArray, rate: float) -> None:
+        """Take a step: `gradient` (n, size) is that of the means."""
+        used, starts, owners, weights = _transposed(part.offsets, part.columns, part.weights, self._place)
+        self._shared(
+            len(used), _descend, used, starts, owners, weights, gradient, self.vectors, self._squares, np.float32(rate)
+        )
+
+    def _shared(self, count: int, work: Callable[..., None], *arguments: object) -> None:
+        """Let each thread do the same number of rows."""
+        bounds = np.linspace(0, count, self._threads + 1).astype(int).tolist()
+        list(self._pool.map(lambda part: work(*arguments, *part), zip(bounds, bounds[1:], strict=False)))
+
+
+def parts_of(features: csr_array, rows: IntArray, turn: int, most: int) -> Part:
+    """The features of some products; of more than `most` every so manyth, others at each `turn`."""
+    return Part(*_gathered(features.indptr, features.indices, features.data, rows, turn, most))
+
+
+@compiled
+def _gathered(
+    offsets: Any, columns: Any, values: Any, rows: IntArray, turn: int, most: int
+) -> Any:  # noqa: ANN401  # pragma: no cover - compiled
+    ends = np.zeros(len(rows) + 1, np.int64)
+    for number, row in enumerate(rows):
+        count = offsets[row + 1] - offsets[row]
+        steps = max(-(-count // most), 1)
+        ends[number + 1] = ends[number] + (count - turn % steps + steps - 1) // steps
+    found, weights = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.float32)
+    for number, row in enumerate(rows):
+        count = offsets[row + 1] - offsets[row]
+        steps = max(-(-count // most), 1)
+        place, total = offsets[row] + turn % steps, np.float32(0)
+        for at in range(ends[number], ends[number + 1]):
+            found[at], weights[at] = columns[place], values[place]
+            total += weights[at]
+            place += steps
+        for at in range(ends[number], ends[number + 1]):
+            weights[at] /= total
+    return ends, found, weights
+
+
+@compiled
+def _means(
+    offsets: IntArray, columns: Columns, weights: FloatArray, table: FloatArray, found: FloatArray, first: int, last: int
+) -> None:  # pragma: no cover - compiled
+    for product in range(first, last):
+        found[product] = 0
+        for place in range(offsets[product], offsets[product + 1]):
+            weight, column = weights[place], columns[place]
+            for number in range(table.shape[1]):
+                found[product, number] += weight * table[column, number]
+
+
+@compiled
+def _transposed(
+    offsets: IntArray, columns: Columns, weights: FloatArray, place_of: Columns
+) -> Any:  # noqa: ANN401  # pragma: no cover - compiled
+    """The columns in use, and for each where the products that have it start; those products, and its weights."""
+    used, count = np.empty(len(columns), np.int32), 0
+    sizes = np.zeros(len(columns) + 1, np.int64)
+    for column in columns:
+        if place_of[column] < 0:
+            place_of[column] = count
+            used[count] = column
+            count += 1
+        sizes[place_of[column] + 1] += 1
+    starts = np.cumsum(sizes[: count + 1])
+    free = starts[:-1].copy()
+    owners, found = np.empty(len(columns), np.int32), np.empty(len(columns), np.float32)
+    for product in range(len(offsets) - 1):
+        for place in range(offsets[product], offsets[product + 1]):
+            at = place_of[columns[place]]
+            owners[free[at]], found[free[at]] = product, weights[place]
+            free[at] += 1
+    for column in used[:count]:
+        place_of[column] = -1
+    return used[:count], starts, owners, found
+
+
+@compiled
+def _descend(
+    used: Columns,
+    starts: IntArray,
+    owners: Columns,
+    weights: FloatArray,
+    gradient: FloatArray,
+    table: FloatArray,
+    squares: FloatArray,
+    rate: float,
+    first: int,
+    last: int,
+) -> None:  # pragma: no cover - compiled
+    size = table.shape[1]
+    total = np.empty(size, np.float32)
+    for place in range(first, last):
+        column = used[place]
+        total[:] = 0
+        for at in range(starts[place], starts[place + 1]):
+            owner, weight = owners[at], weights[at]
+            for number in range(size):
+                total[number] += weight * gradient[owner, number]
+        square = np.float32(0)
+        for number in range(size):
+            square += total[number] * total[number]
+        squares[column] += square / np.float32(size)
+        step = rate / np.sqrt(squares[column] + np.float32(1e-16))
+        for number in range(size):
+            table[column, number] -= step * total[number]
