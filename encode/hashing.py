@@ -15,6 +15,7 @@ WORD_WEIGHT, PAIR_WEIGHT, GRAM_WEIGHT = 3.0, 2.0, 1.0
 
 # What a text begins with says most about the kind of a product; it counts beside the same word and pair elsewhere.
 FIRST_WEIGHT = 4.0
+RICH_WEIGHTS = np.array([WORD_WEIGHT, PAIR_WEIGHT, FIRST_WEIGHT, GRAM_WEIGHT])  # in the order of `rich_features_of`
 
 _SPACE, _LETTER, _DIGIT, _OTHER = 0, 1, 2, 3
 _BASIC_PLANE = 0x10000

@@ -1,6 +1,6 @@
 """The products to learn from, as bags of hashed features."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,12 @@ class FeatureBags:
     categories: IntArray  # the id of each category, ascending
     words: Words  # the hash of every word, ascending
     unseen_words: float  # the part of each product's words that no other product has
+
+    def of(self, rows: IntArray) -> "FeatureBags":
+        """The same features with the labels of some products (m,) alone, -1 for the others, and their categories."""
+        labels = np.full(len(self.labels), -1, np.int64)
+        known, labels[rows] = np.unique(self.labels[rows], return_inverse=True)
+        return replace(self, labels=labels, categories=self.categories[known])
 
 
 def read_feature_bags(products: Products, bits: int | None, progress: Progress) -> FeatureBags:

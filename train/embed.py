@@ -103,6 +103,15 @@ def learn(
     return _fitted(bags, bags.order, inputs, settings, share, progress, count if drawn else None)
 
 
+def learn_part(bags: FeatureBags, chosen: Mask, inputs: Mapping[str, FloatArray], margin: float) -> LearnedEncoder:
+    """An encoder that has learned from the labels of the products chosen, (n,), and knows none of the others.
+
+    The margin view counts for `margin`. `inputs` are vectors of all products, (n, width) by name.
+    """
+    given = {name: Input.of(vectors) for name, vectors in inputs.items()}
+    return _fitted(bags, bags.order[chosen[bags.order]], given, LearnSettings(), margin, Silent())
+
+
 def _fitted(
     bags: FeatureBags,
     rows: IntArray,
@@ -116,6 +125,7 @@ def _fitted(
 
     They were drawn from `count` products, by default from no others.
     """
+    bags = bags.of(rows)
     run = _Run(bags, inputs, settings)
     epochs, batch_size = settings.pace(len(rows))
     steps, random = epochs * -(-len(rows) // batch_size), np.random.default_rng(settings.seed)
@@ -139,7 +149,7 @@ def _fitted(
     vectors = np.concatenate([encoder.views(bags.features[chunk])[0] for chunk in chunks])
     with progress.stage("learning margins", 1) as advance:
         chosen = MarginSettings(size=settings.size, seed=settings.seed)
-        margin = learn_margin(bags.features[drawn], bags.labels[drawn], vectors, categories, chosen)
+        margin = learn_margin(bags.features, drawn, bags.labels[drawn], vectors, categories, chosen)
         advance(1)
     return encoder.with_margin(margin)
 

@@ -3,9 +3,10 @@
 Every row of a result is one thread's, in one order, so what comes out does not depend on how many threads there are.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Table:
         self.vectors, self._squares = vectors, np.zeros(len(vectors), np.float32)
         self._place = np.full(len(vectors), -1, np.int32)  # of a column among those in use; -1 between steps
         self._threads = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(self._threads)
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
 
     def means(self, part: Part) -> FloatArray:
         """The mean vector of each product, (n, size)."""
@@ -66,8 +67,11 @@ class Table:
 
     def _shared(self, count: int, work: Callable[..., None], *arguments: object) -> None:
         """Let each thread do the same number of rows."""
+        if self._pool is None:
+            work(*arguments, 0, count)
+            return
         bounds = np.linspace(0, count, self._threads + 1).astype(int).tolist()
-        list(self._pool.map(lambda part: work(*arguments, *part), zip(bounds, bounds[1:], strict=False)))
+        list(self._pool.map(lambda part: work(*arguments, *part), pairwise(bounds)))
 
 
 def parts_of(features: csr_array, rows: IntArray, turn: int, most: int) -> Part:
@@ -75,10 +79,66 @@ def parts_of(features: csr_array, rows: IntArray, turn: int, most: int) -> Part:
     return Part(*_gathered(features.indptr, features.indices, features.data, rows, turn, most))
 
 
+def bags_for_margin(
+    features: csr_array, products: IntArray, place_of: Columns, rarity: FloatArray, most: int, square: np.float32
+) -> Part:
+    """The features of some products that have a place (-1: none), weighted by rarity: of more than `most` the heaviest.
+
+    The squares of a product's weights sum to `square`.
+    """
+    parts = features.indptr, features.indices, features.data
+    return Part(*_weighted(*parts, products, place_of, rarity, most, square))
+
+
+@compiled
+def times_there(
+    offsets: NDArray[Any], columns: NDArray[Any], products: IntArray, width: int
+) -> IntArray:  # pragma: no cover - compiled
+    """How many of some products have each of `width` features."""
+    found = np.zeros(width, np.int64)
+    for product in products:
+        for place in range(offsets[product], offsets[product + 1]):
+            found[columns[place]] += 1
+    return found
+
+
+@compiled
+def _weighted(
+    offsets: NDArray[Any],
+    columns: NDArray[Any],
+    values: NDArray[Any],
+    products: IntArray,
+    place_of: Columns,
+    rarity: FloatArray,
+    most: int,
+    square: np.float32,
+) -> tuple[IntArray, Columns, FloatArray]:  # pragma: no cover - compiled
+    ends = np.zeros(len(products) + 1, np.int64)
+    for number, product in enumerate(products):
+        known = 0
+        for place in range(offsets[product], offsets[product + 1]):
+            known += place_of[columns[place]] >= 0
+        ends[number + 1] = ends[number] + min(known, most)
+    found, weights = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.float32)
+    for number, product in enumerate(products):
+        here = place_of[columns[offsets[product] : offsets[product + 1]]]
+        there = np.flatnonzero(here >= 0)
+        here = here[there]
+        heavy = values[offsets[product] + there] * rarity[here]
+        if len(here) > most:
+            # Of equally heavy ones the first.
+            heaviest = np.sort(np.argsort(-heavy, kind="mergesort")[:most])
+            here, heavy = here[heaviest], heavy[heaviest]
+        start, end = ends[number], ends[number + 1]
+        found[start:end] = here
+        weights[start:end] = heavy / max(np.sqrt(np.sum(heavy * heavy) / square), np.float32(1e-30))
+    return ends, found, weights
+
+
 @compiled
 def _gathered(
-    offsets: Any, columns: Any, values: Any, rows: IntArray, turn: int, most: int
-) -> Any:  # noqa: ANN401  # pragma: no cover - compiled
+    offsets: NDArray[Any], columns: NDArray[Any], values: NDArray[Any], rows: IntArray, turn: int, most: int
+) -> tuple[IntArray, Columns, FloatArray]:  # pragma: no cover - compiled
     ends = np.zeros(len(rows) + 1, np.int64)
     for number, row in enumerate(rows):
         count = offsets[row + 1] - offsets[row]
@@ -100,7 +160,13 @@ def _gathered(
 
 @compiled
 def _means(
-    offsets: IntArray, columns: Columns, weights: FloatArray, table: FloatArray, found: FloatArray, first: int, last: int
+    offsets: IntArray,
+    columns: Columns,
+    weights: FloatArray,
+    table: FloatArray,
+    found: FloatArray,
+    first: int,
+    last: int,
 ) -> None:  # pragma: no cover - compiled
     for product in range(first, last):
         found[product] = 0
@@ -113,7 +179,7 @@ def _means(
 @compiled
 def _transposed(
     offsets: IntArray, columns: Columns, weights: FloatArray, place_of: Columns
-) -> Any:  # noqa: ANN401  # pragma: no cover - compiled
+) -> tuple[Columns, IntArray, Columns, FloatArray]:  # pragma: no cover - compiled
     """The columns in use, and for each where the products that have it start; those products, and its weights."""
     used, count = np.empty(len(columns), np.int32), 0
     sizes = np.zeros(len(columns) + 1, np.int64)
