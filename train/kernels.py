@@ -3,24 +3,21 @@
 Every row of a result is one thread's, in one order, so what comes out does not depend on how many threads there are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numba
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from rubrika.encode.base import FloatArray
-from rubrika.errors import EncoderError
 
-try:
-    import numba
-except ImportError:
-    raise EncoderError("learning needs numba; pip install 'rubrika[train]'") from None
+# Handing less to another thread takes longer than doing it.
+ENOUGH = 30_000
 
 IntArray = NDArray[np.int64]
 Columns = NDArray[np.int32]
@@ -46,32 +43,64 @@ class Part:
 class Table:
     """A vector for each of m features, float32 (m, size), learned by Adagrad with one rate a row."""
 
-    def __init__(self, vectors: FloatArray) -> None:
+    def __init__(self, vectors: FloatArray, threads: int) -> None:
         self.vectors, self._squares = vectors, np.zeros(len(vectors), np.float32)
         self._place = np.full(len(vectors), -1, np.int32)  # of a column among those in use; -1 between steps
-        self._threads = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def means(self, part: Part) -> FloatArray:
         """The mean vector of each product, (n, size)."""
         found = np.empty((len(part.offsets) - 1, self.vectors.shape[1]), np.float32)
-        self._shared(len(found), _means, part.offsets, part.columns, part.weights, self.vectors, found)
+        self._shared(
+            len(part.columns), len(found), _means, part.offsets, part.columns, part.weights, self.vectors, found
+        )
         return found
 
     def descend(self, part: Part, gradient: FloatArray, rate: float) -> None:
         """Take a step: `gradient` (n, size) is that of the means."""
         used, starts, owners, weights = _transposed(part.offsets, part.columns, part.weights, self._place)
         self._shared(
-            len(used), _descend, used, starts, owners, weights, gradient, self.vectors, self._squares, np.float32(rate)
+            len(part.columns),
+            len(used),
+            _descend,
+            used,
+            starts,
+            owners,
+            weights,
+            gradient,
+            self.vectors,
+            self._squares,
+            np.float32(rate),
         )
 
-    def _shared(self, count: int, work: Callable[..., None], *arguments: object) -> None:
-        """Let each thread do the same number of rows."""
-        if self._pool is None:
+    def _shared(self, features: int, count: int, work: Callable[..., None], *arguments: object) -> None:
+        """Let each thread do the same number of rows, where there are enough features for several."""
+        if self._pool is None or features < ENOUGH:
             work(*arguments, 0, count)
             return
         bounds = np.linspace(0, count, self._threads + 1).astype(int).tolist()
         list(self._pool.map(lambda part: work(*arguments, *part), pairwise(bounds)))
+
+
+class Adam:
+    """Changes parameters in place by their gradients (Kingma and Ba 2015), with the usual constants."""
+
+    def __init__(self, parameters: Sequence[FloatArray]) -> None:
+        self._parameters, self._steps = parameters, 0
+        self._means = [np.zeros_like(each) for each in parameters]
+        self._squares = [np.zeros_like(each) for each in parameters]
+
+    def step(self, gradients: Sequence[FloatArray], rates: Sequence[float]) -> None:
+        """Take a step, each parameter at a rate of its own."""
+        self._steps += 1
+        first, second = 1 - 0.9**self._steps, 1 - 0.999**self._steps
+        for parameter, mean, square, gradient, rate in zip(
+            self._parameters, self._means, self._squares, gradients, rates, strict=True
+        ):
+            mean += np.float32(0.1) * (gradient - mean)
+            square += np.float32(0.001) * (gradient * gradient - square)
+            parameter -= np.float32(rate / first) * mean / (np.sqrt(square / np.float32(second)) + np.float32(1e-8))
 
 
 def parts_of(features: csr_array, rows: IntArray, turn: int, most: int) -> Part:
