@@ -186,17 +186,25 @@ class LearnedEncoder:
         """
         rows, columns = _used(bags)
         used = sparse_rows(bags.data.astype(np.float32), columns, bags.indptr, len(rows))
-        learned = unit_or_zero(used @ self._table[rows].astype(np.float32))
+        size = self.config.size
+        both = np.zeros((len(rows), 2 * size if len(self._margin.rows) else size), np.float32)
+        both[:, :size] = self._table[rows]
+        places = np.searchsorted(self._margin.rows, rows)
+        known = np.flatnonzero(places < len(self._margin.rows))
+        known = known[self._margin.rows[places[known]] == rows[known]]
+        if len(known):
+            both[known, size:] = self._margin.table[places[known]]
+        sums = used @ both
+        learned = unit_or_zero(sums[:, :size])
+        margin = sums[:, size:] if both.shape[1] > size else np.zeros_like(learned)
         for name, vectors in (inputs or {}).items():
             # A row of zeros stays one.
             present, projection = vectors.any(axis=1, keepdims=True).astype(np.float32), self._projections[name]
             projected = vectors @ projection[:-1] + present * projection[-1]
             learned += self.config.input_weight * unit_or_zero(projected)
-        margin, places = np.zeros((len(rows), self.config.size), np.float32), np.searchsorted(self._margin.rows, rows)
-        known = np.flatnonzero(places < len(self._margin.rows))
-        known = known[self._margin.rows[places[known]] == rows[known]]
-        margin[known] = self._margin.table[places[known]]
-        means = used @ margin / np.maximum(used.sum(axis=1), 1)[:, None]
+        owner = np.repeat(np.arange(bags.shape[0]), np.diff(bags.indptr))
+        totals = np.bincount(owner, used.data, minlength=bags.shape[0]).astype(np.float32)
+        means = margin / np.maximum(totals, 1)[:, None]
         return unit_or_zero(learned), means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1)
 
 

@@ -18,6 +18,7 @@ from rubrika.encode.base import FloatArray
 
 # Handing less to another thread takes longer than doing it.
 ENOUGH = 30_000
+STEPS = 100
 
 IntArray = NDArray[np.int64]
 Columns = NDArray[np.int32]
@@ -142,26 +143,29 @@ def _weighted(
     most: int,
     square: np.float32,
 ) -> tuple[IntArray, Columns, FloatArray]:  # pragma: no cover - compiled
-    ends = np.zeros(len(products) + 1, np.int64)
-    for number, product in enumerate(products):
+    ends, room = np.zeros(len(products) + 1, np.int64), 0
+    for product in products:
         known = 0
         for place in range(offsets[product], offsets[product + 1]):
             known += place_of[columns[place]] >= 0
-        ends[number + 1] = ends[number] + min(known, most)
-    found, weights = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.float32)
+        room += min(known, most)
+    found, weights = np.empty(room, np.int32), np.empty(room, np.float32)
     for number, product in enumerate(products):
         here = place_of[columns[offsets[product] : offsets[product + 1]]]
         there = np.flatnonzero(here >= 0)
         here = here[there]
         heavy = values[offsets[product] + there] * rarity[here]
         if len(here) > most:
-            # Of equally heavy ones the first.
-            heaviest = np.sort(np.argsort(-heavy, kind="mergesort")[:most])
+            # Quicker than to sort: the lightest are left out by steps of a hundredth of the heaviest.
+            step = (heavy / (heavy.max() / np.float32(STEPS))).astype(np.int64)
+            above = np.cumsum(np.bincount(step, minlength=STEPS + 1)[::-1])[::-1]
+            heaviest = np.flatnonzero(above[step] <= most)
             here, heavy = here[heaviest], heavy[heaviest]
-        start, end = ends[number], ends[number + 1]
+        start, end = ends[number], ends[number] + len(here)
+        ends[number + 1] = end
         found[start:end] = here
         weights[start:end] = heavy / max(np.sqrt(np.sum(heavy * heavy) / square), np.float32(1e-30))
-    return ends, found, weights
+    return ends, found[: ends[-1]], weights[: ends[-1]]
 
 
 @compiled
