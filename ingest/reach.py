@@ -39,7 +39,7 @@ class Cohort:
 
     @cached_property
     def _bags(self) -> "FeatureBags":
-        # Imported here: learning needs torch and numba, which take seconds to load.
+        # Imported here: learning needs numba, which takes a second to load.
         from rubrika.train.bags import read_feature_bags
 
         return read_feature_bags(Kept(list(self.products)), None, Silent())
