@@ -75,7 +75,7 @@ class Index:
     """
 
     def __init__(self, at: Location, progress: Progress | None = None) -> None:
-        self._at, self._progress = at, progress or Silent()
+        self.at, self._progress = at, progress or Silent()
         self._opened: Opened | None = None
 
     @classmethod
@@ -108,7 +108,7 @@ class Index:
             StoreError: the points cannot be opened, or the server cannot be reached.
         """
         index = cls(location_of(folder, url, collection, api_key, cache, ca_cert), progress)
-        if has_index(index._at.folder):
+        if has_index(index.at.folder):
             index._index()
         return index
 
@@ -161,17 +161,17 @@ class Index:
             options: how points on a server are laid out and searched.
             adopt: take up an empty collection that somebody made for this index, though the key cannot mark it.
         """
-        made, note = self._at.folder, self._progress.note
+        made, note = self.at.folder, self._progress.note
         source = products_of(products, True, group_by, columns_of(columns, path_separator, made, True))
         pictures = pictures_of(images, source)
         choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, pictures is not None, made, note)
         if rejects:
             # Known before the work.
-            check_outputs(source.files, self._at.folder, Path(rejects))
+            check_outputs(source.files, self.at.folder, Path(rejects))
             check_table(Path(rejects))
         self._note_unused(images)
         self.close()
-        at = self._at
+        at = self.at
         report = ingest(
             replace(at, server=replace(at.server, adopt=adopt)) if at.server else at,
             source,
@@ -209,7 +209,7 @@ class Index:
         unless `include_self`. `exact` compares with every stored product, by no graph and no quantised vectors.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        source = products_of(products, labelled=False, columns=columns_of(columns, None, self._at.folder))
+        source = products_of(products, labelled=False, columns=columns_of(columns, None, self.at.folder))
         source.check()
         index = self._index(exact)
         vote = replace(index.manifest.vote, top_k=count or index.manifest.vote.top_k)
@@ -245,7 +245,7 @@ class Index:
         appended to the file `monitor`, for `info`.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        names, output = columns_of(columns, None, self._at.folder), Path(output)
+        names, output = columns_of(columns, None, self.at.folder), Path(output)
         reader = Reader(paths_of(file), labelled=False, columns=names)
         reader.check()
         tables = [None if path is None else Path(path) for path in (details, rejects)]
@@ -255,7 +255,7 @@ class Index:
         if runs and (level is not None or count is not None or include_self):
             reason = "runs are compared with the calibration, of leaves, as the index votes"
             raise ParameterError(f"`monitor`: {reason}; leave out `level`, `top_k` and `include_self`")
-        check_outputs(reader.files, self._at.folder, output, tables[0], rejects_output, runs)
+        check_outputs(reader.files, self.at.folder, output, tables[0], rejects_output, runs)
         for path in (output, *tables):
             if path:
                 check_table(path)
@@ -266,7 +266,7 @@ class Index:
         if level is not None and level > (
             deepest := max((len(it.levels) for it in known_categories(index)), default=1)
         ):
-            raise ParameterError(f"`level` is at most {deepest}, as deep as the categories of {self._at.folder} are")
+            raise ParameterError(f"`level` is at most {deepest}, as deep as the categories of {self.at.folder} are")
         if pictures and IMAGE in index.manifest.vectors and (without := unmatched(pictures, reader)):
             self._progress.note(without)
         report = classify_to_files(
@@ -343,7 +343,7 @@ class Index:
         if not 0 <= min_confidence <= 1:
             raise ParameterError(f"`min_confidence` is a probability from 0 to 1, not {min_confidence}")
         pairs, places = None if duplicates is None else Path(duplicates), paths_of(files) if files else ()
-        check_outputs(places, self._at.folder, Path(output), pairs)
+        check_outputs(places, self.at.folder, Path(output), pairs)
         return write_audit(self._index(), Path(output), pairs, limit, places, min_confidence, self._progress)
 
     @staticmethod
@@ -449,12 +449,12 @@ class Index:
         folder = report_folder(Path(report)) if report else None
         self._note_unused(images)
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        names, timer = columns_of(columns, None, self._at.folder, True), Timer(memory=report is not None)
+        names, timer = columns_of(columns, None, self.at.folder, True), Timer(memory=report is not None)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
         gold = Gold(reader, pictures_of(images, reader), seed, MAPPED if folder else None)
         result = evaluate_live(self._index(exact), gold, count, policy, self._progress, timer)
         self._advise(result.advice)
-        known = read_names(self._at.folder) or {}
+        known = read_names(self.at.folder) or {}
         if other := sorted({it.id for it in reader.labels() if known.get(it.id, it.path) != it.path}):
             several = f"{len(other):,} of its category ids, such as {other[0]}, have other names in the index"
             self._progress.note(
@@ -462,7 +462,7 @@ class Index:
             )
         if result.stored:
             learned = f"{result.stored:,} of {result.rows:,} products are stored, and its encoder may have learned them"
-            self._progress.note(f"{self._at.folder}: {learned}; new ones are harder")
+            self._progress.note(f"{self.at.folder}: {learned}; new ones are harder")
         if folder and result.answers:
             page = write_report(folder, study(result, result.answers, timer), timer, reader, gold.pictures)
             self._progress.note(f"report: {page}")
@@ -488,7 +488,7 @@ class Index:
         from rubrika.eval.heldout import Setting
         from rubrika.eval.tune import tune
 
-        folder, policy = self._at.folder, policy_of(max_error, confidence, new_rate)
+        folder, policy = self.at.folder, policy_of(max_error, confidence, new_rate)
         manifest, names = Manifest.read(folder), columns_of(columns, None, folder)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
         pictures = pictures_of(images, reader)
@@ -497,7 +497,7 @@ class Index:
         self.close()
         with writing(folder, "tune"):
             choice = Choice.of(manifest)
-            setting = Setting(reader, self._at.cache, pictures, choice, holdout, seed, self._progress)
+            setting = Setting(reader, self.at.cache, pictures, choice, holdout, seed, self._progress)
             result = tune(setting, policy)
             manifest = Manifest.read(folder)
             vote = replace(
@@ -515,14 +515,14 @@ class Index:
         `files` are where the products' texts are, by default those that were ingested.
         """
         self.close()
-        return relearn(self._at, paths_of(files) if files else (), progress=self._progress)
+        return relearn(self.at, paths_of(files) if files else (), progress=self._progress)
 
     def delete(self, products: "int | Place | Sequence[int | Place]") -> Deleted:
         """Delete `products`: product ids, or those in parquet files with a column product_id."""
         several = products if isinstance(products, Sequence) and not isinstance(products, str) else [products]
         ids = [id for each in several for id in inputs.ids_of(each)]
         self.close()
-        return delete(self._at, list(dict.fromkeys(ids)))
+        return delete(self.at, list(dict.fromkeys(ids)))
 
     def relabel(
         self, source: int | Place, target: int | str | None = None, path: str | None = None, *, by: str | None = None
@@ -535,15 +535,15 @@ class Index:
         """
         person = person_of(by)
         self.close()
-        folder = self._at.folder
+        folder = self.at.folder
         if target is not None and not isinstance(source, PathLike):
             ids = inputs.category_id_of("source", source, folder), inputs.category_id_of("target", target, folder)
-            return relabel(self._at, *ids, path)
+            return relabel(self.at, *ids, path)
         if not isinstance(source, str | PathLike):
             raise ParameterError("`target` is the category that the products get; give it")
         if target is not None or path is not None:
             raise ParameterError("a file says all itself; leave the category and `path` out")
-        return relabel_from(self._at, Path(source), person)
+        return relabel_from(self.at, Path(source), person)
 
     def correct(
         self, labels: Mapping[int | str, int | str | None], path: str | None = None, *, by: str | None = None
@@ -555,10 +555,10 @@ class Index:
         """
         person, given = person_of(by), dict[int, int | None]()
         for id, category in labels.items():
-            wanted = None if category is None else inputs.category_id_of("category_id", category, self._at.folder)
+            wanted = None if category is None else inputs.category_id_of("category_id", category, self.at.folder)
             given[inputs.product_id_of(id)] = wanted
         self.close()
-        return correct(self._at, given, path, person)
+        return correct(self.at, given, path, person)
 
     def categories(self, file: Place | None = None, *, rename: bool = False) -> Categories:
         """All categories with their numbers of products, also those that have none.
@@ -569,7 +569,7 @@ class Index:
         if file is None:
             return list_categories(self._index())
         self.close()
-        return name_categories(self._at, Path(file), rename, self._progress)
+        return name_categories(self.at, Path(file), rename, self._progress)
 
     def check(self, files: "Files" = (), images: Place | None = None, *, repair: bool = False) -> Checked:
         """Read the whole index, compare it with the files that were ingested or with others, and list its problems.
@@ -578,7 +578,7 @@ class Index:
         at too, or alone when the index is not there: what it is, what the key may do, and what to do about it.
         """
         self.close()
-        return check(self._at, paths_of(files) if files else (), pictures_of(images), repair)
+        return check(self.at, paths_of(files) if files else (), pictures_of(images), repair)
 
     def push(
         self,
@@ -596,14 +596,14 @@ class Index:
         `ingest`.
         """
         self.close()
-        at = self._at
+        at = self.at
         at = location_of(at.folder, url, collection, at.api_key, at.cache, at.transport.ca_cert, adopt)
         return move_index(at, self._progress, options, alias)
 
     def pull(self) -> Moved:
         """Bring the points back from the server into the folder."""
         self.close()
-        return move_index(replace(self._at, server=None), self._progress)
+        return move_index(replace(self.at, server=None), self._progress)
 
     def info(self, drift: Place | None = None, runs: int = RUNS) -> Info:
         """What is in the index: products, categories, vectors, how they vote, and how far it can be trusted.
@@ -624,7 +624,7 @@ class Index:
             self._opened = None
 
     def __repr__(self) -> str:
-        return f"Index.open({str(self._at.folder)!r})"
+        return f"Index.open({str(self.at.folder)!r})"
 
     def __enter__(self) -> "Index":
         return self
@@ -634,16 +634,16 @@ class Index:
 
     def _advise(self, advice: str | None) -> None:
         if advice:
-            self._progress.note(f"{self._at.folder}: {advice}")
+            self._progress.note(f"{self.at.folder}: {advice}")
 
     def _note_unused(self, images: Place | None) -> None:
-        folder = self._at.folder
+        folder = self.at.folder
         if images and has_index(folder) and IMAGE not in Manifest.read(folder).vectors:
             reason = "this index has no image vector, so pictures are not used"
             self._progress.note(f"{folder}: {reason}; ingest into a new folder")
 
     def _index(self, exact: bool = False) -> Opened:
         if self._opened is None:
-            self._opened = Opened.open(self._at)
+            self._opened = Opened.open(self.at)
         self._opened.store.exact = exact
         return self._opened

@@ -494,17 +494,60 @@ def serve(
     cache: opt.Cache = opt.CACHE,
     host: opt.Host = "127.0.0.1",
     port: opt.Port = 8000,
+    workers: opt.Workers = 1,
     max_error: opt.MaxError = opt.MAX_ERROR,
     confidence: opt.Confidence = opt.CONFIDENCE,
     new_rate: opt.NewRate = opt.NEW_RATE,
+    images: opt.Shown = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Answer over HTTP, on this machine: classify, neighbours, explain, and corrections."""
+    """Answer over HTTP, on this machine: classify, neighbours, explain, corrections, and the review desk."""
+    from rubrika.inputs import picture_folders
     from rubrika.serve.server import run
 
     rates = {"max_error": max_error, "confidence": confidence, "new_rate": new_rate}
+    opened, folders = open_index(index, url, collection, cache, ca_cert), picture_folders(images or ())
+    run(opened, host, port, lambda at: print_result({"url": at}, as_json, lambda: at), folders, workers, **rates)
+
+
+@app.command()
+def review(
+    file: Annotated[
+        Path | None,
+        Argument(metavar="[FILE]", help="What `classify --details`, `audit` or `ingest` (kept labels) wrote."),
+    ] = None,
+    products: opt.Classified = None,
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
+    cache: opt.Cache = opt.CACHE,
+    images: opt.Shown = None,
+    columns: opt.Columns = None,
+    output: Annotated[Path | None, Option("-o", "--output", help="Write what was decided, and open nothing.")] = None,
+    host: opt.Host = "127.0.0.1",
+    port: opt.Port = 8000,
+    show: Annotated[bool, Option("--open", help="Open a browser.")] = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Open the review desk in a browser, where people decide what the index is unsure of."""
+    from rubrika.inputs import picture_folders
+    from rubrika.serve.review import open_reviews, write_reviews
+    from rubrika.serve.server import run
+
     opened = open_index(index, url, collection, cache, ca_cert)
-    run(opened, host, port, lambda at: print_result({"url": at}, as_json, lambda: at), **rates)
+    if output:
+        count = write_reviews(opened, output)
+        print_result({"decisions": count, "output": str(output)}, as_json, lambda: f"{output}: {count:,} decisions")
+        return
+    counts = open_reviews(opened, file, products, columns)
+
+    def listening(at: str) -> None:
+        print_result({"url": at, "waiting": counts}, as_json, lambda: display.format_desk(at, counts))
+        if show:
+            typer.launch(at)
+
+    run(opened, host, port, listening, picture_folders(images or ()))
 
 
 @training.command()
