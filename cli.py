@@ -571,7 +571,7 @@ def text(
     from rubrika.products.reader import Reader
     from rubrika.train import check_installed
 
-    check_installed("torch", "fine-tuning")
+    check_installed("torch", "fine-tuning", "pretrained")
     from rubrika.train.finetune import FinetuneSettings, finetune_text
 
     settings = FinetuneSettings(**arguments_of(context, "files", "base", "output", "group_by", "columns"))
@@ -602,7 +602,7 @@ def joint(
     from rubrika.products.reader import Reader
     from rubrika.train import check_installed
 
-    check_installed("torch", "fine-tuning")
+    check_installed("torch", "fine-tuning", "pretrained")
     from rubrika.train.joint import JointSettings, finetune_joint
 
     others = ("files", "images", "text_base", "image_base", "output", "group_by", "columns")

@@ -68,7 +68,7 @@ def test_learning_needs_no_torch(tmp_path: Path) -> None:
 def test_fine_tuning_says_what_to_install(market: Path, tmp_path: Path) -> None:
     done = run("train", "text", market / "train.parquet", "--base", tmp_path, "-o", tmp_path / "tuned")
     assert done.returncode == 1
-    assert "fine-tuning needs torch; pip install 'rubrika[train]'" in done.stderr
+    assert "fine-tuning needs torch; pip install 'rubrika[pretrained]'" in done.stderr
 
 
 def test_a_pretrained_encoder_says_what_to_install(grown: Path, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_pretrained_encoder_says_what_to_install(grown: Path, tmp_path: Path) 
     done = run("ingest", grown, "--index", tmp_path / "new", "--text-encoder", bert)
     assert done.returncode == 1
     assert "torch" in done.stderr
-    assert "pip install 'rubrika[train]'" in done.stderr
+    assert "pip install 'rubrika[pretrained]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
