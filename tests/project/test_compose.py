@@ -134,7 +134,7 @@ def test_the_image_has_the_package_without_torch_and_does_not_run_as_root() -> N
     assert set(extras) <= set(PROJECT["project"]["optional-dependencies"])
     assert {"fastapi", "uvicorn", "openpyxl"} <= closure(extras)
     assert "torch" not in closure(extras)
-    assert "torch" in closure(["train"])
+    assert "torch" in closure(["pretrained"])
     [user] = re.findall(r"^USER (\d+):\d+$", dockerfile(), re.MULTILINE)
     assert int(user) > 0
 
