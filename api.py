@@ -12,7 +12,7 @@ import numpy as np
 from rubrika import inputs
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import ParameterError
-from rubrika.files import STDOUT, check_log, check_outputs, check_table, report_folder
+from rubrika.files import check_outputs, check_table, report_folder
 from rubrika.index.categories import read_names
 from rubrika.index.folder import Choice, has_index, writing
 from rubrika.index.folder import Index as Opened
@@ -21,7 +21,7 @@ from rubrika.index.manifest import IMAGE, Manifest
 from rubrika.index.owned import Owned
 from rubrika.ingest.audit import AuditReport, write_audit
 from rubrika.ingest.calibrate import refitted
-from rubrika.ingest.ingest import default_reject_path, ingest, remove_stale, write_rejects
+from rubrika.ingest.ingest import ingest
 from rubrika.ingest.maintain import Checked, Deleted, Relearned, check, delete, relearn
 from rubrika.ingest.move import Moved, move_index
 from rubrika.ingest.naming import Categories, list_categories, name_categories
@@ -41,6 +41,7 @@ from rubrika.inputs import (
 )
 from rubrika.products.images import unmatched
 from rubrika.products.reader import Reader
+from rubrika.products.rejects import default_reject_path, write_rejects
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import classify, known_categories
 from rubrika.retrieve.drift import RUNS
@@ -48,7 +49,16 @@ from rubrika.retrieve.explain import Explanation, explain
 from rubrika.retrieve.guarantee import Policy, advice
 from rubrika.retrieve.info import Info, info_of
 from rubrika.retrieve.monitor import append_run
-from rubrika.retrieve.predictions import ClassifyReport, Predictions, classify_to_files, collect, policy_of, redecide
+from rubrika.retrieve.predictions import (
+    ClassifyReport,
+    Outputs,
+    Predictions,
+    classify_to_files,
+    collect,
+    policy_of,
+    redecide,
+)
+from rubrika.retrieve.ray import Ray, classify_on_ray
 from rubrika.retrieve.search import Neighbours, Query, neighbours
 from rubrika.store.connection import ServerOptions
 
@@ -134,6 +144,7 @@ class Index:
         path_separator: str | None = None,
         options: ServerOptions | None = None,
         adopt: bool = False,
+        ray: Ray | None = None,
     ) -> IngestReport:
         """Put labelled products into the index, learning its encoder first when it is new.
 
@@ -160,15 +171,17 @@ class Index:
             path_separator: what stands between the levels of a category's path, as `>`; default: found in the labels.
             options: how points on a server are laid out and searched.
             adopt: take up an empty collection that somebody made for this index, though the key cannot mark it.
+            ray: have actors of Ray write to a server; `rejects` is a folder then, and the report does not list them.
         """
         made, note = self._at.folder, self._progress.note
         source = products_of(products, True, group_by, columns_of(columns, path_separator, made, True))
         pictures = pictures_of(images, source)
         choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, pictures is not None, made, note)
-        if rejects:
+        if rejects and not ray:
             # Known before the work.
             check_outputs(source.files, self._at.folder, Path(rejects))
             check_table(Path(rejects))
+        spread = inputs.spread_of(ray, source, Path(rejects or default_reject_path(made).with_suffix("")))
         self._note_unused(images)
         self.close()
         at = self._at
@@ -184,9 +197,10 @@ class Index:
             verified=verified,
             by=person_of(by),
             options=options,
+            spread=spread,
             progress=self._progress,
         )
-        if rejects and report.rejects:
+        if rejects and report.rejects and not ray:
             write_rejects(report.rejects, Path(rejects))
         return report
 
@@ -236,31 +250,20 @@ class Index:
         monitor: Place | None = None,
         exact: bool = False,
         columns: "ColumnNames" = None,
+        ray: Ray | None = None,
     ) -> ClassifyReport:
         """Predict the category of every product of a table, batch by batch.
 
         Predictions go to `output`, one row an input row in its order; confidence, alternatives and neighbours to
         `details`; unreadable rows to `rejects`, by default beside `output`. `level` predicts at that level of the
         tree, 1 being the top, not the leaf. `include_self` and `exact` are as for `classify`. A line about the run is
-        appended to the file `monitor`, for `info`.
+        appended to the file `monitor`, for `info`. With `ray`, actors write folders of parquet files, not files.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        names, output = columns_of(columns, None, self._at.folder), Path(output)
-        reader = Reader(paths_of(file), labelled=False, columns=names)
+        reader = Reader(paths_of(file), labelled=False, columns=columns_of(columns, None, self._at.folder))
         reader.check()
-        tables = [None if path is None else Path(path) for path in (details, rejects)]
-        name = "result" if output == STDOUT else output.stem
-        rejects_output = tables[1] or default_reject_path(output.parent / name)
-        runs = None if monitor is None else Path(monitor)
-        if runs and (level is not None or count is not None or include_self):
-            reason = "runs are compared with the calibration, of leaves, as the index votes"
-            raise ParameterError(f"`monitor`: {reason}; leave out `level`, `top_k` and `include_self`")
-        check_outputs(reader.files, self._at.folder, output, tables[0], rejects_output, runs)
-        for path in (output, *tables):
-            if path:
-                check_table(path)
-        if runs:
-            check_log(runs)
+        to = Outputs.of(output, details, rejects, monitor, bool(ray))
+        to.check(reader.files, self._at.folder, level is not None or count is not None or include_self)
         self._note_unused(images)
         index, pictures = self._index(exact), pictures_of(images, reader)
         if level is not None and level > (
@@ -269,17 +272,14 @@ class Index:
             raise ParameterError(f"`level` is at most {deepest}, as deep as the categories of {self._at.folder} are")
         if pictures and IMAGE in index.manifest.vectors and (without := unmatched(pictures, reader)):
             self._progress.note(without)
-        report = classify_to_files(
-            index, reader, output, tables[0], pictures, count, policy, level, include_self, self._progress
-        )
+        ways = reader, to, pictures, count, policy, level, include_self
+        if ray:
+            report = classify_on_ray(index, *ways, ray, self._progress)
+        else:
+            report = classify_to_files(index, *ways, self._progress)
         self._advise(report.advice)
-        if report.rejects:
-            write_rejects(report.rejects, rejects_output)
-            report = replace(report, rejects_output=rejects_output)
-        elif rejects is None:
-            remove_stale(rejects_output)
-        if runs:
-            append_run(runs, reader.files[0], report.figures, len(report.rejects), policy, index.manifest)
+        if to.runs:
+            append_run(to.runs, reader.files[0], report.figures, report.rejected, policy, index.manifest)
         return report
 
     def neighbours(

@@ -12,7 +12,18 @@ from typer import Argument, Option
 
 from rubrika import display
 from rubrika import options as opt
-from rubrika.console import LAYOUT, arguments_of, layout_of, leave_out, leave_stdout, open_index, print_result, spelled
+from rubrika.console import (
+    LAYOUT,
+    ON_RAY,
+    arguments_of,
+    layout_of,
+    leave_out,
+    leave_stdout,
+    open_index,
+    print_result,
+    ray_of,
+    spelled,
+)
 from rubrika.errors import ParameterError, RubrikaError
 
 app = typer.Typer(
@@ -98,19 +109,27 @@ def ingest(
     hnsw_ef: opt.HnswEf = None,
     oversampling: opt.Oversampling = None,
     adopt: opt.Adopt = False,
+    ray: opt.OnRay = False,
+    ray_address: opt.RayAddress = None,
+    actors: opt.Actors = None,
+    actor_gpus: opt.ActorGpus = 0.0,
     as_json: opt.AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
-    from rubrika.ingest.ingest import default_reject_path, remove_stale, write_kept, write_rejects
+    from rubrika.ingest.ingest import write_kept
+    from rubrika.products.rejects import default_reject_path, remove_stale, write_rejects
 
-    given, options = arguments_of(context, "files", "index", *PLACE, *LAYOUT), layout_of(context)
-    report = open_index(index, url, collection, cache, ca_cert).ingest(files, **given, options=options)
+    given, options = arguments_of(context, "files", "index", *PLACE, *LAYOUT, *ON_RAY), layout_of(context)
+    opened = open_index(index, url, collection, cache, ca_cert)
+    report = opened.ingest(files, **given, options=options, ray=ray_of(context))
     path, kept = rejects or default_reject_path(index), default_reject_path(index, "kept")
-    if rejects is None:
+    if ray:
+        path = rejects or path.with_suffix("")
+    elif rejects is None:
         write_rejects(report.rejects, path) if report.rejects else remove_stale(path)
     if report.kept_labels:
         write_kept(report.kept_labels, kept)
-    written = {"rejects": str(path) if report.rejects else None, "kept_labels": str(kept) if report.kept else None}
+    written = {"rejects": str(path) if report.rejected else None, "kept_labels": str(kept) if report.kept else None}
     print_result(report.to_dict() | written, as_json, lambda: display.format_ingest(index, report, path, kept))
     if report.read and report.rejected == report.read:
         first = report.rejects[0].reason if report.rejects else "their texts have no vector"
@@ -141,11 +160,16 @@ def classify(
     monitor: opt.Monitor = None,
     exact: opt.Exact = False,
     columns: opt.Columns = None,
+    ray: opt.OnRay = False,
+    ray_address: opt.RayAddress = None,
+    actors: opt.Actors = None,
+    actor_gpus: opt.ActorGpus = 0.0,
     as_json: opt.AsJson = False,
 ) -> None:
     """Predict the category of every product of a table."""
     leave_stdout(output, as_json)
-    report = open_index(index, url, collection, cache, ca_cert).classify_file(**arguments_of(context, "index", *PLACE))
+    given = arguments_of(context, "index", *PLACE, *ON_RAY)
+    report = open_index(index, url, collection, cache, ca_cert).classify_file(**given, ray=ray_of(context))
     print_result(report.to_dict(), as_json, lambda: display.format_classify(report), aside=str(output) == "-")
 
 

@@ -17,9 +17,12 @@ from rubrika.store.connection import ServerOptions
 
 if TYPE_CHECKING:
     from rubrika.api import Index
+    from rubrika.retrieve.ray import Ray
 
 # The options that say how points are on a server.
 LAYOUT = tuple(each.name for each in fields(ServerOptions))
+# Those that say where work is spread to.
+ON_RAY = ("ray", "ray_address", "actors", "actor_gpus")
 
 
 def open_index(
@@ -54,6 +57,17 @@ def arguments_of(context: typer.Context, *without: str) -> dict[str, Any]:
 def layout_of(context: typer.Context) -> ServerOptions:
     """How points are to be laid out on a server, by the options of a command."""
     return ServerOptions(**{name: context.params[name] for name in LAYOUT})
+
+
+def ray_of(context: typer.Context) -> "Ray | None":
+    """Where work is spread to, by the options of a command; None: it is done here."""
+    from rubrika.retrieve.ray import Ray
+
+    if not context.params["ray"]:
+        # The address may be in the environment for other programs.
+        leave_out(context, ("actors", "actor_gpus"), "they are said of `ray`")
+        return None
+    return Ray(*(context.params[name] for name in ON_RAY[1:]))
 
 
 def print_result(result: dict[str, Any], as_json: bool, text: Callable[[], str], aside: bool = False) -> None:

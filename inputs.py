@@ -30,6 +30,9 @@ from rubrika.products.text import RowError, first_line, one_line, shortened
 from rubrika.store.connection import Connection, Transport
 
 if TYPE_CHECKING:
+    from rubrika.ingest.ray import Spread
+    from rubrika.retrieve.ray import Ray
+
     Files = str | Path | Sequence[str | Path]
     Source = Any  # Files, a DataFrame, or another table in memory
     ColumnNames = str | Mapping[str, str | Sequence[str]] | None
@@ -101,6 +104,19 @@ def paths_of(source: object) -> list[Path]:
         what = "products are the path of a table, a list of paths, or a DataFrame or other table in memory"
         raise InputError(f"{what}, not {type(source).__name__}")
     return [path for file in files for path in tables_in(Path(file).expanduser())]
+
+
+def spread_of(ray: "Ray | None", source: Reader | Frame, rejects: Path) -> "Spread | None":
+    """How Ray's actors write products, where they do; rows that are set aside go to the folder `rejects`."""
+    if ray is None:
+        return None
+    if not isinstance(source, Reader):
+        raise ParameterError("`ray` reads files, of which actors take parts; write the table to a parquet file first")
+    ray.check(source.files)
+    # Imported where Ray is known to be there.
+    from rubrika.ingest.ray import Spread
+
+    return Spread(ray, source, rejects)
 
 
 def pictures_of(images: str | Path | None, products: Reader | Frame | None = None) -> PictureFolder | None:
