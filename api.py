@@ -13,17 +13,17 @@ from rubrika import inputs
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import ParameterError
 from rubrika.files import check_outputs, check_table, report_folder
-from rubrika.index.categories import read_names
 from rubrika.index.folder import Choice, has_index, writing
 from rubrika.index.folder import Index as Opened
 from rubrika.index.location import CACHE, Location
 from rubrika.index.manifest import IMAGE, Manifest
 from rubrika.index.owned import Owned
+from rubrika.index.published import write_manifest
 from rubrika.ingest.audit import AuditReport, write_audit
 from rubrika.ingest.calibrate import refitted
 from rubrika.ingest.ingest import ingest
 from rubrika.ingest.maintain import Checked, Deleted, Relearned, check, delete, relearn
-from rubrika.ingest.move import Moved, move_index
+from rubrika.ingest.move import Moved, Published, RolledBack, move_index, publish_index, rollback
 from rubrika.ingest.naming import Categories, list_categories, name_categories
 from rubrika.ingest.relabel import Relabelled, correct, relabel, relabel_from
 from rubrika.ingest.write import IngestReport
@@ -91,7 +91,7 @@ class Index:
     @classmethod
     def open(
         cls,
-        folder: Place,
+        folder: Place | None = None,
         *,
         url: str | None = None,
         collection: str | None = None,
@@ -103,7 +103,7 @@ class Index:
         """Open an index; where there is none yet, the first `ingest` makes it.
 
         Args:
-            folder: the index folder, with the manifest and the encoders also when a server has the points.
+            folder: the index folder, which has encoders though a server has the points; None: `publish` put all there.
             url: of a Qdrant server that has the points, or shall have those of a new index; default: where the index
                 says, and for a new one the folder.
             collection: on that server; default: `products`.
@@ -178,15 +178,13 @@ class Index:
         pictures = pictures_of(images, source)
         choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, pictures is not None, made, note)
         if rejects and not ray:
-            # Known before the work.
             check_outputs(source.files, self._at.folder, Path(rejects))
             check_table(Path(rejects))
         spread = inputs.spread_of(ray, source, Path(rejects or default_reject_path(made).with_suffix("")))
         self._note_unused(images)
         self.close()
-        at = self._at
         report = ingest(
-            replace(at, server=replace(at.server, adopt=adopt)) if at.server else at,
+            self._at.adopting(adopt),
             source,
             pictures=pictures,
             choice=choice,
@@ -442,7 +440,7 @@ class Index:
         Rows alike in the column `group_by` are drawn together for the interval; `report` is as for `evaluate`.
         """
         from rubrika.eval.heldout import Timer
-        from rubrika.eval.live import Gold, evaluate_live
+        from rubrika.eval.live import Gold, evaluate_live, remarks_on
         from rubrika.report.report import write_report
         from rubrika.report.study import MAPPED, study
 
@@ -454,15 +452,8 @@ class Index:
         gold = Gold(reader, pictures_of(images, reader), seed, MAPPED if folder else None)
         result = evaluate_live(self._index(exact), gold, count, policy, self._progress, timer)
         self._advise(result.advice)
-        known = read_names(self._at.folder) or {}
-        if other := sorted({it.id for it in reader.labels() if known.get(it.id, it.path) != it.path}):
-            several = f"{len(other):,} of its category ids, such as {other[0]}, have other names in the index"
-            self._progress.note(
-                f"{reader.files[0]}: {several}; if they are numbered otherwise, no figure means anything"
-            )
-        if result.stored:
-            learned = f"{result.stored:,} of {result.rows:,} products are stored, and its encoder may have learned them"
-            self._progress.note(f"{self._at.folder}: {learned}; new ones are harder")
+        for remark in remarks_on(result, reader, self._at.folder):
+            self._progress.note(remark)
         if folder and result.answers:
             page = write_report(folder, study(result, result.answers, timer), timer, reader, gold.pictures)
             self._progress.note(f"report: {page}")
@@ -504,7 +495,7 @@ class Index:
                 manifest.vote, **{name: getattr(result.vote, name) for name in ("weights", "top_k", "temperature")}
             )
             tuned = refitted(folder, replace(manifest, vote=vote), result.asked, result.tree)
-            tuned.write(folder)
+            write_manifest(self._at, tuned)
         result = replace(result, advice=advice(tuned.calibration, policy))
         self._advise(result.advice)
         return result
@@ -604,6 +595,16 @@ class Index:
         """Bring the points back from the server into the folder."""
         self.close()
         return move_index(replace(self._at, server=None), self._progress)
+
+    def publish(self) -> Published:
+        """Store manifest and encoders on the server too, now and after every change, for `open` without a folder."""
+        self.close()
+        return publish_index(self._at)
+
+    def rollback(self) -> RolledBack:
+        """Go back to the encoder before the last `learn` of a published index, and its points, in one switch."""
+        self.close()
+        return rollback(self._at)
 
     def info(self, drift: Place | None = None, runs: int = RUNS) -> Info:
         """What is in the index: products, categories, vectors, how they vote, and how far it can be trusted.

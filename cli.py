@@ -169,7 +169,7 @@ def classify(
     """Predict the category of every product of a table."""
     leave_stdout(output, as_json)
     given = arguments_of(context, "index", *PLACE, *ON_RAY)
-    report = open_index(index, url, collection, cache, ca_cert).classify_file(**given, ray=ray_of(context))
+    report = open_index(index, url, collection, cache, ca_cert, reads=True).classify_file(**given, ray=ray_of(context))
     print_result(report.to_dict(), as_json, lambda: display.format_classify(report), aside=str(output) == "-")
 
 
@@ -229,7 +229,7 @@ def evaluate(
     if index:
         leave_out(context, SETTLED, f"the `index` {index} is scored as it is")
         given = arguments_of(context, "file", "index", "fail_below", "path_separator", *PLACE, *SETTLED)
-        with open_index(index, url, collection, cache, ca_cert) as opened:
+        with open_index(index, url, collection, cache, ca_cert, reads=True) as opened:
             result = opened.evaluate_live(file, **given)
     else:
         if protocol:
@@ -293,7 +293,7 @@ def neighbours(
 ) -> None:
     """Show the labelled products most like one, given by its id, a title, or a picture."""
     leave_stdout(output, as_json)
-    with open_index(index, url, collection, cache, ca_cert) as opened:
+    with open_index(index, url, collection, cache, ca_cert, reads=True) as opened:
         hits = opened.neighbours(product_id, title=title, image=image, vector=vector, top_k=k, page=show, exact=exact)
     if output is not None:
         hits.write(output)
@@ -316,7 +316,7 @@ def explain(
     as_json: opt.AsJson = False,
 ) -> None:
     """Explain a prediction: the vote, the neighbours behind it, and the words that mattered most."""
-    with open_index(index, url, collection, cache, ca_cert) as opened:
+    with open_index(index, url, collection, cache, ca_cert, reads=True) as opened:
         result = opened.explain(product_id, title=title, image=image, top_k=top_k)
     print_result(result.to_dict(), as_json, lambda: display.format_explanation(result))
 
@@ -337,7 +337,7 @@ def audit(
 ) -> None:
     """Find labels that are probably wrong, the surest first."""
     leave_stdout(output, as_json)
-    with open_index(index, url, collection, cache, ca_cert) as opened:
+    with open_index(index, url, collection, cache, ca_cert, reads=True) as opened:
         report = opened.audit(output, duplicates, limit, files=files or (), min_confidence=min_confidence)
     print_result(report.to_dict(), as_json, lambda: display.format_audit(report), aside=str(output) == "-")
 
@@ -375,7 +375,7 @@ def info(
     as_json: opt.AsJson = False,
 ) -> None:
     """Show what is in the index: products, categories, vectors, how they vote, and how far it can be trusted."""
-    result = open_index(index, url, collection, cache, ca_cert).info(drift, runs)
+    result = open_index(index, url, collection, cache, ca_cert, reads=True).info(drift, runs)
     print_result(result.to_dict(), as_json, lambda: display.format_info(result))
 
 
@@ -507,6 +507,34 @@ def pull(index: opt.IndexFolder = opt.INDEX, as_json: opt.AsJson = False) -> Non
     """Bring the points of an index back from its server into its folder."""
     result = open_index(index, None, None, opt.CACHE).pull()
     print_result(result.to_dict(), as_json, lambda: display.format_moved(result, str(index)))
+
+
+@app.command()
+def publish(
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Store the encoders of an index on its server too, so that it is read without the folder."""
+    result = open_index(index, url, collection, opt.CACHE, ca_cert).publish()
+    new = f"published, {result.bytes:,} bytes were new on its server"
+    print_result(result.to_dict(), as_json, lambda: f"{index}: {new}")
+
+
+@app.command()
+def rollback(
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Go back to the encoder before the last `rubrika learn` of a published index, and its points."""
+    result = open_index(index, url, collection, opt.CACHE, ca_cert).rollback()
+    back = f"back to {result.collection} with {result.products:,} products; {result.before} stays"
+    print_result(result.to_dict(), as_json, lambda: f"{index}: {back}")
 
 
 @app.command()

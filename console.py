@@ -26,13 +26,15 @@ ON_RAY = ("ray", "ray_address", "actors", "actor_gpus")
 
 
 def open_index(
-    folder: Path, url: str | None, collection: str | None, cache: Path, ca_cert: Path | None = None
+    folder: Path, url: str | None, collection: str | None, cache: Path, ca_cert: Path | None = None, reads: bool = False
 ) -> "Index":
-    """The index, which opens when something is asked of it."""
+    """The index, which opens when something is asked of it; what only `reads` takes one from its server, too."""
     from rubrika.api import Index
+    from rubrika.index.folder import has_index
     from rubrika.inputs import location_of
 
-    return Index(location_of(folder, url, collection, None, cache, ca_cert), display.Terminal())
+    where = None if reads and url and not has_index(folder) else folder
+    return Index(location_of(where, url, collection, None, cache, ca_cert), display.Terminal())
 
 
 def leave_stdout(output: Path | None, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from rubrika.index.categories import Called, known_in
 from rubrika.index.folder import Choice, completed, has_index
 from rubrika.index.location import Location
 from rubrika.index.manifest import MAX_TOP_K, Manifest
+from rubrika.index.published import fetched
 from rubrika.products.columns import Columns
 from rubrika.products.convert import converts
 from rubrika.products.frame import Frame, is_table
@@ -43,7 +44,7 @@ Vote = Literal["joint", "text", "image", "late"]
 
 
 def location_of(
-    folder: Place,
+    folder: Place | None,
     url: str | None,
     collection: str | None,
     api_key: str | None,
@@ -51,13 +52,20 @@ def location_of(
     ca_cert: Place | None = None,
     adopt: bool = False,
 ) -> Location:
-    """Where an index is; the key and what TLS needs come from the environment unless they are given."""
+    """Where an index is; the key and what TLS needs come from the environment unless they are given.
+
+    Without a folder it is what a server has, if it was published there.
+    """
     if collection and not url:
         raise ParameterError(f"collection {collection} is on a server: say which with `url` or QDRANT_URL")
     key = api_key or os.environ.get("QDRANT_API_KEY") or None
     transport = Transport.of(os.environ, Path(ca_cert).expanduser() if ca_cert else None)
     to = {"assumed": not collection, "adopt": adopt}
     server = Connection(url, collection or "products", key, transport=transport, **to) if url else None
+    if folder is None:
+        if server is None:
+            raise ParameterError("an index without a folder is on a server: say which with `url` or QDRANT_URL")
+        return fetched(server, Path(cache).expanduser())
     return Location(Path(folder).expanduser(), server, Path(cache).expanduser(), key, transport)
 
 

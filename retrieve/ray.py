@@ -26,6 +26,7 @@ from rubrika.products.parts import Part, PartReader, parts_of
 from rubrika.products.product import Reject
 from rubrika.products.reader import Reader
 from rubrika.products.rejects import write_rejects
+from rubrika.products.text import first_line
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.guarantee import Policy
 from rubrika.retrieve.monitor import Tally
@@ -269,8 +270,10 @@ def _cause(error: BaseException | None) -> RubrikaError | None:
     seen = set[int]()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if type(error).__module__.startswith("rubrika."):
-            return error if isinstance(error, RubrikaError) else None
+        if isinstance(error, RubrikaError) and type(error).__module__.startswith("rubrika."):
+            # Ray has added its own advice, line by line.
+            error.args = (first_line(str(error)),)
+            return error
         error = getattr(error, "cause", None) or error.__cause__
     return None
 

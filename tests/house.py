@@ -20,6 +20,7 @@ FLOORS = [
     {"api"},
     {"serve"},
     {"display", "options"},
+    {"console"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
