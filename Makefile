@@ -44,6 +44,7 @@ lint: $(READY)
 
 # `make bench FILE=train.parquet GROUP=group_key`; without a file on the made-up marketplace, which proves nothing.
 bench: $(READY)
+	RUBRIKA_SLOW=1 $(BIN)/python -m pytest tests/ingest/test_ray.py
 	test -n "$(FILE)" || $(BIN)/rubrika sample $(DEMO)/market
 	$(BIN)/python benchmarks/compare.py $(or $(FILE),$(DEMO)/market/train.parquet) --group-by $(or $(GROUP),group_key) $(if $(MODEL),--model $(MODEL)) $(if $(FILE),--page docs/benchmarks.md)
 

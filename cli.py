@@ -132,8 +132,8 @@ def ingest(
     written = {"rejects": str(path) if report.rejected else None, "kept_labels": str(kept) if report.kept else None}
     print_result(report.to_dict() | written, as_json, lambda: display.format_ingest(index, report, path, kept))
     if report.read and report.rejected == report.read:
-        first = report.rejects[0].reason if report.rejects else "their texts have no vector"
-        raise RubrikaError(f"none of the {report.read:,} rows could be used; the first: {first}; see {path}")
+        first = f"; the first: {report.rejects[0].reason}" if report.rejects else ""
+        raise RubrikaError(f"none of the {report.read:,} rows could be used{first}; see {path}")
 
 
 @app.command()

@@ -14,6 +14,8 @@ from rubrika.products.text import first_line
 
 # So much is decoded at once: a cell may be megabytes, and a dictionary stores it once for thousands of rows.
 DECODED_ROWS, DECODED_BYTES = 16, 32_000_000
+# And of a part of a file, before which others must be decoded and passed over.
+PASSED_ROWS = 256
 # No file of products holds more rows a byte than this; one that promises more is damaged, or a bomb.
 MAX_ROWS_A_BYTE = 100
 # Nor are texts compressed a thousandfold, unless they are short in all.
@@ -41,17 +43,19 @@ def parquet_rows(
     file, end = shown or path, sys.maxsize if stop is None else stop
     with open_parquet(path, shown=shown) as parquet:
         columns, promised = columns_of(parquet), parquet.metadata.num_rows
-        groups, number = _groups_with(parquet, start, end)
-        tables = decoded(parquet, columns, min(DECODED_ROWS, max_rows), groups)
+        (groups, number), step = _groups_with(parquet, start, end), min(DECODED_ROWS, max_rows)
+        tables = decoded(parquet, columns, PASSED_ROWS if start else step, groups)
         while number < end:
             with explained(file, f"damaged after row {number}"):
                 table = next(tables, None)
                 if table is None:
                     break
                 first, number = number, number + table.num_rows
-                wanted = table.slice(max(start - first, 0), max(min(end, number) - max(start, first), 0))
-                values = [values_of(wanted.column(name)) for name in columns]
-            yield from rows_of(columns, values)
+            for place in range(max(start - first, 0), min(end, number) - first, step):
+                with explained(file, f"damaged after row {first + place}"):
+                    wanted = table.slice(place, min(step, end - first - place))
+                    values = [values_of(wanted.column(name)) for name in columns]
+                yield from rows_of(columns, values)
     if number < end and number != promised:
         raise InputError(f"{file}: damaged: {number:,} of its {promised:,} rows are left; export it again")
 

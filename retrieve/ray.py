@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 
 from rubrika.errors import InputError, ParameterError, RubrikaError
 from rubrika.files import DONE, PART, clear_parts, table_file, writable
-from rubrika.index.folder import Index
+from rubrika.index.folder import Index, has_index
 from rubrika.index.location import Location
 from rubrika.index.manifest import MANIFEST
+from rubrika.index.published import fetched
 from rubrika.products.images import PictureFolder
 from rubrika.products.parts import Part, PartReader, parts_of
 from rubrika.products.product import Reject
@@ -70,6 +71,9 @@ class Ray:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Ray, unless it runs in this process already; whatever goes wrong in it is one sentence."""
+        # What its core has to say of a run that goes well, it would say on stderr; and usage would be told to others.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
         import ray.data
 
@@ -79,8 +83,6 @@ class Ray:
         context.enable_progress_bars = False
         try:
             if is_ours:
-                # Usage would be told to others, and logs of all workers on stdout.
-                os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
                 ray.init(self.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
             yield
         except RubrikaError as error:
@@ -125,8 +127,9 @@ def with_key(server: Connection) -> Connection:
 
 
 def opened(folder: Path, server: Connection, cache: Path) -> Index:
-    """The index, in an actor."""
-    return Index.open(Location(folder, with_key(server), cache))
+    """The index, in an actor; on a machine without its folder as it was published."""
+    at = Location(folder, with_key(server), cache)
+    return Index.open(at if has_index(folder) else fetched(with_key(server), cache))
 
 
 def write_part(table: pa.Table, path: Path) -> None:
