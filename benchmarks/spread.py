@@ -5,7 +5,8 @@
 The server is the stand-in of the tests over HTTP, in a process of its own, with Qdrant Edge behind it. The encoder is
 learned once from the first 10,000 rows, and no run waits for that; nothing is calibrated. Each run is a process of its
 own, with new points in a new collection, and then the same rows again, of which nothing changed. Memory is the largest
-that a process had to itself (uss), sampled four times a second.
+that a process had to itself (uss), sampled four times a second, and so is processor time, of all processes but the
+server, which a busy machine does not change.
 """
 
 import argparse
@@ -25,12 +26,18 @@ LEARNED_FROM, SAMPLED = 10_000, 0.25
 MB = 2**20
 
 
-class Memory(threading.Thread):
-    """The most that this process, and each of those that it began, had to itself."""
+class Watch(threading.Thread):
+    """The most that this process, and each of those that it began, had to itself, and what they took of processors."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.most: dict[str, float] = {}
+        self.took: dict[int, float] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Of processors, so far."""
+        return sum(self.took.values())
 
     def run(self) -> None:
         """Look again and again."""
@@ -38,6 +45,7 @@ class Memory(threading.Thread):
         while True:
             for process in (me, *me.children(recursive=True)):
                 try:
+                    self.took[process.pid] = sum(process.cpu_times()[:2])
                     line = " ".join(process.cmdline())
                     what = "driver" if process == me else "actor" if "MapWorker" in line else "writer"
                     if process == me or "ray::" in line:
@@ -58,13 +66,13 @@ def run(folder: Path, file: Path, url: str, actors: int) -> None:
     from rubrika.retrieve.ray import Ray
     from rubrika.store.connection import Connection
 
-    memory = Memory()
-    memory.start()
+    watch = Watch()
+    watch.start()
     encoders = Encoders(LearnedEncoder.load(folder / "encoder"), cache=folder)
     at = Location(folder / url.rsplit("/", 1)[1], Connection(url.rsplit("/", 1)[0], url.rsplit("/", 1)[1]), folder)
     found: dict[str, object] = {}
     for name in ("new", "again"):
-        started = time.monotonic()
+        started, before = time.monotonic(), watch.seconds
         reader, spread = Reader([file], labelled=True), None
         if actors:
             from rubrika.ingest.ray import Spread
@@ -72,8 +80,9 @@ def run(folder: Path, file: Path, url: str, actors: int) -> None:
             spread = Spread(Ray(actors=actors), reader, at.folder.with_suffix(".rejects"))
         # The second time another option is given, so that every row is compared.
         report = ingest(at, reader, prepared=encoders, calibrated=False, spread=spread, verified=False, image_url=name)
-        found[name] = {"seconds": round(time.monotonic() - started, 1), "added": report.added, "same": report.unchanged}
-    print(json.dumps(found | {"MB": {name: round(most) for name, most in memory.most.items()}}))
+        seconds, took = round(time.monotonic() - started, 1), round(watch.seconds - before, 1)
+        found[name] = {"seconds": seconds, "processor": took, "added": report.added, "same": report.unchanged}
+    print(json.dumps(found | {"MB": {name: round(most) for name, most in watch.most.items()}}))
 
 
 def main() -> None:

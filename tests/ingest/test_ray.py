@@ -46,9 +46,10 @@ TWO = Ray(actors=2, part_rows=256)
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """Two processors of this machine, for all tests of this file."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    """Two processors of this machine, for all tests of this file, or what runs at RAY_ADDRESS."""
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    own = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": 2, "include_dashboard": False}
+    ray.init(log_to_driver=False, logging_level="ERROR", **own)
     yield
     ray.shutdown()
 
@@ -137,11 +138,8 @@ def test_a_refused_write_and_a_killed_actor_leave_what_one_process_makes(
         nonlocal writes
         # Once in the middle: an actor that has its encoders open.
         if writes == 7:
-            found = subprocess.run(["pgrep", "-f", "ray::MapWorker"], capture_output=True, text=True).stdout.split()
-            own = [int(each) for each in found if _is_ours(int(each))]
-            if own:
-                os.kill(own[0], signal.SIGKILL)
-                writes += 1
+            os.kill(actors()[0], signal.SIGKILL)
+            writes += 1
         writes += (method, path[-7:]) == ("PUT", "/points")
         return answer(method, path, body)
 
@@ -159,12 +157,12 @@ def test_a_refused_write_and_a_killed_actor_leave_what_one_process_makes(
     assert len(expected) == total["rejected"] == 3
 
 
-def _is_ours(process: int) -> bool:
-    """Whether a process is of the Ray that this one has begun."""
-    line = Path(f"/proc/{process}/stat").read_text()
-    parent = int(line.rsplit(")", 1)[1].split()[1])
-    raylet = ray._private.worker._global_node.all_processes["raylet"][0].process.pid
-    return parent == raylet
+def actors() -> list[int]:
+    """The processes that have the encoders open."""
+    every = ray._private.state.actors(job_id=ray.JobID.from_hex(ray.get_runtime_context().get_job_id()))
+    return [
+        each["Pid"] for each in found.values() if each["State"] == "ALIVE" and "MapWorker" in each["ActorClassName"]
+    ]
 
 
 def test_only_what_changed_is_encoded_and_written(
