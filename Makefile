@@ -22,6 +22,9 @@ demo: $(READY)
 	$(BIN)/rubrika classify $(DEMO)/market/test.parquet $(PICTURES)/test --index $(DEMO)/index -o $(DEMO)/result.parquet --details $(DEMO)/details.parquet --max-error 0.05
 	$(BIN)/rubrika explain --title "кроссовки женские беговые" --index $(DEMO)/index
 	$(BIN)/rubrika evaluate $(DEMO)/market/train.parquet $(PICTURES)/train --image-encoder efficientnet-lite0 --group-by group_key --holdout 0.25 --max-error 0.05
+	@echo
+	@echo "What it is unsure of waits for you:"
+	@echo "  $(BIN)/rubrika review $(DEMO)/details.parquet --products $(DEMO)/market/test.parquet $(PICTURES)/test $(PICTURES)/train --index $(DEMO)/index --open"
 
 test: lint
 	# Tests of a file share what it made, so one worker has them all; by name, as the longest file would be the last.

@@ -85,7 +85,7 @@ class Index:
     """
 
     def __init__(self, at: Location, progress: Progress | None = None) -> None:
-        self._at, self._progress = at, progress or Silent()
+        self.at, self._progress = at, progress or Silent()
         self._opened: Opened | None = None
 
     @classmethod
@@ -118,7 +118,7 @@ class Index:
             StoreError: the points cannot be opened, or the server cannot be reached.
         """
         index = cls(location_of(folder, url, collection, api_key, cache, ca_cert), progress)
-        if has_index(index._at.folder):
+        if has_index(index.at.folder):
             index._index()
         return index
 
@@ -173,18 +173,18 @@ class Index:
             adopt: take up an empty collection that somebody made for this index, though the key cannot mark it.
             ray: have actors of Ray write to a server; `rejects` is a folder then, and the report does not list them.
         """
-        made, note = self._at.folder, self._progress.note
+        made, note = self.at.folder, self._progress.note
         source = products_of(products, True, group_by, columns_of(columns, path_separator, made, True))
         pictures = pictures_of(images, source)
         choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, pictures is not None, made, note)
         if rejects and not ray:
-            check_outputs(source.files, self._at.folder, Path(rejects))
+            check_outputs(source.files, self.at.folder, Path(rejects))
             check_table(Path(rejects))
         spread = inputs.spread_of(ray, source, Path(rejects or default_reject_path(made).with_suffix("")))
         self._note_unused(images)
         self.close()
         report = ingest(
-            self._at.adopting(adopt),
+            self.at.adopting(adopt),
             source,
             pictures=pictures,
             choice=choice,
@@ -221,7 +221,7 @@ class Index:
         unless `include_self`. `exact` compares with every stored product, by no graph and no quantised vectors.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        source = products_of(products, labelled=False, columns=columns_of(columns, None, self._at.folder))
+        source = products_of(products, labelled=False, columns=columns_of(columns, None, self.at.folder))
         source.check()
         index = self._index(exact)
         vote = replace(index.manifest.vote, top_k=count or index.manifest.vote.top_k)
@@ -258,16 +258,16 @@ class Index:
         appended to the file `monitor`, for `info`. With `ray`, actors write folders of parquet files, not files.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        reader = Reader(paths_of(file), labelled=False, columns=columns_of(columns, None, self._at.folder))
+        reader = Reader(paths_of(file), labelled=False, columns=columns_of(columns, None, self.at.folder))
         reader.check()
         to = Outputs.of(output, details, rejects, monitor, bool(ray))
-        to.check(reader.files, self._at.folder, level is not None or count is not None or include_self)
+        to.check(reader.files, self.at.folder, level is not None or count is not None or include_self)
         self._note_unused(images)
         index, pictures = self._index(exact), pictures_of(images, reader)
         if level is not None and level > (
             deepest := max((len(it.levels) for it in known_categories(index)), default=1)
         ):
-            raise ParameterError(f"`level` is at most {deepest}, as deep as the categories of {self._at.folder} are")
+            raise ParameterError(f"`level` is at most {deepest}, as deep as the categories of {self.at.folder} are")
         if pictures and IMAGE in index.manifest.vectors and (without := unmatched(pictures, reader)):
             self._progress.note(without)
         ways = reader, to, pictures, count, policy, level, include_self
@@ -341,7 +341,7 @@ class Index:
         if not 0 <= min_confidence <= 1:
             raise ParameterError(f"`min_confidence` is a probability from 0 to 1, not {min_confidence}")
         pairs, places = None if duplicates is None else Path(duplicates), paths_of(files) if files else ()
-        check_outputs(places, self._at.folder, Path(output), pairs)
+        check_outputs(places, self.at.folder, Path(output), pairs)
         return write_audit(self._index(), Path(output), pairs, limit, places, min_confidence, self._progress)
 
     @staticmethod
@@ -447,12 +447,12 @@ class Index:
         folder = report_folder(Path(report)) if report else None
         self._note_unused(images)
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        names, timer = columns_of(columns, None, self._at.folder, True), Timer(memory=report is not None)
+        names, timer = columns_of(columns, None, self.at.folder, True), Timer(memory=report is not None)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
         gold = Gold(reader, pictures_of(images, reader), seed, MAPPED if folder else None)
         result = evaluate_live(self._index(exact), gold, count, policy, self._progress, timer)
         self._advise(result.advice)
-        for remark in remarks_on(result, reader, self._at.folder):
+        for remark in remarks_on(result, reader, self.at.folder):
             self._progress.note(remark)
         if folder and result.answers:
             page = write_report(folder, study(result, result.answers, timer), timer, reader, gold.pictures)
@@ -479,7 +479,7 @@ class Index:
         from rubrika.eval.heldout import Setting
         from rubrika.eval.tune import tune
 
-        folder, policy = self._at.folder, policy_of(max_error, confidence, new_rate)
+        folder, policy = self.at.folder, policy_of(max_error, confidence, new_rate)
         manifest, names = Manifest.read(folder), columns_of(columns, None, folder)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
         pictures = pictures_of(images, reader)
@@ -488,14 +488,14 @@ class Index:
         self.close()
         with writing(folder, "tune"):
             choice = Choice.of(manifest)
-            setting = Setting(reader, self._at.cache, pictures, choice, holdout, seed, self._progress)
+            setting = Setting(reader, self.at.cache, pictures, choice, holdout, seed, self._progress)
             result = tune(setting, policy)
             manifest = Manifest.read(folder)
             vote = replace(
                 manifest.vote, **{name: getattr(result.vote, name) for name in ("weights", "top_k", "temperature")}
             )
             tuned = refitted(folder, replace(manifest, vote=vote), result.asked, result.tree)
-            write_manifest(self._at, tuned)
+            write_manifest(self.at, tuned)
         result = replace(result, advice=advice(tuned.calibration, policy))
         self._advise(result.advice)
         return result
@@ -506,14 +506,14 @@ class Index:
         `files` are where the products' texts are, by default those that were ingested.
         """
         self.close()
-        return relearn(self._at, paths_of(files) if files else (), progress=self._progress)
+        return relearn(self.at, paths_of(files) if files else (), progress=self._progress)
 
     def delete(self, products: "int | Place | Sequence[int | Place]") -> Deleted:
         """Delete `products`: product ids, or those in parquet files with a column product_id."""
         several = products if isinstance(products, Sequence) and not isinstance(products, str) else [products]
         ids = [id for each in several for id in inputs.ids_of(each)]
         self.close()
-        return delete(self._at, list(dict.fromkeys(ids)))
+        return delete(self.at, list(dict.fromkeys(ids)))
 
     def relabel(
         self, source: int | Place, target: int | str | None = None, path: str | None = None, *, by: str | None = None
@@ -526,15 +526,15 @@ class Index:
         """
         person = person_of(by)
         self.close()
-        folder = self._at.folder
+        folder = self.at.folder
         if target is not None and not isinstance(source, PathLike):
             ids = inputs.category_id_of("source", source, folder), inputs.category_id_of("target", target, folder)
-            return relabel(self._at, *ids, path)
+            return relabel(self.at, *ids, path)
         if not isinstance(source, str | PathLike):
             raise ParameterError("`target` is the category that the products get; give it")
         if target is not None or path is not None:
             raise ParameterError("a file says all itself; leave the category and `path` out")
-        return relabel_from(self._at, Path(source), person)
+        return relabel_from(self.at, Path(source), person)
 
     def correct(
         self, labels: Mapping[int | str, int | str | None], path: str | None = None, *, by: str | None = None
@@ -546,10 +546,10 @@ class Index:
         """
         person, given = person_of(by), dict[int, int | None]()
         for id, category in labels.items():
-            wanted = None if category is None else inputs.category_id_of("category_id", category, self._at.folder)
+            wanted = None if category is None else inputs.category_id_of("category_id", category, self.at.folder)
             given[inputs.product_id_of(id)] = wanted
         self.close()
-        return correct(self._at, given, path, person)
+        return correct(self.at, given, path, person)
 
     def categories(self, file: Place | None = None, *, rename: bool = False) -> Categories:
         """All categories with their numbers of products, also those that have none.
@@ -560,7 +560,7 @@ class Index:
         if file is None:
             return list_categories(self._index())
         self.close()
-        return name_categories(self._at, Path(file), rename, self._progress)
+        return name_categories(self.at, Path(file), rename, self._progress)
 
     def check(self, files: "Files" = (), images: Place | None = None, *, repair: bool = False) -> Checked:
         """Read the whole index, compare it with the files that were ingested or with others, and list its problems.
@@ -569,7 +569,7 @@ class Index:
         at too, or alone when the index is not there: what it is, what the key may do, and what to do about it.
         """
         self.close()
-        return check(self._at, paths_of(files) if files else (), pictures_of(images), repair)
+        return check(self.at, paths_of(files) if files else (), pictures_of(images), repair)
 
     def push(
         self,
@@ -587,24 +587,24 @@ class Index:
         `ingest`.
         """
         self.close()
-        at = self._at
+        at = self.at
         at = location_of(at.folder, url, collection, at.api_key, at.cache, at.transport.ca_cert, adopt)
         return move_index(at, self._progress, options, alias)
 
     def pull(self) -> Moved:
         """Bring the points back from the server into the folder."""
         self.close()
-        return move_index(replace(self._at, server=None), self._progress)
+        return move_index(replace(self.at, server=None), self._progress)
 
     def publish(self) -> Published:
         """Store manifest and encoders on the server too, now and after every change, for `open` without a folder."""
         self.close()
-        return publish_index(self._at)
+        return publish_index(self.at)
 
     def rollback(self) -> RolledBack:
         """Go back to the encoder before the last `learn` of a published index, and its points, in one switch."""
         self.close()
-        return rollback(self._at)
+        return rollback(self.at)
 
     def info(self, drift: Place | None = None, runs: int = RUNS) -> Info:
         """What is in the index: products, categories, vectors, how they vote, and how far it can be trusted.
@@ -625,7 +625,7 @@ class Index:
             self._opened = None
 
     def __repr__(self) -> str:
-        return f"Index.open({str(self._at.folder)!r})"
+        return f"Index.open({str(self.at.folder)!r})"
 
     def __enter__(self) -> "Index":
         return self
@@ -635,16 +635,16 @@ class Index:
 
     def _advise(self, advice: str | None) -> None:
         if advice:
-            self._progress.note(f"{self._at.folder}: {advice}")
+            self._progress.note(f"{self.at.folder}: {advice}")
 
     def _note_unused(self, images: Place | None) -> None:
-        folder = self._at.folder
+        folder = self.at.folder
         if images and has_index(folder) and IMAGE not in Manifest.read(folder).vectors:
             reason = "this index has no image vector, so pictures are not used"
             self._progress.note(f"{folder}: {reason}; ingest into a new folder")
 
     def _index(self, exact: bool = False) -> Opened:
         if self._opened is None:
-            self._opened = Opened.open(self._at)
+            self._opened = Opened.open(self.at)
         self._opened.store.exact = exact
         return self._opened

@@ -25,13 +25,13 @@ from rubrika.console import (
     spelled,
 )
 from rubrika.errors import ParameterError, RubrikaError
+from rubrika.training import training
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Predicts a product's category from its most similar labelled products.",
 )
-training = typer.Typer(name="train", no_args_is_help=True, help="Fine-tune transformers for your categories.")
 app.add_typer(training)
 
 # What tells where the points of an index are.
@@ -546,76 +546,60 @@ def serve(
     cache: opt.Cache = opt.CACHE,
     host: opt.Host = "127.0.0.1",
     port: opt.Port = 8000,
+    workers: opt.Workers = 1,
     max_error: opt.MaxError = opt.MAX_ERROR,
     confidence: opt.Confidence = opt.CONFIDENCE,
     new_rate: opt.NewRate = opt.NEW_RATE,
+    images: opt.Shown = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Answer over HTTP, on this machine: classify, neighbours, explain, and corrections."""
+    """Answer over HTTP, on this machine: classify, neighbours, explain, corrections, and the review desk."""
+    from rubrika.inputs import picture_folders
     from rubrika.serve.server import run
 
     rates = {"max_error": max_error, "confidence": confidence, "new_rate": new_rate}
+    opened, folders = open_index(index, url, collection, cache, ca_cert), picture_folders(images or ())
+    run(opened, host, port, lambda at: print_result({"url": at}, as_json, lambda: at), folders, workers, **rates)
+
+
+@app.command()
+def review(
+    file: Annotated[
+        Path | None,
+        Argument(metavar="[FILE]", help="What `classify --details`, `audit` or `ingest` (kept labels) wrote."),
+    ] = None,
+    products: opt.Classified = None,
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
+    cache: opt.Cache = opt.CACHE,
+    images: opt.Shown = None,
+    columns: opt.Columns = None,
+    output: Annotated[Path | None, Option("-o", "--output", help="Write what was decided, and open nothing.")] = None,
+    host: opt.Host = "127.0.0.1",
+    port: opt.Port = 8000,
+    show: Annotated[bool, Option("--open", help="Open a browser.")] = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Open the review desk in a browser, where people decide what the index is unsure of."""
+    from rubrika.inputs import picture_folders
+    from rubrika.serve.review import open_reviews, write_reviews
+    from rubrika.serve.server import run
+
     opened = open_index(index, url, collection, cache, ca_cert)
-    run(opened, host, port, lambda at: print_result({"url": at}, as_json, lambda: at), **rates)
+    if output:
+        count = write_reviews(opened, output)
+        print_result({"decisions": count, "output": str(output)}, as_json, lambda: f"{output}: {count:,} decisions")
+        return
+    counts = open_reviews(opened, file, products, columns)
 
+    def listening(at: str) -> None:
+        print_result({"url": at, "waiting": counts}, as_json, lambda: display.format_desk(at, counts))
+        if show:
+            typer.launch(at)
 
-@training.command()
-def text(
-    context: typer.Context,
-    files: opt.Files,
-    base: opt.BaseText = "rubert",
-    output: Annotated[Path, Option("-o", "--output", help="A new folder for the model.")] = Path("text-encoder"),
-    group_by: opt.GroupBy = None,
-    epochs: opt.Epochs = 3,
-    minutes: opt.Minutes = None,
-    max_tokens: opt.MaxTokens = None,
-    freeze_layers: opt.FreezeLayers = None,
-    contrast: Annotated[float, Option(help="The weight of the supervised contrastive term.")] = 0.0,
-    seed: opt.Seed = 0,
-    columns: opt.Columns = None,
-    as_json: opt.AsJson = False,
-) -> None:
-    """Fine-tune a text encoder; use it with `rubrika ingest --text-encoder FOLDER`."""
-    from rubrika.inputs import columns_of, paths_of
-    from rubrika.products.reader import Reader
-    from rubrika.train.finetune import FinetuneSettings, finetune_text
-
-    settings = FinetuneSettings(**arguments_of(context, "files", "base", "output", "group_by", "columns"))
-    reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(columns, None))
-    result = finetune_text(reader, base, output, settings, display.Terminal())
-    print_result(result.to_dict(), as_json, lambda: display.format_training(result))
-
-
-@training.command()
-def joint(
-    context: typer.Context,
-    files: opt.Files,
-    images: opt.Images = None,
-    text_base: opt.BaseText = "rubert",
-    image_base: Annotated[str, Option(metavar="SPEC", help="vit, or a model's name or folder.")] = "vit",
-    output: Annotated[Path, Option("-o", "--output", help="A new folder for both.")] = Path("joint-encoders"),
-    group_by: opt.GroupBy = None,
-    epochs: opt.Epochs = 3,
-    minutes: opt.Minutes = None,
-    max_tokens: opt.MaxTokens = None,
-    freeze_layers: opt.FreezeLayers = None,
-    seed: opt.Seed = 0,
-    columns: opt.Columns = None,
-    as_json: opt.AsJson = False,
-) -> None:
-    """Fine-tune a text and a picture encoder together; use the two folders it writes with `rubrika ingest`."""
-    from rubrika.inputs import columns_of, paths_of, pictures_of
-    from rubrika.products.reader import Reader
-    from rubrika.train.joint import JointSettings, finetune_joint
-
-    others = ("files", "images", "text_base", "image_base", "output", "group_by", "columns")
-    settings = JointSettings(**arguments_of(context, *others))
-    reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(columns, None))
-    pictures = pictures_of(images, reader)
-    if pictures is None:
-        raise ParameterError("give `images`, the folder of the pictures, or a file with pictures in its rows")
-    result = finetune_joint(reader, pictures, text_base, image_base, output, settings, display.Terminal())
-    print_result(result.to_dict(), as_json, lambda: display.format_training(result))
+    run(opened, host, port, listening, picture_folders(images or ()))
 
 
 def main() -> None:

@@ -158,6 +158,12 @@ def _look(found: "Look", spelled: Callable[[str], str]) -> list[str]:
     return [_rendered(_table(title, rows, [], ["found", "what to do"], labels=[""]))]
 
 
+def format_desk(url: str, waiting: Mapping[str, int]) -> str:
+    """Where the desk is, and what waits there."""
+    counts = ", ".join(f"{count:,} {name}" for name, count in waiting.items()) or "nothing"
+    return f"{url}: {counts} waiting; Ctrl-C ends it"
+
+
 def format_moved(result: "Moved", target: str, alias: str | None = None) -> str:
     """Where the points are now."""
     named = f"; it is what {alias} names now" if alias else ""

@@ -24,6 +24,7 @@ from rubrika.products.convert import converts
 from rubrika.products.frame import Frame, is_table
 from rubrika.products.identity import MAX_ID, MAX_SIGNED, identity, shown_id
 from rubrika.products.images import PictureFolder
+from rubrika.products.product import Kept
 from rubrika.products.reader import Reader, tables_in
 from rubrika.products.row import MAX_PERSON
 from rubrika.products.table import read_ids
@@ -71,9 +72,11 @@ def location_of(
 
 def products_of(
     source: "Source", labelled: bool, group_by: str | None = None, columns: Columns | None = None
-) -> Reader | Frame:
+) -> Reader | Frame | Kept:
     """Products of a file, of several, or of a table in memory; `group_by` is the column of their groups."""
     columns = columns or Columns()
+    if isinstance(source, Kept):
+        return source
     if is_table(source):
         return Frame.of(source, labelled, group_by, columns)
     return Reader(paths_of(source), labelled, group_by=group_by, columns=columns)
@@ -114,7 +117,7 @@ def paths_of(source: object) -> list[Path]:
     return [path for file in files for path in tables_in(Path(file).expanduser())]
 
 
-def spread_of(ray: "Ray | None", source: Reader | Frame, rejects: Path) -> "Spread | None":
+def spread_of(ray: "Ray | None", source: Reader | Frame | Kept, rejects: Path) -> "Spread | None":
     """How Ray's actors write products, where they do; rows that are set aside go to the folder `rejects`."""
     if ray is None:
         return None
@@ -127,11 +130,16 @@ def spread_of(ray: "Ray | None", source: Reader | Frame, rejects: Path) -> "Spre
     return Spread(ray, source, rejects)
 
 
-def pictures_of(images: str | Path | None, products: Reader | Frame | None = None) -> PictureFolder | None:
+def pictures_of(images: str | Path | None, products: Reader | Frame | Kept | None = None) -> PictureFolder | None:
     """The pictures of a folder, if one is given, or else those in the rows of products."""
     if images:
         return PictureFolder.scan(Path(images).expanduser())
     return PictureFolder(None) if products is not None and products.pictured else None
+
+
+def picture_folders(images: Sequence[str | Path]) -> list[PictureFolder]:
+    """The pictures of several folders, the first before the others."""
+    return [PictureFolder.scan(Path(folder).expanduser()) for folder in images]
 
 
 def choice_of(

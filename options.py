@@ -26,6 +26,10 @@ Adopt = Annotated[bool, Option("--adopt", help="Take up an empty collection that
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object and nothing else.")]
 TopK = Annotated[int | None, Option(min=1, max=1000, help="How many hits vote. [default: the index's setting]")]
 Images = Annotated[Path | None, Option(metavar="DIR", help="Pictures, named by product_id.")]
+Shown = Annotated[list[Path] | None, Option("--images", metavar="DIR", help="Pictures to show; give it again.")]
+Classified = Annotated[
+    list[Path] | None, Option("--products", metavar="FILE", help="The table that was classified; give it again.")
+]
 Cache = Annotated[Path, Option(envvar="RUBRIKA_CACHE", help="Keeps vectors of pretrained encoders.")]
 TextEncoder = Annotated[str | None, Option(metavar="SPEC", help="learned, rubert, use, a model's name or folder.")]
 ImageEncoder = Annotated[
@@ -58,6 +62,7 @@ Picture = Annotated[Path | None, Option("--image", metavar="FILE", help="The pic
 Report = Annotated[Path | None, Option(metavar="DIR", help="A folder for a page with charts.")]
 Host = Annotated[str, Option(metavar="ADDRESS", help="Where to listen; beyond this machine with RUBRIKA_TOKEN.")]
 Port = Annotated[int, Option(min=0, max=65_535, help="The port there; 0 takes a free one.")]
+Workers = Annotated[int, Option(min=1, max=64, help="Processes that answer, each with the index open.")]
 Epochs = Annotated[int, Option(min=1, help="How often every product is seen.")]
 Minutes = Annotated[float | None, Option(help="Stop after this time, with the best model so far.")]
 FreezeLayers = Annotated[int | None, Option(help="Leave the first N layers as they are: much faster on a CPU.")]

@@ -23,6 +23,8 @@ BY_PERSON = (LABEL_SOURCE, "labelled_by", "labelled_at")
 # What stays once it is stored, unless an ingest says it anew.
 LASTING = (*BY_PERSON, GROUP, HELD_OUT)
 _CATEGORY = ("category_id", "category", "category_path", "category_levels", "category_label", "label")
+# All that a person's correction changes.
+LABELLED = (*_CATEGORY, *BY_PERSON)
 # What follows from the text or from the names of all categories: no product differs by it, only its point.
 _DERIVED = ("text", "brand", "label")
 

@@ -11,12 +11,12 @@ from rubrika.index.categories import Called, Names, names_of, read_labels, uniqu
 from rubrika.index.folder import Index, changing, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest
-from rubrika.ingest.diff import by_person, is_by_person, with_category
+from rubrika.ingest.diff import LABELLED, by_person, is_by_person, with_category
 from rubrika.ingest.naming import BATCH, differ, set_categories
 from rubrika.ingest.write import Counts, timestamp
-from rubrika.products.identity import identity, label_of
+from rubrika.products.identity import identity, label_of, path_label
 from rubrika.products.parquet import Row
-from rubrika.products.product import Category
+from rubrika.products.product import SEPARATOR, Category
 from rubrika.products.table import read_table
 from rubrika.products.text import RowError
 from rubrika.store.base import Payload, Point
@@ -71,7 +71,7 @@ def move(at: Location, moves: Mapping[int, int], path: str | None = None, strict
         with changing(at) as index:
             after = _with(names, targets, left)
             relabelled = set_categories(index.store, after, moved)
-            write_names(at.folder, after)
+            write_names(at.folder, after, {id: it.key for id, it in targets.items() if it.key})
     return Relabelled(relabelled, unknown=len(unknown))
 
 
@@ -112,8 +112,23 @@ def correct(at: Location, labels: Mapping[int, int | None], path: str | None = N
                 index.store.replace_payloads(payloads)
             if differ(names, after):
                 set_categories(index.store, after)
-            write_names(at.folder, after)
+            write_names(at.folder, after, {id: it.key for id, it in targets.items() if it.key})
     return Relabelled(**counts)
+
+
+def restore(at: Location, before: Mapping[int, Payload]) -> None:
+    """Give products back what their payloads said of their categories, and of who set them, before a correction."""
+    with writing(at.folder, "relabel"):
+        with Index.open(at) as index:
+            unique = unique_labels(names_of(index))
+        with changing(at) as index:
+            payloads = dict[int, Payload]()
+            for id, point in index.store.fetch(list(before)).items():
+                payload = {key: value for key, value in point.payload.items() if key not in LABELLED}
+                payload |= {key: before[id][key] for key in LABELLED if key in before[id]}
+                # Names may have come since that make another label unique.
+                payloads[id] = payload | {"label": unique[payload["category_id"]]}
+            index.store.replace_payloads(payloads)
 
 
 def relabel_from(at: Location, file: Path, by: str = "") -> Relabelled:
@@ -137,13 +152,17 @@ def _pair(row: Row, called: Called) -> tuple[str, int, int]:
 def _targets(folder: Path, ids: Iterable[int], names: Names, path: str | None) -> dict[int, Category]:
     """The categories of these ids, called `path` where one is given; RubrikaError when one has no name."""
     targets, labels = dict[int, Category](), read_labels(folder)
+    separator = Manifest.read(folder).tables.separator or SEPARATOR
     for id in ids:
         if path is None and id not in names:
             advice = "give its `path`, or name it by `rubrika categories FILE`"
             raise RubrikaError(f"{folder}: category {id} is not known; {advice}")
         name = names[id] if path is None else path
         try:
-            targets[id] = replace(label_of(id, name), key=labels.get(id, ""))
+            target = label_of(id, name)
+            # A category that is called by its path has a number that follows from it.
+            called = path_label(separator.join(part.strip() for part in target.path.split(SEPARATOR)), separator)
+            targets[id] = replace(target, key=labels.get(id) or (called.key if called.id == id else ""))
         except RowError as error:
             example = "write a path such as «Все категории->Обувь»"
             raise RubrikaError(f"«{name}» names no category {id} ({error}); {example}") from None

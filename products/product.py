@@ -178,6 +178,11 @@ class Kept:
     products: Sequence[Product]
     files: Sequence[Path] = ()
 
+    @property
+    def pictured(self) -> bool:
+        """Whether a product brings its picture along."""
+        return any(isinstance(product.image, bytes) for product in self.products)
+
     def __len__(self) -> int:
         return len(self.products)
 

@@ -130,6 +130,16 @@ class Query:
             raise _lacking(index, names, *(("an image", "give a title") if image else ("a title", "give an image")))
         return cls(title, encoded.vectors)
 
+    @classmethod
+    def of_whole(cls, index: Index, product: Product) -> "Query":
+        """A product that need not be stored, as `classify` would ask with it: a picture in it, if any, is used."""
+        names = {*_names(index, None), IMAGE} & index.manifest.sizes.keys()
+        encoded = index.encoders.encode([product], PictureFolder(None), names)
+        if not any(encoded.vectors[name].any() for name in index.manifest.vote.weights):
+            raise _lacking(index, list(index.manifest.vote.weights), f"product {product.own_id}", "give it a title")
+        labelled = product.category.path if product.category else None
+        return cls(product.title, encoded.vectors, product.id, labelled)
+
     def with_titles(self, index: Index, titles: list[str]) -> Mapping[str, FloatArray]:
         """The vectors that vote, (n, size) by name, if the product had these n titles, and the picture it has."""
         products = [Product(0, title, title, 0) for title in titles]

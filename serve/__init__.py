@@ -6,7 +6,8 @@ try:
     from rubrika.serve.guard import Tokens
     from rubrika.serve.service import router
 except ModuleNotFoundError as error:
-    if (error.name or "").split(".")[0] not in ("fastapi", "starlette", "uvicorn", "prometheus_client"):
+    needed = ("babel", "fastapi", "jinja2", "prometheus_client", "starlette", "uvicorn")
+    if (error.name or "").split(".")[0] not in needed:
         raise
     raise RubrikaError(f"the service needs {error.name}; pip install 'rubrika[serve]'") from None
 

@@ -51,7 +51,7 @@ def predictions(index: Opened, products: Sequence[Product], policy: Policy, metr
 
 def refused(one: Refused) -> dict[str, Any]:
     """The same of an object that is no product."""
-    id = one.product_id if isinstance(one.product_id, int | str) else None
+    id = one.product_id if type(one.product_id) in (int, str) else None
     return {"product_id": id} | dict.fromkeys(DETAILS) | {"decision": REVIEW, "reason": one.reason}
 
 

@@ -14,12 +14,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import Message
 
 from rubrika.errors import IndexFolderError, ParameterError, RubrikaError, StoreError
+from rubrika.inputs import person_of
 from rubrika.products.text import first_line, shortened
 from rubrika.serve.metrics import Metrics
+from rubrika.serve.pages import page
 from rubrika.serve.worker import BusyError
 
 # Bytes of a body, and of all that are being read or answered; seconds that a body may take.
@@ -28,7 +30,9 @@ MAX_ERROR = 500  # characters of a sentence
 MIN_TOKEN = 16
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 # By the names of routes: who asks whether the service lives has no token, and a reading token changes nothing.
-OPEN, WRITING = {"healthz", "readyz"}, {"labels"}
+OPEN = {"healthz", "readyz", "login_page", "login", "static_file"}
+WRITING = {"labels", "decide", "undo", "unskip", "audit"}
+SESSION = "rubrika"  # the cookie of the pages
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def failure_of(error: Exception) -> Response:
         case IndexFolderError() | StoreError():
             return failure(503, str(error), {"Retry-After": "5"})
         case RubrikaError():
-            return failure(422, str(error))
+            # What Python calls an image is a picture in a request.
+            return failure(422, str(error).replace("`image`", "`picture`"))
         case ClientDisconnect():
             return failure(400, "the body ended before its time")
     logging.getLogger("rubrika.serve").error("a request failed", exc_info=error)
@@ -85,6 +90,16 @@ def _invalid(error: RequestValidationError) -> str:
             return f"the body is not JSON ({each.get('ctx', {}).get('error', 'it ends early')})"
         return f"{place or 'the body'}: {each['msg']}"
     return "the request is not valid"
+
+
+def page_of(request: Request, failed: Response) -> Response:
+    """The same failure as a page, for whoever looks at it in a browser."""
+    if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
+        return failed
+    if failed.status_code == 401:
+        return RedirectResponse("login", 303)
+    sentence = json.loads(bytes(failed.body))["error"]
+    return page(request, "failure.html", failed.status_code, sentence=sentence)
 
 
 class Guard:
@@ -105,13 +120,17 @@ class Guard:
                 request = _replayed(request, body)
             found: Response = await inner(request)
         except Exception as error:
-            found = failure_of(error)
+            found = self._failed(request, error)
         finally:
             self._held -= held
         labels = request.method, route.path
         self._metrics.requests.labels(*labels, found.status_code).inc()
         self._metrics.seconds.labels(*labels).observe(time.perf_counter() - started)
         return found
+
+    def _failed(self, request: Request, error: Exception) -> Response:
+        """What is answered instead."""
+        return failure_of(error)
 
     def _admit(self, request: Request, name: str) -> None:
         """HTTPException unless the request may be answered; its body has not been read."""
@@ -123,23 +142,24 @@ class Guard:
         if origin is not None and urlsplit(origin).netloc.casefold() != host.casefold():
             raise HTTPException(403, "a page of another origin may not ask this service")
         if self._tokens and name not in OPEN:
-            self._check_token(self._tokens, request.headers.get("authorization", ""), name)
+            self._check_token(self._tokens, request, name)
         if request.method == "POST":
             kind = request.headers.get("content-type", "").split(";")[0].strip().casefold()
             if kind != "application/json":
                 raise HTTPException(415, "send JSON, with the header Content-Type: application/json")
 
-    def _check_token(self, tokens: Tokens, header: str, name: str) -> None:
-        scheme, _, token = header.partition(" ")
-        given = token.strip().encode("utf-8", "replace") if scheme.casefold() == "bearer" else b""
-        # All are compared, each in a time that does not tell where it differs.
-        writes = hmac.compare_digest(given, tokens.write.encode())
-        reads = hmac.compare_digest(given, (tokens.read or tokens.write).encode())
+    def _check_token(self, tokens: Tokens, request: Request, name: str) -> None:
+        writes, reads = self._rights(tokens, request)
         if not (writes or reads):
             headers = {"WWW-Authenticate": "Bearer"}
             raise HTTPException(401, "send the service's token in the header Authorization: Bearer TOKEN", headers)
         if name in WRITING and not writes:
             raise HTTPException(403, "this token may only read; corrections need the writing one")
+
+    def _rights(self, tokens: Tokens, request: Request) -> tuple[bool, bool]:
+        """Whether a request may write, and whether it may read."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        return _rights(tokens, token.strip() if scheme.casefold() == "bearer" else "")
 
     async def _body(self, request: Request) -> bytes:
         """The whole body, if it is not too large and there is room for it."""
@@ -167,6 +187,29 @@ class Guard:
         return b"".join(parts)
 
 
+class PageGuard(Guard):
+    """The same for pages: a browser bears the token in a cookie, and failures are pages."""
+
+    def person(self) -> str:
+        """Who decides, as long as nobody says; beyond this machine that cannot be known."""
+        return "" if self._tokens else person_of(None)
+
+    def session(self, token: str) -> tuple[str, str]:
+        """The cookie of whoever knows a token; HTTPException where it is none."""
+        if self._tokens is None:
+            return SESSION, ""
+        if not any(_rights(self._tokens, token)):
+            raise HTTPException(401, "this is not the service's token")
+        return SESSION, _session(token)
+
+    def _rights(self, tokens: Tokens, request: Request) -> tuple[bool, bool]:
+        given = request.cookies.get(SESSION, "")
+        return _rights(Tokens(_session(tokens.write), _session(tokens.read) if tokens.read else None), given)
+
+    def _failed(self, request: Request, error: Exception) -> Response:
+        return page_of(request, failure_of(error))
+
+
 class GuardedRoute(APIRoute):
     """A route whose requests its router's guard sees first."""
 
@@ -185,6 +228,18 @@ class GuardedRoute(APIRoute):
 def guarded_by(guard: Guard) -> type[GuardedRoute]:
     """The class of routes that a guard checks."""
     return type("GuardedRoute", (GuardedRoute,), {"guard": guard})
+
+
+def _rights(tokens: Tokens, given: str) -> tuple[bool, bool]:
+    """Whether a token may write and read; all are compared, each in a time that does not tell where it differs."""
+    token = given.encode("utf-8", "replace")
+    writes = hmac.compare_digest(token, tokens.write.encode())
+    return writes, hmac.compare_digest(token, (tokens.read or tokens.write).encode()) or writes
+
+
+def _session(token: str) -> str:
+    """What a browser bears in place of a token, which it does not tell."""
+    return hmac.new(token.encode(), b"rubrika desk", "sha256").hexdigest()
 
 
 def _hostname(host: str) -> str:

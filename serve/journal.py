@@ -47,7 +47,10 @@ def once(folder: Path, key: str | None, asked: object, work: Callable[[], dict[s
     # Killed in between, it is made again, which changes nothing more.
     with _opened(path) as journal:
         journal.execute("DELETE FROM corrections WHERE at < ?", (time.time() - KEPT,))
-        journal.execute("INSERT INTO corrections VALUES (?, ?, ?, ?)", (key, digest, json.dumps(answer), time.time()))
+        # Another process may have been asked the same.
+        journal.execute(
+            "INSERT OR IGNORE INTO corrections VALUES (?, ?, ?, ?)", (key, digest, json.dumps(answer), time.time())
+        )
     return answer
 
 

@@ -19,17 +19,17 @@ _PRODUCT = {
     "type": "object",
     "description": "A row as docs/data.md describes it, or as those of the tables that were ingested.",
     "properties": {
-        "product_id": {"anyOf": [{"type": "integer"}, {"type": "string"}], "description": "Or `id`."},
-        "title": {"type": "string"},
-        "description": {"type": "string"},
+        "product_id": {"description": "A whole number or a text; or `id`."},
+        "title": {"description": "A text."},
+        "description": {"description": "A text."},
         "text_fields": {"description": "An object, or its notation in a string, instead of title and description."},
-        "picture": {"type": "string", "format": "byte", "description": _PICTURE},
+        "picture": {"description": _PICTURE},
     },
     "additionalProperties": True,
 }
 Product = Annotated[dict[str, Any], WithJsonSchema(_PRODUCT)]
-Picture = Annotated[StrictStr, Field(max_length=MAX_BYTES * 4 // 3 + 4, description=_PICTURE)]
-Text = Annotated[StrictStr, Field(max_length=MAX_TEXT)]
+Picture = Annotated[StrictStr, Field(min_length=1, max_length=MAX_BYTES * 4 // 3 + 4, description=_PICTURE)]
+Text = Annotated[StrictStr, Field(min_length=1, max_length=MAX_TEXT)]
 TopK = Annotated[StrictInt, Field(ge=1, le=MAX_TOP_K)]
 
 
@@ -42,6 +42,7 @@ class ClassifyRequest(BaseModel):
 
     model_config = _example(products=[_EXAMPLE])
     products: Annotated[list[Product], Field(max_length=MAX_PRODUCTS)]
+    review: Annotated[bool, Field(description="Let those wait at the review desk that are not automatic.")] = False
 
 
 class NeighboursRequest(BaseModel):

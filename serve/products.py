@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from rubrika.products.text import RowError
 MAX_FIELDS, MAX_LAYOUTS = 100, 256
 _SOURCE = Path("product")
 _PICTURE, _IMAGE = "picture", "image"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def picture_of(value: object) -> bytes:
 def _is_text(value: object) -> bool:
     """Whether all texts in a value can be written; JSON can escape what is no character."""
     if isinstance(value, str):
-        return value.isascii() or not any("\ud800" <= mark <= "\udfff" for mark in value)
+        return value.isascii() or not _SURROGATE.search(value)
     if isinstance(value, dict):
         return all(_is_text(name) and _is_text(inner) for name, inner in value.items())
     return all(map(_is_text, value)) if isinstance(value, list) else True

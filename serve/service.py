@@ -4,23 +4,27 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Header, Query
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from rubrika.api import CONFIDENCE, MAX_ERROR, NEW_RATE, Index
 from rubrika.errors import ParameterError, RubrikaError
 from rubrika.index.folder import Index as Opened
 from rubrika.inputs import columns_of
+from rubrika.products.identity import MAX_PATH
+from rubrika.products.images import PictureFolder
 from rubrika.products.product import Product
 from rubrika.products.text import RowError
 from rubrika.retrieve.guarantee import Policy
 from rubrika.retrieve.predictions import policy_of
 from rubrika.serve import answers
 from rubrika.serve import models as of
-from rubrika.serve.guard import Guard, Tokens, answer, guarded_by
+from rubrika.serve.desk import Desk
+from rubrika.serve.guard import Guard, PageGuard, Tokens, answer, guarded_by
 from rubrika.serve.journal import MAX_KEY
 from rubrika.serve.metrics import CONTENT_TYPE, Metrics
 from rubrika.serve.products import ProductReader, Refused, picture_of
@@ -55,13 +59,19 @@ def router(
     new_rate: float = NEW_RATE,
     tokens: Tokens | None = None,
     hosts: Collection[str] | None = None,
+    desk: bool = False,
+    images: Sequence[PictureFolder] = (),
 ) -> APIRouter:
     """Routes over an index, for an application of FastAPI; one thread, which ends with the application, has the index.
 
     Rates are as for `Index.classify`. With `tokens` every request but those about health must bear one. `hosts` are
-    the names that the service may be asked by, by default any: name this machine's where there are no tokens.
+    the names that the service may be asked by, by default any: name this machine's where there are no tokens. With
+    `desk` there are the pages of the review desk too, which show pictures of the folders `images`.
     """
-    return _Service(index, policy_of(max_error, confidence, new_rate), tokens, hosts).router()
+    service = _Service(index, policy_of(max_error, confidence, new_rate), tokens, hosts)
+    if desk:
+        service.open_desk(index.at.folder, images)
+    return service.router()
 
 
 class _Service:
@@ -70,13 +80,18 @@ class _Service:
     def __init__(self, index: Index, policy: Policy, tokens: Tokens | None, hosts: Collection[str] | None) -> None:
         self._metrics = Metrics(lambda: self._worker.waiting)
         self._worker = Worker(index, partial(answers.predictions, policy=policy, metrics=self._metrics), self._opened)
-        self._guard = Guard(self._metrics, tokens, hosts)
+        self._guard, self._pages = Guard(self._metrics, tokens, hosts), PageGuard(self._metrics, tokens, hosts)
+        self._desk: Desk | None = None
         self._reader: ProductReader | None = None
 
     def _opened(self, index: Opened) -> None:
         """Called by the worker when it has opened the index, at first and after a change."""
         self._metrics.opened(index)
         self._reader = ProductReader(columns_of(None, None, index.folder))
+
+    def open_desk(self, folder: Path, images: Sequence[PictureFolder]) -> None:
+        """Have the pages of the review desk, too."""
+        self._desk = Desk(folder, self._worker, self._pages, images)
 
     async def _run(self, work: Callable[[Index], Done]) -> Done:
         return await asyncio.wrap_future(self._worker.run(work))
@@ -89,9 +104,13 @@ class _Service:
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        if self._desk:
+            self._desk.start()
         try:
             yield
         finally:
+            if self._desk:
+                await asyncio.to_thread(self._desk.stop)
             await asyncio.to_thread(self._worker.stop)
 
     def router(self) -> APIRouter:
@@ -112,7 +131,10 @@ class _Service:
             good: dict[int | str, dict[str, Any]] = {200: {"model": model}} if model else {}
             missing = {404: {"model": of.Failure, "description": "No such product."}} if "{" in path else {}
             responses = good | missing | asks["responses"]
-            made.add_api_route(path, handler, methods=[method], responses=responses, **answers_to)  # type: ignore[arg-type]
+            described = answers_to | ({"response_class": PlainTextResponse} if path == "/metrics" else {})
+            made.add_api_route(path, handler, methods=[method], responses=responses, **described)  # type: ignore[arg-type]
+        if self._desk:
+            made.include_router(self._desk.router())
         return made
 
     async def classify(self, asked: of.ClassifyRequest) -> Response:
@@ -120,6 +142,10 @@ class _Service:
         read = await self._read(asked.products)
         good = [each for each in read if isinstance(each, Product)]
         rows = await asyncio.wrap_future(self._worker.classify(good)) if good else []
+        if asked.review:
+            if self._desk is None:
+                raise ParameterError("`review`: this service has no review desk; leave it out")
+            await asyncio.to_thread(self._desk.queue, rows, good)
         self._metrics.rejected(len(read) - len(good))
         found = iter(rows)
         whole = [answers.refused(each) if isinstance(each, Refused) else next(found) for each in read]
@@ -152,7 +178,7 @@ class _Service:
 
     async def categories(
         self,
-        q: Annotated[str, Query(max_length=of.MAX_TEXT, examples=["кроссовки"])] = "",
+        q: Annotated[str, Query(max_length=MAX_PATH, examples=["кроссовки"])] = "",
         limit: Annotated[int, Query(ge=0, le=MAX_SHOWN)] = 20,
     ) -> Response:
         """Categories by words of their paths, or by an id."""

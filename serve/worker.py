@@ -19,8 +19,9 @@ from rubrika.index.location import CATEGORIES
 from rubrika.index.manifest import MANIFEST
 from rubrika.products.product import BATCH_ROWS, Product
 
-# How long the first of several requests waits for others.
-WINDOW = 0.003  # seconds
+# Where several ask at once, each asks again when it has its answer: a batch waits for as many as there were, until
+# nobody has come for so long, and no longer than that in all.
+GAP, WINDOW = 0.005, 0.03  # seconds
 MAX_JOBS, MAX_WAITING = 1_024, 8_192
 Done = TypeVar("Done")
 Row = dict[str, Any]
@@ -51,6 +52,7 @@ class Worker:
         self._waiting = [0, 0]  # jobs and their products
         self._folder: Path | None = None
         self._state: tuple[object, ...] | None = None
+        self._expected = 1  # requests at once
 
     @property
     def waiting(self) -> int:
@@ -88,12 +90,10 @@ class Worker:
 
     def _loop(self) -> None:
         held: _Job | None = None
-        several = False
         while job := held or self._jobs.get():
             held, batch = None, [job]
             if job.work is None:
-                held, ended = self._gather(batch, several)
-                several = len(batch) > 1
+                held, ended = self._gather(batch)
                 if ended:
                     self._jobs.put(None)
             try:
@@ -103,12 +103,13 @@ class Worker:
                     self._waiting[0] -= len(batch)
                     self._waiting[1] -= sum(len(each.products) for each in batch)
 
-    def _gather(self, batch: list[_Job], patient: bool) -> tuple[_Job | None, bool]:
-        """Add what waits, and, where several came the last time, what comes now; return what has to wait."""
-        until, count = time.monotonic() + (WINDOW if patient else 0.0), len(batch[0].products)
+    def _gather(self, batch: list[_Job]) -> tuple[_Job | None, bool]:
+        """Add what waits, and what comes now while fewer than expected are there; return what has to wait."""
+        until, count = time.monotonic() + WINDOW, len(batch[0].products)
         while count < BATCH_ROWS:
             try:
-                job = self._jobs.get(timeout=max(until - time.monotonic(), 0.0))
+                patience = min(GAP, until - time.monotonic()) if len(batch) < self._expected else 0.0
+                job = self._jobs.get(timeout=max(patience, 0.0))
             except queue.Empty:
                 break
             if job is None:
@@ -138,6 +139,8 @@ class Worker:
             for job in wanted:
                 self._alone(job)
             return
+        # Those that have their answers now, and those that came meanwhile.
+        self._expected = self._waiting[0]
         for job, answer in zip(wanted, answers, strict=True):
             job.future.set_result(answer)
 

@@ -236,6 +236,9 @@ class Store(Protocol):
     def scroll(self, payload: Sequence[str] | bool = True, vectors: bool = False) -> Iterator[list[Point]]:
         """Yield all points in the order of their ids, hundreds or thousands at a time."""
 
+    def in_category(self, category: int, limit: int) -> list[Point]:
+        """So many of the points of a category at most, the first by id, with their payloads."""
+
     def count(self) -> int:
         """How many points there are."""
 

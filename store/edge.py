@@ -139,6 +139,11 @@ class EdgeStore:
         request = partial(edge.ScrollRequest, limit=SCROLL_BATCH, with_payload=keys, with_vector=vectors)
         return pages_of(lambda offset: self._do(self._shard.scroll, request(offset)))
 
+    def in_category(self, category: int, limit: int) -> list[Point]:  # noqa: D102
+        wanted = edge.Filter(must=[edge.FieldCondition("category_id", match=edge.MatchValue(category))])
+        request = edge.ScrollRequest(limit=limit, filter=wanted, with_payload=True)
+        return [point_of(record) for record in self._do(self._shard.scroll, request)[0]]
+
     def count(self) -> int:  # noqa: D102
         return self._do(self._shard.count, edge.CountRequest(exact=True))
 

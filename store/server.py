@@ -164,6 +164,12 @@ class ServerStore:
         read = in_order(lambda part: self._points(part, keys, vectors), parts, self.streams)
         return ([points[id] for id in sorted(points)] for points in read if points)
 
+    def in_category(self, category: int, limit: int) -> list[Point]:  # noqa: D102
+        wanted = models.FieldCondition(key="category_id", match=models.MatchValue(value=category))
+        scroll = partial(self._client.scroll, scroll_filter=models.Filter(must=[wanted]))
+        found = self._do(scroll, limit=min(limit, self._page), with_payload=True, with_vectors=False)
+        return [point_of(record) for record in found[0]]
+
     def count(self) -> int:  # noqa: D102
         if self._limits.search_allow_exact is False:
             # Counting exactly counts as exact search.

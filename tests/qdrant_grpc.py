@@ -149,8 +149,9 @@ class QdrantOverGrpc(Rules, grpc.QdrantServicer, grpc.CollectionsServicer, grpc.
 
     def Scroll(self, request: Any, context: Any) -> Any:
         offset = GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None
+        only = GrpcToRest.convert_filter(request.filter) if request.HasField("filter") else None
         found, offset = self.client.scroll(
-            *(request.collection_name, None, request.limit, None, offset),
+            *(request.collection_name, only, request.limit, None, offset),
             with_payload=wanted(request),
             with_vectors=request.with_vectors.enable,
         )

@@ -138,8 +138,10 @@ def query(client: QdrantClient, name: str, body: Json) -> object:
 
 
 def scroll(client: QdrantClient, name: str, body: Json) -> object:
+    wanted = body.get("filter")
     found = client.scroll(
         name,
+        scroll_filter=wanted and models.Filter.model_validate(wanted),
         limit=body["limit"],
         offset=body.get("offset"),
         with_payload=body["with_payload"],

@@ -159,10 +159,9 @@ def test_a_refused_write_and_a_killed_actor_leave_what_one_process_makes(
 
 def actors() -> list[int]:
     """The processes that have the encoders open."""
-    every = ray._private.state.actors(job_id=ray.JobID.from_hex(ray.get_runtime_context().get_job_id()))
-    return [
-        each["Pid"] for each in found.values() if each["State"] == "ALIVE" and "MapWorker" in each["ActorClassName"]
-    ]
+    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+    found = [each for each in ray._private.state.actors(job_id=job).values() if each["State"] == "ALIVE"]
+    return [each["Pid"] for each in found if "MapWorker" in each["ActorClassName"]]
 
 
 def test_only_what_changed_is_encoded_and_written(

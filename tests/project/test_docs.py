@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SERVER = "http://127.0.0.1:6333"
 # What needs a model hub, a run of minutes, or somebody who ends it.
-ONLY_PARSED = ("serve", "train text", "train joint")
+ONLY_PARSED = ("serve", "review", "train text", "train joint")
 # What makes the README's commands quick, on fewer products than a reader has.
 FOR_FEW = {"sample": ("--products", 300), "tune": ("--holdout", 0.3)}
 

@@ -20,6 +20,9 @@ OUTSIDE = {"tests", "benchmarks", "demo", "docs", "build"}
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
+# What pages are made of.
+PAGES = ("report/templates", "serve/locale", "serve/static", "serve/templates")
+
 
 def rooms() -> set[str]:
     """The folders of the repository that hold code of the package; hidden ones hold somebody else's."""
@@ -58,14 +61,16 @@ def test_every_room_is_in_the_wheel_and_nothing_besides(wheel: Path) -> None:
     names = [name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name]
     assert {Path(name).parent.as_posix().removeprefix("rubrika").strip("/") for name in names} == {
         "",
-        "report/templates",
+        *PAGES,
         *rooms(),
     }
-    assert {Path(name).suffix for name in names} == {".py", ".typed", ".toml", ".html", ".css", ".mplstyle"}
+    assert {Path(name).suffix for name in names} == {
+        *(".py", ".typed", ".toml", ".html", ".css", ".mplstyle", ".js", ".po", ".svg"),
+    }
     here = {path.relative_to(ROOT).as_posix() for room in rooms() for path in (ROOT / room).glob("*.py")}
     read = {
         "sample/families.toml",
-        *(f"report/templates/{path.name}" for path in (ROOT / "report/templates").iterdir()),
+        *(f"{folder}/{path.name}" for folder in PAGES for path in (ROOT / folder).iterdir()),
     }
     assert {f"rubrika/{file}" for file in here | read} - set(names) == set()
 

@@ -15,10 +15,11 @@ import httpx
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import Run, set_up
+from conftest import Run, copied, set_up
 from fastapi import FastAPI
 from models import save_vit
 from PIL import Image
+from qdrant_http import serve
 from rows import CASES, SHOES, row
 from service import serving
 
@@ -229,6 +230,35 @@ def test_while_another_process_changes_the_index_predictions_go_on_and_correctio
         assert predicted(service, "кеды")
 
 
+def test_several_services_over_one_index_answer_alike_and_each_sees_what_another_corrected(copy: Path) -> None:
+    with serving(copy) as one, serving(copy) as other:
+        assert predicted(one, MOON["title"]) == predicted(other, MOON["title"]) != MOON["category_name"]
+        assert post(one, "/v1/labels", key="k-1", by="anna", products=[MOON])["added"] == 1
+        assert predicted(other, MOON["title"]) == MOON["category_name"]
+        # Sent again, it may come to the other one.
+        assert post(other, "/v1/labels", key="k-1", by="anna", products=[MOON])["added"] == 1
+        assert post(other, "/v1/labels", by="boris", products=[MOON])["unchanged"] == 1
+
+
+def test_services_of_two_machines_over_one_server_see_each_others_corrections(
+    copy: Path, market: Path, tmp_path: Path
+) -> None:
+    id = int(pd.read_parquet(market / "train.parquet")["product_id"].iloc[0])
+    with serve() as server, set_up(None, {}):
+        Index.open(copy).push(server.url)
+        # Each machine has the folder, with the encoders in it; the points are on the server.
+        elsewhere = copied(copy, tmp_path / "elsewhere")
+        with serving(copy) as one, serving(elsewhere) as other:
+            assert predicted(one, MOON["title"]) == predicted(other, MOON["title"]) != MOON["category_name"]
+            assert post(one, "/v1/labels", by="anna", products=[MOON])["added"] == 1
+            assert predicted(other, MOON["title"]) == MOON["category_name"]
+            assert other.get(f"/v1/products/{MOON['product_id']}").json()["labelled_by"] == "anna"
+            assert (
+                post(other, "/v1/labels", by="eva", labels=[{"product_id": id, "category_id": None}])["verified"] == 1
+            )
+            assert one.get(f"/v1/products/{id}").json()["labelled_by"] == "eva"
+
+
 def test_the_router_serves_in_somebodys_own_application(index: Path) -> None:
     import anyio
 
@@ -243,8 +273,10 @@ def test_the_router_serves_in_somebodys_own_application(index: Path) -> None:
     assert anyio.run(ask).json()["predictions"][0]["reason"] is None
 
 
-def test_the_command_says_where_it_listens_and_ends_when_asked(index: Path) -> None:
-    command = [sys.executable, "-m", "rubrika", "serve", "--index", str(index), "--port", "0", "--json"]
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_command_says_where_it_listens_and_ends_when_asked(index: Path, workers: int) -> None:
+    options = ("--port", "0", "--workers", str(workers), "--json")
+    command = [sys.executable, "-m", "rubrika", "serve", "--index", str(index), *options]
     with set_up(None, {}), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout

@@ -212,6 +212,14 @@ def test_scrolling_brings_vectors_along(store: Store) -> None:
     assert found[0].payload == {}
 
 
+def test_products_of_a_category_come_by_id(store: Store) -> None:
+    store.upsert(shelf(12))
+    wanted = [point.id for page in store.scroll() for point in page if point.category_id == 2]
+    assert [point.id for point in store.in_category(2, 10)] == wanted
+    assert [point.payload["category_id"] for point in store.in_category(2, 2)] == [2, 2]
+    assert store.in_category(99, 10) == []
+
+
 def test_categories_are_counted_most_frequent_first(store: Store) -> None:
     store.upsert(shelf(7))
     assert list(store.facet("category_id").items()) == [(1, 2), (2, 2), (0, 1), (3, 1), (4, 1)]

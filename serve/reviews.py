@@ -1,0 +1,299 @@
+"""What waits for a person, and what people decided: a SQLite file beside the index, which several services may share.
+
+A decision is on disk before it is answered. It counts in the index a moment later; killed in between, it does so when
+the next service opens the file.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from rubrika.errors import RubrikaError
+from rubrika.ingest.write import timestamp
+
+UNCERTAIN, SUSPECTS, NEW, DISAGREEMENTS = "uncertain", "suspects", "new", "disagreements"
+QUEUES = (UNCERTAIN, SUSPECTS, NEW, DISAGREEMENTS)
+MAX_WAITING = 200_000  # products of a queue
+LABEL, RIGHT, SKIP = "label", "right", "skip"
+Action = Literal["label", "right", "skip"]
+# Saved, counting in the index, taken back from it, taken back, or not possible there.
+SAVED, APPLYING, DONE, UNDOING, UNDONE, FAILED = "saved", "applying", "done", "undoing", "undone", "failed"
+_STANDS = f"state NOT IN ('{UNDOING}', '{UNDONE}')"
+# A decision holds for a product in whatever queue it waited then; one is skipped in one queue.
+_WAITS = (
+    f"NOT EXISTS (SELECT 1 FROM decisions d WHERE d.number = items.number AND {_STANDS} AND "  # noqa: S608
+    f"(d.id > items.after OR d.state IN ('{SAVED}', '{APPLYING}')) AND (d.action <> '{SKIP}' OR d.queue = items.queue))"
+)
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS items (queue TEXT, number TEXT, product_id TEXT, title TEXT, category_id TEXT, "
+    "category TEXT, predicted_id TEXT, predicted TEXT, confidence REAL, rank REAL, shop TEXT, note TEXT, "
+    "alike INTEGER, content TEXT, picture BLOB, after INTEGER, PRIMARY KEY (queue, number))",
+    "CREATE TABLE IF NOT EXISTS decisions (id INTEGER PRIMARY KEY AUTOINCREMENT, act INTEGER, queue TEXT, number TEXT, "
+    "product_id TEXT, title TEXT, action TEXT, category_id TEXT, category TEXT, by TEXT, at TEXT, state TEXT, "
+    "before TEXT, reason TEXT)",
+    "CREATE INDEX IF NOT EXISTS of_product ON decisions (number)",
+    "CREATE INDEX IF NOT EXISTS by_state ON decisions (state)",
+    "CREATE INDEX IF NOT EXISTS ranked ON items (queue, rank, number)",
+)
+# Stored as JSON: they may be numbers or texts, or more.
+_JSON = {"product_id", "category_id", "predicted_id", "content", "before"}
+Id = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A product that waits in a queue, and what is known of it there."""
+
+    queue: str
+    number: str  # of the product in the store
+    product_id: Id  # as its owner writes it
+    title: str
+    category_id: Id | None = None  # of the label that it has
+    category: str = ""
+    predicted_id: Id | None = None
+    predicted: str = ""
+    confidence: float | None = None
+    rank: float = 0.0  # the least comes first
+    shop: str = ""
+    note: str = ""
+    alike: int = 0  # equal for near duplicates
+    content: dict[str, Any] | None = None  # of a product that is not stored
+    picture: bytes | None = None  # of one, where it came in its row
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person decided about a product."""
+
+    id: int
+    act: int  # equal for those that were decided together
+    queue: str
+    number: str
+    product_id: Id
+    title: str
+    action: str
+    category_id: Id | None  # None with a `category`: one that has no id yet
+    category: str
+    by: str
+    at: str
+    state: str
+    before: dict[str, Any] | None  # what the payload said of the category; empty of a product that was not stored
+    reason: str | None  # why it is not possible
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """How far a queue is."""
+
+    name: str
+    waiting: int
+    decided: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which of a queue are wanted."""
+
+    category: str = ""  # words of the path of the label or of the prediction
+    shop: str = ""
+    least: float = 0.0  # confidence
+    most: float = 1.0
+
+    def where(self) -> tuple[str, list[object]]:
+        """As a condition of SQL, and its values."""
+        parts, values = ["1"], list[object]()
+        for word in self.category.split():
+            parts.append("instr(folded(category || ' ' || predicted), ?)")
+            values.append(word.casefold())
+        if self.shop:
+            parts.append("instr(folded(shop), ?)")
+            values.append(self.shop.casefold())
+        if (self.least, self.most) != (0.0, 1.0):
+            parts.append("confidence BETWEEN ? AND ?")
+            values += [self.least, self.most]
+        return " AND ".join(parts), values
+
+
+def reviews_path(folder: Path) -> Path:
+    """Where the reviews of an index are."""
+    return folder.with_name(f"{folder.name}.reviews.sqlite")
+
+
+class Reviews:
+    """The reviews of one index."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = reviews_path(folder)
+        with self._opened(write=True) as db:
+            for statement in _TABLES:
+                db.execute(statement)
+
+    def fill(self, queue: str, items: Iterable[Item]) -> int:
+        """Let these wait instead of what waits in the queue; return how many do."""
+        with self._opened(write=True) as db:
+            db.execute(f"DELETE FROM items WHERE queue = ? AND {_WAITS}", (queue,))  # noqa: S608
+            self._unskip(db, queue)
+            for count, item in enumerate(items):
+                if count >= MAX_WAITING:
+                    raise RubrikaError(f"more than {MAX_WAITING:,} products would wait; leave the surest out")
+                db.execute(_INSERT, _values(item))
+        return self.queue(queue).waiting
+
+    def add(self, items: Iterable[Item]) -> None:
+        """Let these wait beside the others."""
+        with self._opened(write=True) as db:
+            db.executemany(_INSERT, map(_values, items))
+
+    def unskip(self, queue: str) -> None:
+        """Let those wait again that were skipped."""
+        with self._opened(write=True) as db:
+            self._unskip(db, queue)
+
+    def queue(self, name: str) -> Queue:
+        """How far one queue is."""
+        with self._opened() as db:
+            waiting = db.execute(f"SELECT count(*) FROM items WHERE queue = ? AND {_WAITS}", (name,))  # noqa: S608
+            decided = f"SELECT count(DISTINCT number) FROM decisions WHERE queue = ? AND action <> ? AND {_STANDS}"  # noqa: S608
+            return Queue(name, waiting.fetchone()[0], db.execute(decided, (name, SKIP)).fetchone()[0])
+
+    def waiting(self, queue: str, wanted: Filters, limit: int, offset: int = 0) -> tuple[int, list[Item]]:
+        """How many wait of those wanted, and some of them, in their order."""
+        condition, values = wanted.where()
+        where = f"FROM items WHERE queue = ? AND {condition} AND {_WAITS}"
+        with self._opened() as db:
+            count = db.execute(f"SELECT count(*) {where}", (queue, *values)).fetchone()[0]
+            page = f"SELECT * {where} ORDER BY rank, number LIMIT ? OFFSET ?"
+            return count, [_item(row) for row in db.execute(page, (queue, *values, limit, offset))]
+
+    def item(self, number: str, queue: str | None = None) -> Item | None:
+        """A product as it waits, or waited, in a queue; in any, where none is named."""
+        with self._opened() as db:
+            found = db.execute(
+                "SELECT * FROM items WHERE number = ? AND queue = coalesce(?, queue) ORDER BY content IS NULL LIMIT 1",
+                (number, queue),
+            ).fetchone()
+            return _item(found) if found else None
+
+    def alike(self, item: Item) -> list[Item]:
+        """The near duplicates of a product that wait in its queue, too."""
+        query = f"SELECT * FROM items WHERE queue = ? AND alike = ? AND number <> ? AND {_WAITS} ORDER BY rank, number"  # noqa: S608
+        with self._opened() as db:
+            found = db.execute(query, (item.queue, item.alike, item.number)) if item.alike else ()
+            return [_item(row) for row in found]
+
+    def about(self, category: str, limit: int) -> list[Item]:
+        """Products that wait and have, or may belong to, a category of this path; the surest first."""
+        query = f"SELECT * FROM items WHERE (category = ? OR predicted = ?) AND {_WAITS} ORDER BY rank, number LIMIT ?"  # noqa: S608
+        with self._opened() as db:
+            return [_item(row) for row in db.execute(query, (category, category, limit))]
+
+    def decide(self, decisions: Sequence[tuple[Item, Action, Id | None, str]], by: str) -> int:
+        """Save what a person decided of products, each with an action, a category's id and its path; one act."""
+        now = timestamp()
+        with self._opened(write=True) as db:
+            act = db.execute("SELECT coalesce(max(act), 0) + 1 FROM decisions").fetchone()[0]
+            for item, action, category_id, category in decisions:
+                # A later decision takes the place of an earlier one that does not count yet.
+                replaced = "UPDATE decisions SET state = ? WHERE number = ? AND state = ?"
+                db.execute(replaced, (UNDONE, item.number, SAVED))
+                state = DONE if action == SKIP else SAVED
+                named = (json.dumps(item.product_id), item.title, action, json.dumps(category_id), category)
+                row = (act, item.queue, item.number, *named, by, now, state)
+                db.execute(
+                    "INSERT INTO decisions (act, queue, number, product_id, title, action, category_id, category, by, "
+                    "at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    row,
+                )
+        return int(act)
+
+    def undo(self, by: str, act: int | None = None) -> list[Decision]:
+        """Take back what was decided together, by default the last of this person; return what that was."""
+        with self._opened(write=True) as db:
+            if act is None:
+                last = db.execute(f"SELECT max(act) FROM decisions WHERE by = ? AND {_STANDS}", (by,))  # noqa: S608
+                act = last.fetchone()[0]
+            found = db.execute(f"SELECT * FROM decisions WHERE act = ? AND {_STANDS}", (act,))  # noqa: S608
+            taken = [_decision(row) for row in found]
+            for each in taken:
+                counts = each.state in (APPLYING, DONE) and each.action != SKIP
+                state = UNDOING if counts else UNDONE
+                db.execute("UPDATE decisions SET state = ? WHERE id = ?", (state, each.id))
+        return taken
+
+    def pending(self, state: str, limit: int) -> list[Decision]:
+        """Decisions in one state, the oldest first."""
+        with self._opened() as db:
+            rows = db.execute("SELECT * FROM decisions WHERE state = ? ORDER BY id LIMIT ?", (state, limit))
+            return [_decision(row) for row in rows]
+
+    def mark(self, state: str, changes: Mapping[int, str], before: Mapping[int, object] | None = None) -> None:
+        """Bring decisions, by id, from a state into another one, unless somebody was quicker; `before` is kept once."""
+        with self._opened(write=True) as db:
+            for id, after in changes.items():
+                db.execute("UPDATE decisions SET state = ? WHERE id = ? AND state = ?", (after, id, state))
+            for id, said in (before or {}).items():
+                db.execute("UPDATE decisions SET before = coalesce(before, ?) WHERE id = ?", (json.dumps(said), id))
+
+    def fail(self, decision: Decision, reason: str) -> None:
+        """Say why a decision cannot count."""
+        with self._opened(write=True) as db:
+            db.execute("UPDATE decisions SET state = ?, reason = ? WHERE id = ?", (FAILED, reason, decision.id))
+
+    def decisions(self, limit: int = -1, offset: int = 0) -> list[Decision]:
+        """Decisions that stand, the latest first."""
+        query = f"SELECT * FROM decisions WHERE {_STANDS} ORDER BY id DESC LIMIT ? OFFSET ?"  # noqa: S608
+        with self._opened() as db:
+            return [_decision(row) for row in db.execute(query, (limit, offset))]
+
+    def decided(self) -> int:
+        """How many decisions stand."""
+        with self._opened() as db:
+            return int(db.execute(f"SELECT count(*) FROM decisions WHERE {_STANDS}").fetchone()[0])  # noqa: S608
+
+    @staticmethod
+    def _unskip(db: sqlite3.Connection, queue: str) -> None:
+        change = f"UPDATE decisions SET state = '{UNDONE}' WHERE queue = ? AND action = ? AND {_STANDS}"  # noqa: S608
+        db.execute(change, (queue, SKIP))
+
+    @contextmanager
+    def _opened(self, write: bool = False) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self._path, timeout=10, isolation_level=None)) as db:
+                db.row_factory = sqlite3.Row
+                # SQL's own comparison knows the letters of ASCII only.
+                db.create_function("folded", 1, str.casefold, deterministic=True)
+                for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL"):
+                    db.execute(statement)
+                if write:
+                    db.execute("BEGIN IMMEDIATE")
+                yield db
+                if write:
+                    db.execute("COMMIT")
+        except (sqlite3.Error, ValueError) as error:
+            raise RubrikaError(f"{self._path}: cannot be used ({error}); see to its disk, or remove it") from None
+
+
+_INSERT = (
+    f"INSERT OR REPLACE INTO items VALUES ({', '.join('?' * len(fields(Item)))}, "  # noqa: S608
+    "(SELECT coalesce(max(id), 0) FROM decisions))"
+)
+
+
+def _values(item: Item) -> list[object]:
+    return [json.dumps(value) if name in _JSON else value for name, value in asdict(item).items()]
+
+
+def _item(row: sqlite3.Row) -> Item:
+    return Item(**{name: _read(name, row[name]) for name in row.keys() if name != "after"})  # noqa: SIM118 - a row is no mapping
+
+
+def _decision(row: sqlite3.Row) -> Decision:
+    return Decision(**{name: _read(name, row[name]) for name in row.keys()})  # noqa: SIM118
+
+
+def _read(name: str, value: Any) -> Any:  # noqa: ANN401
+    return json.loads(value) if name in _JSON and value is not None else value
