@@ -1,16 +1,17 @@
 """What Ray costs and gains on one machine: its actors beside one process, and how their memory grows.
 
-    python benchmarks/spread.py train.parquet [--rows 50000] [--actors 2]
+    python benchmarks/spread.py train.parquet [--rows 50000] [--actors 2] [--encoder index/encoders/text]
 
 The server is the stand-in of the tests over HTTP, in a process of its own, with Qdrant Edge behind it. The encoder is
-learned once from the first 10,000 rows, and no run waits for that; nothing is calibrated. Each run is a process of its
-own, with new points in a new collection, and then the same rows again, of which nothing changed. Memory is the largest
+learned once from the first 10,000 rows, or is the one named, and no run waits for that; nothing is calibrated. Each run
+is a process of its own, with new points in a new collection, and then the same rows again, of which nothing changed. Memory is the largest
 that a process had to itself (uss), sampled four times a second, and so is processor time, of all processes but the
 server, which a busy machine does not change.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--actors", type=int, default=2)
+    parser.add_argument("--encoder", type=Path)
     parser.add_argument("--run", nargs=3)
     given = parser.parse_args()
     if given.run:
@@ -106,7 +108,10 @@ def main() -> None:
         sizes = {rows: folder / f"{rows}.parquet" for rows in (LEARNED_FROM, given.rows // 10, given.rows)}
         for rows, path in sizes.items():
             pq.write_table(table.slice(0, rows), path)
-        learn(Reader([sizes[LEARNED_FROM]], labelled=True), Silent()).save(folder / "encoder")
+        if given.encoder:
+            shutil.copytree(given.encoder, folder / "encoder")
+        else:
+            learn(Reader([sizes[LEARNED_FROM]], labelled=True), Silent()).save(folder / "encoder")
         for rows in (given.rows // 10, given.rows):
             for actors in (0, given.actors):
                 name = f"{url}/r{rows}a{actors}"
