@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,32 +121,25 @@ def test_a_refused_write_and_a_killed_actor_leave_what_one_process_makes(
     alone: tuple[Path, IngestReport],
     tmp_path: Path,
 ) -> None:
-    folder, answer, writes = tmp_path / "spread", server.answer, 0
+    folder, writes, killed = tmp_path / "spread", list[str](), list[int]()
 
-    def refuse_the_fifth(method: str, path: str, body: dict[str, Any]) -> object:
-        nonlocal writes
-        writes += (method, path[-7:]) == ("PUT", "/points")
-        if writes == 5:
+    def refuse_the_fifth(method: str, path: str) -> None:
+        writes.extend([path] if (method, path[-7:]) == ("PUT", "/points") else [])
+        if len(writes) == 5:
             raise Refused("INVALID_ARGUMENT", "Wrong input: a broken disk")
-        return answer(method, path, body)
 
-    server.answer = refuse_the_fifth
-    with pytest.raises(RefusedError) as caught:
+    def kill_the_first_actor(method: str, path: str) -> None:
+        # It has its encoders open, and asks what is stored.
+        if (method, path[-7:]) == ("POST", "/points") and not killed and (found := actors()):
+            killed.append(found[0])
+            os.kill(found[0], signal.SIGKILL)
+
+    with asked(server, refuse_the_fifth), pytest.raises(RefusedError) as caught:
         write(folder, server, catalogue, encoders, TWO)
     assert str(caught.value) == f"{server.url}: the server refused (Wrong input: a broken disk)"
-
-    def kill_an_actor(method: str, path: str, body: dict[str, Any]) -> object:
-        nonlocal writes
-        # Once in the middle: an actor that has its encoders open.
-        if writes == 7:
-            os.kill(actors()[0], signal.SIGKILL)
-            writes += 1
-        writes += (method, path[-7:]) == ("PUT", "/points")
-        return answer(method, path, body)
-
-    server.answer = kill_an_actor
-    report = write(folder, server, catalogue, encoders, TWO)
-    server.answer = answer
+    with asked(server, kill_the_first_actor):
+        report = write(folder, server, catalogue, encoders, TWO)
+    assert killed
     assert contents(folder) == contents(alone[0])
     total = counts(report)
     assert total["read"] == counts(alone[1])["read"]
@@ -157,10 +151,25 @@ def test_a_refused_write_and_a_killed_actor_leave_what_one_process_makes(
     assert len(expected) == total["rejected"] == 3
 
 
+@contextmanager
+def asked(server: QdrantOverHttp, look: Callable[[str, str], None]) -> Iterator[None]:
+    """Look at every request, by method and path, before it is answered, until the block ends."""
+    answer = server.answer
+
+    def look_and_answer(method: str, path: str, body: dict[str, Any]) -> object:
+        look(method, path)
+        return answer(method, path, body)
+
+    server.answer = look_and_answer
+    try:
+        yield
+    finally:
+        server.answer = answer
+
+
 def actors() -> list[int]:
     """The processes that have the encoders open."""
-    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
-    found = [each for each in ray._private.state.actors(job_id=job).values() if each["State"] == "ALIVE"]
+    found = [each for each in ray._private.state.actors().values() if each["State"] == "ALIVE"]
     return [each["Pid"] for each in found if "MapWorker" in each["ActorClassName"]]
 
 
@@ -258,26 +267,23 @@ def test_what_many_processes_cannot_do_is_refused_before_the_work(
 def test_a_driver_that_was_killed_is_run_again(
     server: QdrantOverHttp, catalogue: list[Path], encoders: Encoders, alone: tuple[Path, IngestReport], tmp_path: Path
 ) -> None:
-    folder, answer, first = tmp_path / "killed", server.answer, list[bool]()
+    folder, first = tmp_path / "killed", list[bool]()
     # Made before, of a few, so that nothing is learned.
     pd.read_parquet(catalogue[0])[:5].to_parquet(tmp_path / "few.parquet")
     write(folder, server, [tmp_path / "few.parquet"], encoders)
     command = ["ingest", *catalogue, "--index", folder, "--url", server.url, "--collection", "killed", "--ray"]
 
-    def note(method: str, path: str, body: dict[str, Any]) -> object:
-        if (method, path[-7:]) == ("PUT", "/points"):
-            first.append(True)
-        return answer(method, path, body)
+    def note(method: str, path: str) -> None:
+        first.extend([True] if (method, path[-7:]) == ("PUT", "/points") else [])
 
-    server.answer = note
     start = [sys.executable, "-m", "rubrika", *map(str, command)]
-    process = subprocess.Popen(start, start_new_session=True)
-    end = time.monotonic() + 240
-    while not first and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    server.answer = answer
+    with asked(server, note):
+        process = subprocess.Popen(start, start_new_session=True)
+        end = time.monotonic() + 240
+        while not first and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     done = subprocess.run([*start, "--json"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["unchanged"] > 0
