@@ -4,9 +4,9 @@
 
 The server is the stand-in of the tests over HTTP, in a process of its own, with Qdrant Edge behind it. The encoder is
 learned once from the first 10,000 rows, or is the one named, and no run waits for that; nothing is calibrated. Each run
-is a process of its own, with new points in a new collection, and then the same rows again, of which nothing changed. Memory is the largest
-that a process had to itself (uss), sampled four times a second, and so is processor time, of all processes but the
-server, which a busy machine does not change.
+is a process of its own, with new points in a new collection, and then the same rows again, of which nothing changed.
+Memory is the largest that a process had to itself (uss), sampled four times a second, and so is processor time, of all
+processes but the server, which a busy machine does not change.
 """
 
 import argparse
