@@ -1,11 +1,11 @@
-# `rubrika serve`: no torch, so it classifies with a learned encoder and learns none. docs/service.md says how it is run.
+# `rubrika`, by default its service: it learns encoders and has no torch. docs/service.md says how it is run.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /source
 # The environment of what runs has no pip of its own.
 RUN python -m venv --without-pip /opt/rubrika
 COPY . .
 RUN pip --python /opt/rubrika/bin/python install --no-cache-dir --disable-pip-version-check \
-    '.[serve,excel]' -c constraints.txt
+    '.[serve,excel,train]' -c constraints.txt
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/rubrika /opt/rubrika

@@ -6,7 +6,7 @@ DEMO := demo
 # Drawn with the products; the encoder of pictures installs with the rest, and nothing is downloaded.
 PICTURES := --images $(DEMO)/market/images
 
-.PHONY: demo test test-server lint bench fuzz clean
+.PHONY: demo test test-server docs lint bench fuzz clean
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
@@ -39,6 +39,11 @@ test-server: $(READY)
 # Some 15,600 broken files, rows, pictures and options; a sample of them is in `make test`.
 fuzz: $(READY)
 	RUBRIKA_FUZZ=10000 $(BIN)/python -m pytest -n 2 tests/products/test_fuzz.py
+
+# The documentation site, into site/: strictly, every link and every docstring.
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
+	$(BIN)/mkdocs build --strict
 
 lint: $(READY)
 	$(BIN)/ruff check .

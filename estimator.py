@@ -231,7 +231,7 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.encoder_.encode(rows.texts, inputs)
 
     def _learn(self, rows: "_Rows", labels: NDArray[Any]) -> Self:
-        # torch takes seconds to load, and only learning needs it.
+        # numba takes a second to load, and only learning needs it.
         from rubrika.train.embed import Input, LearnSettings, learn
 
         classes, codes = np.unique(labels, return_inverse=True)

@@ -33,6 +33,9 @@ def text(
     """Fine-tune a text encoder; use it with `rubrika ingest --text-encoder FOLDER`."""
     from rubrika.inputs import columns_of, paths_of
     from rubrika.products.reader import Reader
+    from rubrika.train import check_installed
+
+    check_installed("torch", "fine-tuning", "pretrained")
     from rubrika.train.finetune import FinetuneSettings, finetune_text
 
     settings = FinetuneSettings(**arguments_of(context, "files", "base", "output", "group_by", "columns"))
@@ -61,6 +64,9 @@ def joint(
     """Fine-tune a text and a picture encoder together; use the two folders it writes with `rubrika ingest`."""
     from rubrika.inputs import columns_of, paths_of, pictures_of
     from rubrika.products.reader import Reader
+    from rubrika.train import check_installed
+
+    check_installed("torch", "fine-tuning", "pretrained")
     from rubrika.train.joint import JointSettings, finetune_joint
 
     others = ("files", "images", "text_base", "image_base", "output", "group_by", "columns")

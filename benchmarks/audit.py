@@ -26,6 +26,7 @@ from rubrika.index.location import Location
 from rubrika.ingest.audit import audit
 from rubrika.ingest.crossfit import cross_fitted, folds_of
 from rubrika.ingest.ingest import ingest
+from rubrika.ingest.reach import Cohort
 from rubrika.products.reader import Reader
 from rubrika.retrieve.exact import ExactSearch
 from rubrika.retrieve.issues import similarities
@@ -73,7 +74,7 @@ def by_cleanlab(file: Path, encoders: Mapping[str, LearnedConfig]) -> list[int] 
     groups = merged_groups(numbers, text_groups([product.text for product in products]))
     labels = np.unique([it.category.id for it in products if it.category], return_inverse=True)[1]
     chances, weights = np.zeros((len(products), labels.max() + 1), np.float32), {"text": 1.0}
-    for fold in cross_fitted(products, folds_of(groups), weights, {}, encoders):
+    for fold in cross_fitted(Cohort(products), folds_of(groups), weights, {}, encoders):
         for rows, found in similarities(fold.asked, fold.vectors, weights, labels):
             likely = np.exp(TEMPERATURE * (found - found.max(axis=1, keepdims=True)))
             chances[rows] = likely / likely.sum(axis=1, keepdims=True)

@@ -15,6 +15,7 @@ WORD_WEIGHT, PAIR_WEIGHT, GRAM_WEIGHT = 3.0, 2.0, 1.0
 
 # What a text begins with says most about the kind of a product; it counts beside the same word and pair elsewhere.
 FIRST_WEIGHT = 4.0
+RICH_WEIGHTS = np.array([WORD_WEIGHT, PAIR_WEIGHT, FIRST_WEIGHT, GRAM_WEIGHT])  # in the order of `rich_features_of`
 
 _SPACE, _LETTER, _DIGIT, _OTHER = 0, 1, 2, 3
 _BASIC_PLANE = 0x10000
@@ -99,8 +100,10 @@ def _at_first(hashes: Hashes) -> Hashes:
 
 
 def _grams(stream: "_Stream", span: Callable[[Places, Places], Hashes]) -> Iterator[tuple[Hashes, Places, float]]:
+    space = stream.codes == _WORD_SPACE
+    before = np.concatenate([[0], np.cumsum(space, dtype=np.int32)])
     for length in GRAM_LENGTHS:
-        starts = _gram_starts(stream.codes, length)
+        starts = _gram_starts(space, before, length)
         grams = _mixed(span(starts, starts + length) + np.uint64(length * 0x51ED270B))
         yield grams, stream.owner[starts], GRAM_WEIGHT
 
@@ -161,16 +164,16 @@ def _stream(texts: Sequence[str], marks: bool = False) -> _Stream:
     return _Stream(stream, kind_of, owner)
 
 
-def _gram_starts(stream: NDArray[np.uint32], length: int) -> Places:
-    """Where a span of `length` lies within one token and the spaces around it, without being just that."""
-    if len(stream) < length:
+def _gram_starts(space: NDArray[np.bool_], before: NDArray[np.int32], length: int) -> Places:
+    """Where a span of `length` lies within one token and the spaces around it, without being just that.
+
+    `space` says of each character whether it is a space, (n,), and `before` how many of those before it are, (n + 1,).
+    """
+    if len(space) < length:
         return np.zeros(0, np.int64)
-    space = stream == _WORD_SPACE
-    before = np.concatenate([[0], np.cumsum(space)])
-    first: Places = np.arange(len(stream) - length + 1)
-    last = first + length - 1
-    inside = before[last] - before[first + 1]
-    return np.flatnonzero((inside == 0) & ~(space[first] & space[last]))
+    # Between its ends there is none, and not both of its ends are one.
+    is_inside = before[length - 1 : -1] == before[1 : len(before) - length + 1]
+    return np.flatnonzero(is_inside & ~(space[: len(space) - length + 1] & space[length - 1 :]))
 
 
 def _span_hasher(stream: NDArray[np.uint32]) -> Callable[[Places, Places], Hashes]:

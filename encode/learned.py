@@ -8,7 +8,7 @@ it is then the encoder of the `joint` vector. It needs numpy and scipy alone, so
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 
 from rubrika.encode.base import FloatArray, read_settings, unit_or_zero, unit_rows
-from rubrika.encode.hashing import Features, Words, features_of, rich_features_of, words_of
+from rubrika.encode.hashing import RICH_WEIGHTS, Features, Words, features_of, rich_features_of, words_of
 from rubrika.errors import EncoderError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -37,6 +37,10 @@ MAX_SIZE, MAX_BITS = 65_536, 30
 
 WEIGHT_UNIT = 8  # weights of features are whole numbers of eighths, so that a byte holds them
 
+_RANKS = np.zeros(int(RICH_WEIGHTS.max()) + 1, np.int64)
+_RANKS[RICH_WEIGHTS.astype(np.int64)] = np.arange(len(RICH_WEIGHTS))
+
+IntArray = NDArray[np.int64]
 Width = Annotated[int, Interval(ge=1, le=MAX_SIZE)]
 Count = Annotated[int, Interval(ge=0, le=2**63 - 1)]
 
@@ -111,18 +115,31 @@ class LearnedEncoder:
 
         `inputs` are other encoders' vectors (n, width) by name; a row of zeros, or no input, is a product without one.
         """
-        vectors = np.empty((len(texts), self.size), np.float32)
+        features = rich_features_of if self.config.kind == RICH else features_of
+
+        def bags(part: slice) -> csr_array:
+            return bags_of(features(texts[part]), self.config.bits, self.config.kind)
+
+        return self._encoded(len(texts), bags, inputs or {})
+
+    def encode_bags(self, bags: csr_array, inputs: Mapping[str, FloatArray] | None = None) -> FloatArray:
+        """As `encode`, of bags of features (n, 2^bits)."""
+        return self._encoded(bags.shape[0], lambda part: bags[part], inputs or {})
+
+    def _encoded(self, count: int, bags: Callable[[slice], csr_array], inputs: Mapping[str, FloatArray]) -> FloatArray:
+        vectors = np.empty((count, self.size), np.float32)
 
         def work(start: int) -> None:
             part = slice(start, start + BATCH_TEXTS)
-            vectors[part] = self._encoded(texts[part], {name: rows[part] for name, rows in (inputs or {}).items()})
+            views = self.views(bags(part), {name: rows[part] for name, rows in inputs.items()})
+            vectors[part] = unit_rows(side_by_side(*views, self.config.margin))
 
-        if len(texts) <= BATCH_TEXTS:
+        if count <= BATCH_TEXTS:
             work(0)
             return vectors
         # Nearly all of the work is numpy's and scipy's, which release the interpreter's lock meanwhile.
         with ThreadPoolExecutor(max_workers=min(cores(), MAX_THREADS)) as pool:
-            list(pool.map(work, range(0, len(texts), BATCH_TEXTS)))
+            list(pool.map(work, range(0, count, BATCH_TEXTS)))
         return vectors
 
     def with_margin(self, margin: MarginView) -> "LearnedEncoder":
@@ -167,25 +184,41 @@ class LearnedEncoder:
 
         Rows have length 1 or, of products of which nothing is known, 0; of the margin view some length between.
         """
-        rows, columns = np.unique(bags.indices, return_inverse=True)
+        rows, columns = _used(bags)
         used = sparse_rows(bags.data.astype(np.float32), columns, bags.indptr, len(rows))
-        learned = unit_or_zero(used @ self._table[rows].astype(np.float32))
+        size = self.config.size
+        both = np.zeros((len(rows), 2 * size if len(self._margin.rows) else size), np.float32)
+        both[:, :size] = self._table[rows]
+        places = np.searchsorted(self._margin.rows, rows)
+        known = np.flatnonzero(places < len(self._margin.rows))
+        known = known[self._margin.rows[places[known]] == rows[known]]
+        if len(known):
+            both[known, size:] = self._margin.table[places[known]]
+        sums = used @ both
+        learned = unit_or_zero(sums[:, :size])
+        margin = sums[:, size:] if both.shape[1] > size else np.zeros_like(learned)
         for name, vectors in (inputs or {}).items():
             # A row of zeros stays one.
             present, projection = vectors.any(axis=1, keepdims=True).astype(np.float32), self._projections[name]
             projected = vectors @ projection[:-1] + present * projection[-1]
             learned += self.config.input_weight * unit_or_zero(projected)
-        margin, places = np.zeros((len(rows), self.config.size), np.float32), np.searchsorted(self._margin.rows, rows)
-        known = np.flatnonzero(places < len(self._margin.rows))
-        known = known[self._margin.rows[places[known]] == rows[known]]
-        margin[known] = self._margin.table[places[known]]
-        means = used @ margin / np.maximum(used.sum(axis=1), 1)[:, None]
+        owner = np.repeat(np.arange(bags.shape[0]), np.diff(bags.indptr))
+        totals = np.bincount(owner, used.data, minlength=bags.shape[0]).astype(np.float32)
+        means = margin / np.maximum(totals, 1)[:, None]
         return unit_or_zero(learned), means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1)
 
-    def _encoded(self, texts: Sequence[str], inputs: Mapping[str, FloatArray]) -> FloatArray:
-        features = rich_features_of(texts) if self.config.kind == RICH else features_of(texts)
-        learned, margin = self.views(bags_of(features, self.config.bits, self.config.kind), inputs)
-        return unit_rows(side_by_side(learned, margin, self.config.margin))
+
+def _used(bags: csr_array) -> tuple[IntArray, IntArray]:
+    """The columns that bags of features have, ascending, and for each feature which of them it is."""
+    if len(bags.indices) < bags.shape[1] // 8:
+        return np.unique(bags.indices, return_inverse=True)
+    # Of many, marking them is quicker than sorting.
+    there = np.zeros(bags.shape[1], bool)
+    there[bags.indices] = True
+    columns = np.flatnonzero(there)
+    place = np.empty(bags.shape[1], np.int64)
+    place[columns] = np.arange(len(columns))
+    return columns, place[bags.indices]
 
 
 def side_by_side(learned: FloatArray, margin: FloatArray, share: float) -> FloatArray:
@@ -203,9 +236,14 @@ def bags_of(features: Features, bits: int, kind: str = RICH) -> csr_array:
     rows, weights, offsets = feature_rows(features.hashes, bits), features.weights, features.offsets
     count = len(offsets) - 1
     if kind == RICH:
-        owner = np.repeat(np.arange(count, dtype=np.int64), np.diff(offsets))
-        keys, first, times = np.unique(owner << bits | rows, return_index=True, return_counts=True)
-        rows, weights = keys & (2**bits - 1), np.rint(WEIGHT_UNIT * weights[first] * (1 + np.log(times)))
+        # Features of different weights that share a row count as the one that comes first among these.
+        rank = _RANKS[weights.astype(np.int64)]
+        owner = np.repeat(np.arange(count, dtype=np.int64) << (bits + 2), np.diff(offsets))
+        keys = np.sort(owner | rows << 2 | rank)
+        first = np.flatnonzero(np.diff(keys >> 2, prepend=-1))
+        times = np.diff(first, append=len(keys))
+        keys, weights = keys[first] >> 2, RICH_WEIGHTS[keys[first] & 3]
+        rows, weights = keys & (2**bits - 1), np.rint(WEIGHT_UNIT * weights * (1 + np.log(times)))
         offsets = np.searchsorted(keys, np.arange(count + 1, dtype=np.int64) << bits)
     return sparse_rows(weights.astype(np.float32), rows, offsets, 2**bits)
 

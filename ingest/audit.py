@@ -17,6 +17,7 @@ from rubrika.index.owned import Owned
 from rubrika.ingest.crossfit import cross_fitted, folds_of, unlearned_sizes
 from rubrika.ingest.diff import GROUP, is_by_person
 from rubrika.ingest.maintain import StoredProducts
+from rubrika.ingest.reach import Cohort
 from rubrika.products.columns import LABEL_SOURCE
 from rubrika.products.product import Category, Product
 from rubrika.progress import Progress, Silent
@@ -137,7 +138,7 @@ def audit(index: Index, files: Sequence[Path] = (), progress: Progress | None = 
     random = (labels + np.random.default_rng(0).integers(1, len(categories), len(labels))) % len(categories)
     rows, hits = [np.zeros(0, np.intp)], {name: [Hits.none(0, top_k)] for name in weights}
     with progress.stage("auditing products", len(products)) as advance:
-        for fold in cross_fitted(products, folds_of(groups), weights, stored, index.learned):
+        for fold in cross_fitted(Cohort(products), folds_of(groups), weights, stored, index.learned):
             margins.measure(fold.asked, fold.vectors, weights, labels, random)
             rows.append(np.flatnonzero(fold.asked & ~settled & (margins.label > 0)))
             for name, vectors in fold.vectors.items():

@@ -20,7 +20,7 @@ from rubrika.index.folder import Index
 from rubrika.index.location import encoder_folder
 from rubrika.index.manifest import JOINT, Calibration, Manifest, VoteSettings
 from rubrika.ingest.crossfit import cross_fitted, folds_of, unlearned_sizes
-from rubrika.ingest.reach import measured_reach
+from rubrika.ingest.reach import Cohort, measured_reach
 from rubrika.ingest.write import stored_vectors, timestamp
 from rubrika.products.product import Category, Product, Products
 from rubrika.progress import Progress, Silent
@@ -130,6 +130,7 @@ def _cross_fitted(index: Index, products: Products, progress: Progress) -> tuple
         for product in batch.products:
             first.setdefault(product.id, product)
     chosen = [first[id] for id in sorted(first)]
+    cohort = Cohort(chosen)
     ids = np.array([product.id for product in chosen], np.uint64)
     categories = [product.category for product in chosen if product.category]
     truth, tree = np.array([category.id for category in categories], np.int64), Tree(categories)
@@ -141,7 +142,7 @@ def _cross_fitted(index: Index, products: Products, progress: Progress) -> tuple
     stored = stored_vectors(index.store, ids.tolist(), unlearned_sizes(index.manifest))
     parts = [CalibrationSet.none(weights)]
     with progress.stage("calibrating", len(chosen)) as advance:
-        for fold in cross_fitted(chosen, folds, weights, stored, index.learned):
+        for fold in cross_fitted(cohort, folds, weights, stored, index.learned):
             mine, hits = fold.asked, dict[str, Hits]()
             for name, vectors in fold.vectors.items():
                 # Products of its own fold are as new to the encoder as the one asked: an index has learned the others.
@@ -152,7 +153,7 @@ def _cross_fitted(index: Index, products: Products, progress: Progress) -> tuple
             advance(int(mine.sum()))
         main = next(name for name in weights if name not in stored)
         inputs, share = stored if main == JOINT else {}, index.learned[main].margin
-        vote = measured_reach(index.manifest.vote, chosen, folds == folds[0], inputs, share)
+        vote = measured_reach(index.manifest.vote, cohort, folds == folds[0], inputs, share)
     return functools.reduce(CalibrationSet.joined, parts), tree, vote
 
 

@@ -1,6 +1,6 @@
 """Cross-fitting: products are asked fold by fold, by encoders that have learned from the other folds alone."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from rubrika.encode.learned import LearnedConfig
 from rubrika.index.folder import LEARNED
 from rubrika.index.manifest import JOINT, Manifest
-from rubrika.ingest.reach import Mask, learned
-from rubrika.products.product import Product
+from rubrika.ingest.reach import Cohort, Mask
 from rubrika.store.base import FloatArray
 
 # More products are asked in three folds, fewer in five.
@@ -35,7 +34,7 @@ def folds_of(groups: IntArray) -> IntArray:
 
 
 def cross_fitted(
-    products: Sequence[Product],
+    cohort: Cohort,
     folds: IntArray,
     names: Collection[str],
     stored: Mapping[str, FloatArray],
@@ -45,14 +44,14 @@ def cross_fitted(
 
     From products of one category nothing can be learned: their complement is not asked.
     """
-    labels = np.array([product.category.id for product in products if product.category], np.int64)
+    labels = np.array([product.category.id for product in cohort.products if product.category], np.int64)
     for asked in (folds == number for number in np.unique(folds)):
         vectors = {name: stored[name] for name in names if name in stored}
         seen = dict[str, IntArray]()
         for name in (name for name in names if name not in stored and len(np.unique(labels[~asked])) > 1):
             inputs = stored if name == JOINT else {}
-            encoder = learned(products, ~asked, inputs, encoders[name].margin)
-            vectors[name] = encoder.encode([product.text for product in products], inputs)
+            encoder = cohort.learn(~asked, inputs, encoders[name].margin)
+            vectors[name] = cohort.encode(encoder, inputs)
             seen[name] = np.array(encoder.config.categories, np.int64)
         if len(vectors) == len(names):
             yield Fold(asked, {name: vectors[name] for name in names}, seen)

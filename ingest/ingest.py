@@ -288,7 +288,7 @@ def prepare(
 
     Where the products are in a `store` already, their vectors by encoders that are not learned come from there.
     """
-    # Imported here: learning needs torch, which takes seconds to load, and a daily ingest learns nothing.
+    # Imported here: learning needs numba, which takes a second to load, and a daily ingest learns nothing.
     from rubrika.train.embed import Input, learn
 
     image = picture_encoder(choice.image, cache) if choice.image else None

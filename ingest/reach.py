@@ -1,7 +1,9 @@
 """Measures how far categories may reach that an encoder has not learned, by hiding some that it could have."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from rubrika.products.product import Kept, Product
 from rubrika.progress import Silent
 from rubrika.retrieve.exact import exact_hits
 from rubrika.store.base import FloatArray
+
+if TYPE_CHECKING:
+    from rubrika.train.bags import FeatureBags
 
 # A new category has so many examples here, and so many more products at least that are asked.
 EXAMPLES, ASKED = 5, 3
@@ -26,30 +31,46 @@ IntArray = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
-def learned(
-    products: Sequence[Product], chosen: Mask, inputs: Mapping[str, FloatArray], margin: float
-) -> LearnedEncoder:
-    """An encoder that has learned from the products chosen, (n,), in which the margin view counts for `margin`.
+@dataclass(frozen=True)
+class Cohort:
+    """Products of which encoders learn, each from the labels of a part of them; all are hashed once."""
 
-    `inputs` are vectors of all, (n, width) by name.
-    """
-    from rubrika.train.embed import Input, LearnSettings, learn
+    products: Sequence[Product]
 
-    given = {name: Input.of(vectors[chosen]) for name, vectors in inputs.items()}
-    return learn(
-        Kept([products[row] for row in np.flatnonzero(chosen).tolist()]), Silent(), LearnSettings(margin=margin), given
-    )
+    @cached_property
+    def _bags(self) -> "FeatureBags":
+        # Imported here: learning needs numba, which takes a second to load.
+        from rubrika.train.bags import read_feature_bags
+
+        return read_feature_bags(Kept(list(self.products)), None, Silent())
+
+    def learn(self, chosen: Mask, inputs: Mapping[str, FloatArray], margin: float) -> LearnedEncoder:
+        """An encoder that has learned from the products chosen, (n,), in which the margin view counts for `margin`.
+
+        `inputs` are vectors of all, (n, width) by name.
+        """
+        from rubrika.train.embed import learn_part
+
+        return learn_part(self._bags, chosen, inputs, margin)
+
+    def encode(self, encoder: LearnedEncoder, inputs: Mapping[str, FloatArray]) -> FloatArray:
+        """The vectors of all products by an encoder that learned here, (n, size)."""
+        return encoder.encode_bags(self._bags.features, inputs)
 
 
 def measured_reach(
-    vote: VoteSettings, products: Sequence[Product], asked: Mask, inputs: Mapping[str, FloatArray], margin: float
+    vote: VoteSettings,
+    cohort: Cohort,
+    asked: Mask,
+    inputs: Mapping[str, FloatArray],
+    margin: float,
 ) -> VoteSettings:
     """The vote with the farthest reach that takes little from known categories.
 
-    An encoder is learned without the products `asked` (n,), and without a tenth of the categories. These are hidden:
-    of each, five products, their mean and its name try to take the products asked from their own categories.
+    Of the cohort an encoder is learned without the products `asked` (n,), and without a tenth of the categories. These
+    are hidden: of each, five products, their mean and its name try to take those asked from their own categories.
     """
-    labels = [product.category for product in products if product.category]
+    labels = [product.category for product in cohort.products if product.category]
     truth = np.array([label.id for label in labels], np.int64)
     categories, sizes = np.unique(truth, return_counts=True)
     enough = categories[sizes >= EXAMPLES + ASKED]
@@ -58,8 +79,8 @@ def measured_reach(
     known, kept = asked & ~is_hidden, ~asked & ~is_hidden
     if not len(hidden) or len(np.unique(truth[kept])) < 2:
         return vote
-    encoder = learned(products, kept, inputs, margin)
-    vectors = encoder.encode([product.text for product in products], inputs)
+    encoder = cohort.learn(kept, inputs, margin)
+    vectors = cohort.encode(encoder, inputs)
     leaves = {label.id: label.levels[-1] for label in labels if label.levels}
     nothing = {name: np.zeros((len(hidden), each.shape[1]), np.float32) for name, each in inputs.items()}
     names = encoder.encode([leaves.get(id, "") for id in hidden.tolist()], nothing)

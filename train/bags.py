@@ -1,11 +1,9 @@
 """The products to learn from, as bags of hashed features."""
 
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -34,25 +32,11 @@ class FeatureBags:
     words: Words  # the hash of every word, ascending
     unseen_words: float  # the part of each product's words that no other product has
 
-    def batch(self, chosen: IntArray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The table rows that these products need, the matrix (n, rows) that averages them, and its transpose."""
-        part = self.features[chosen]
-        used = np.zeros(2**self.bits, bool)
-        used[part.indices] = True
-        rows = np.flatnonzero(used)
-        column = np.empty(2**self.bits, np.int32)
-        column[rows] = np.arange(len(rows), dtype=np.int32)
-        weights = (part.data / np.repeat(part.sum(axis=1), np.diff(part.indptr))).astype(np.float32)
-        matrix = sparse_rows(weights, column[part.indices], part.indptr, len(rows))
-        return torch.from_numpy(rows), _sparse(matrix), _sparse(csr_array(matrix.T))
-
-
-def _sparse(matrix: csr_array) -> torch.Tensor:
-    offsets, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
-    with warnings.catch_warnings():
-        # torch says of every first sparse matrix that its support is in beta.
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(offsets, columns, values, size=matrix.shape, check_invariants=False)
+    def of(self, rows: IntArray) -> "FeatureBags":
+        """The same features with the labels of some products (m,) alone, -1 for the others, and their categories."""
+        labels = np.full(len(self.labels), -1, np.int64)
+        known, labels[rows] = np.unique(self.labels[rows], return_inverse=True)
+        return replace(self, labels=labels, categories=self.categories[known])
 
 
 def read_feature_bags(products: Products, bits: int | None, progress: Progress) -> FeatureBags:

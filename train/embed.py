@@ -4,22 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
+from threadpoolctl import threadpool_limits
 
 from rubrika.encode.base import FloatArray, unit_or_zero
-from rubrika.encode.learned import LearnedConfig, LearnedEncoder
+from rubrika.encode.learned import LearnedConfig, LearnedEncoder, cores
 from rubrika.errors import EncoderError
 from rubrika.products.product import Products, Selection
 from rubrika.progress import Progress, Silent
 from rubrika.train.bags import FeatureBags, read_feature_bags
+from rubrika.train.kernels import Adam, Table, parts_of
 from rubrika.train.margin import MarginSettings, drawn_for_margin, learn_margin
 from rubrika.train.views import USUAL, chosen_share
 
 IntArray = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+THREADS = min(cores(), 8)
 CHUNK = 4_096  # rows of vectors that are measured at once
 
 
@@ -36,6 +37,7 @@ class LearnSettings:
     category_learning_rate: float = 0.003  # of category vectors (Adam)
     input_learning_rate: float = 0.0003  # of projections (Adam)
     scale: float = 10.0  # of the cosine in the softmax
+    features: int = 256  # of a product that has more, each epoch shows so many, and the next one others
     max_products: int = 2_000_000  # learn from so many at most, drawn at random: memory does not grow with the file
     seed: int = 0  # of the starting vectors, the order of products, and which are drawn
 
@@ -101,6 +103,15 @@ def learn(
     return _fitted(bags, bags.order, inputs, settings, share, progress, count if drawn else None)
 
 
+def learn_part(bags: FeatureBags, chosen: Mask, inputs: Mapping[str, FloatArray], margin: float) -> LearnedEncoder:
+    """An encoder that has learned from the labels of the products chosen, (n,), and knows none of the others.
+
+    The margin view counts for `margin`. `inputs` are vectors of all products, (n, width) by name.
+    """
+    given = {name: Input.of(vectors) for name, vectors in inputs.items()}
+    return _fitted(bags, bags.order[chosen[bags.order]], given, LearnSettings(), margin, Silent())
+
+
 def _fitted(
     bags: FeatureBags,
     rows: IntArray,
@@ -114,14 +125,21 @@ def _fitted(
 
     They were drawn from `count` products, by default from no others.
     """
+    bags = bags.of(rows)
     run = _Run(bags, inputs, settings)
     epochs, batch_size = settings.pace(len(rows))
     steps, random = epochs * -(-len(rows) // batch_size), np.random.default_rng(settings.seed)
-    orders = (rows[random.permutation(len(rows))] for _ in range(epochs))
-    batches = (order[start : start + batch_size] for order in orders for start in range(0, len(order), batch_size))
-    with progress.stage(f"learning the {'joint' if inputs else 'text'} encoder", epochs * len(rows)) as advance:
-        for step, batch in enumerate(batches):
-            run.step(batch, left=1 - step / steps)
+    orders = ((epoch, rows[random.permutation(len(rows))]) for epoch in range(epochs))
+    batches = (
+        (epoch, order[start : start + batch_size])
+        for epoch, order in orders
+        for start in range(0, len(order), batch_size)
+    )
+    stage = progress.stage(f"learning the {'joint' if inputs else 'text'} encoder", epochs * len(rows))
+    # Threads that wait for one another at each small product of matrices take longer than one does.
+    with stage as advance, threadpool_limits(1, "blas"):
+        for step, (epoch, batch) in enumerate(batches):
+            run.step(batch, epoch, left=1 - step / steps)
             advance(len(batch))
     encoder, categories = run.encoder(count or len(rows), share), run.categories
     del run  # its table is large, and the margin view needs room
@@ -133,7 +151,7 @@ def _fitted(
     vectors = np.concatenate([encoder.views(bags.features[chunk])[0] for chunk in chunks])
     with progress.stage("learning margins", 1) as advance:
         chosen = MarginSettings(size=settings.size, seed=settings.seed)
-        margin = learn_margin(bags.features[drawn], bags.labels[drawn], vectors, categories, chosen)
+        margin = learn_margin(bags.features, drawn, bags.labels[drawn], vectors, categories, chosen)
         advance(1)
     return encoder.with_margin(margin)
 
@@ -143,68 +161,74 @@ class _Run:
 
     def __init__(self, bags: FeatureBags, inputs: Mapping[str, Input], settings: LearnSettings) -> None:
         self._bags, self._inputs, self._settings = bags, inputs, settings
-        size, generator = settings.size, torch.Generator().manual_seed(settings.seed)
-        bound = size**-0.5
-        self._table = torch.empty(2**bags.bits, size).uniform_(-bound, bound, generator=generator)
-        self._squares = torch.zeros(len(self._table))
-        self._category = (torch.randn(len(bags.categories), size, generator=generator) * bound).requires_grad_()
+        random, size = np.random.default_rng(settings.seed), settings.size
+        bound = np.float32(size**-0.5)
+        table = random.random((2**bags.bits, size), np.float32)
+        table *= 2 * bound
+        table -= bound
+        self._table = Table(table, THREADS)
+        self._category = random.standard_normal((len(bags.categories), size), np.float32) * bound
         # Small at first, so that pictures join what the text has begun; the last row is for having a vector at all.
         self._projections = {
-            name: (torch.randn(given.vectors.shape[1] + 1, size, generator=generator) * bound * 0.1).requires_grad_()
+            name: random.standard_normal((given.vectors.shape[1] + 1, size), np.float32) * bound * np.float32(0.1)
             for name, given in inputs.items()
         }
-        self._labels = torch.from_numpy(bags.labels)
         self._random = np.random.default_rng(settings.seed + 1)
-        self._learning_rates = [settings.category_learning_rate, settings.input_learning_rate]
-        parts = [[self._category], list(self._projections.values())]
-        self._optimiser = torch.optim.Adam([{"params": part} for part in parts if part])
+        self._optimiser = Adam([self._category, *self._projections.values()])
+        self._rates = [settings.category_learning_rate, *(settings.input_learning_rate for _ in inputs)]
 
-    def step(self, chosen: IntArray, left: float) -> None:
+    def step(self, chosen: IntArray, epoch: int, left: float) -> None:
         """Learn from one batch; rates fall in proportion to what is `left` of the run, from 1 to 0."""
-        rows, bags, transpose = self._bags.batch(chosen)
-        mean = (bags @ self._table[rows]).requires_grad_()
-        self._optimiser.zero_grad()
-        vectors = self._with_inputs(mean, chosen) if self._inputs else mean
-        cosine = F.normalize(vectors) @ F.normalize(self._category).T
-        loss = F.cross_entropy(self._settings.scale * cosine, self._labels[chosen], reduction="sum")
-        loss.backward()  # type: ignore[no-untyped-call]
-        for group, rate in zip(self._optimiser.param_groups, self._learning_rates, strict=False):
-            group["lr"] = rate * left
-            for parameter in group["params"]:
-                parameter.grad /= len(chosen)
-        self._optimiser.step()
-        assert mean.grad is not None  # noqa: S101 - for the type checker
-        gradient = transpose @ mean.grad
-        self._squares[rows] += gradient.square().mean(1)
-        gradient *= (-self._settings.learning_rate * left * (self._squares[rows] + 1e-16).rsqrt())[:, None]
-        self._table.index_add_(0, rows, gradient)
+        part = parts_of(self._bags.features, chosen, epoch, self._settings.features)
+        vectors, with_text = self._table.means(part), np.ones((len(chosen), 1), np.float32)
+        others = self._other_inputs(chosen, with_text) if self._inputs else {}
+        vectors *= with_text
+        for name, padded in others.items():
+            vectors += padded @ self._projections[name]
+        (queries, lengths), (keys, key_lengths) = _unit(vectors), _unit(self._category)
+        # Of the softmax's loss by each cosine.
+        scale = np.float32(self._settings.scale)
+        cosines: FloatArray = scale * (queries @ keys.T)
+        cosines -= cosines.max(axis=1, keepdims=True)
+        np.exp(cosines, out=cosines)
+        cosines /= cosines.sum(axis=1, keepdims=True)
+        cosines[np.arange(len(chosen)), self._bags.labels[chosen]] -= 1
+        cosines *= scale
+        gradient = _through_unit(cosines @ keys, queries, lengths)
+        gradients = [_through_unit(cosines.T @ queries, keys, key_lengths)]
+        gradients += [padded.T @ gradient for padded in others.values()]
+        self._optimiser.step(
+            [each / np.float32(len(chosen)) for each in gradients], [rate * left for rate in self._rates]
+        )
+        self._table.descend(part, gradient * with_text, self._settings.learning_rate * left)
 
-    def _with_inputs(self, mean: torch.Tensor, chosen: IntArray) -> torch.Tensor:
+    def _other_inputs(self, chosen: IntArray, with_text: FloatArray) -> dict[str, FloatArray]:
         """Show of each product either its text or its other vectors: each must name the category by itself.
 
         Learned together, the text would soon explain every product it has seen, and nothing be left for pictures to
-        say. Learned apart but towards the same category vectors, they can be added up.
+        say. Learned apart but towards the same category vectors, they can be added up. `with_text` (n, 1) becomes 0
+        where the others are shown, here as what is to be projected, (n, width + 1).
         """
         there = np.logical_or.reduce([given.there[chosen] for given in self._inputs.values()])
         without_text = there & (self._random.random(len(chosen)) < 0.5)
-        parts = []
+        with_text[without_text] = 0
+        found = {}
         for name, given in self._inputs.items():
             shown = (given.there[chosen] & without_text)[:, None].astype(np.float32)
             standard = (given.vectors[chosen].astype(np.float32) - given.mean) / given.deviation
-            padded = torch.from_numpy(np.concatenate([standard, np.ones_like(shown)], axis=1) * shown)
-            parts.append(padded @ self._projections[name])
-        return mean * torch.from_numpy(~without_text[:, None]).float() + torch.stack(parts).sum(0)
+            found[name] = np.concatenate([standard, np.ones_like(shown)], axis=1) * shown
+        return found
 
     @property
     def categories(self) -> FloatArray:
         """A vector of length 1 for each category, (c, size)."""
-        return unit_or_zero(self._category.detach().numpy())
+        return unit_or_zero(self._category)
 
     def encoder(self, products: int, margin: float) -> LearnedEncoder:
         """The encoder as far as it is learned, which has no margin view yet."""
         projections = {}
         for name, given in self._inputs.items():
-            learned = self._projections[name].detach().numpy()
+            learned = self._projections[name]
             # For vectors as they are: (v - mean) / deviation · M + b = v · S + (b - mean · S) with S = M / deviation.
             scaled = learned[:-1] / given.deviation[:, None]
             projections[name] = np.concatenate([scaled, (learned[-1] - given.mean @ scaled)[None]]).astype(np.float32)
@@ -219,4 +243,15 @@ class _Run:
             unseen_words=self._bags.unseen_words,
             margin=margin,
         )
-        return LearnedEncoder(config, self._table.to(torch.float16).numpy(), projections, self._bags.words)
+        return LearnedEncoder(config, self._table.vectors.astype(np.float16), projections, self._bags.words)
+
+
+def _unit(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Vectors (n, size) scaled to length 1, and how long they were, (n, 1)."""
+    lengths: FloatArray = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    return vectors / lengths, lengths
+
+
+def _through_unit(gradient: FloatArray, unit: FloatArray, lengths: FloatArray) -> FloatArray:
+    """The gradient of vectors, of that of the same vectors scaled to length 1."""
+    return np.asarray((gradient - (gradient * unit).sum(axis=1, keepdims=True) * unit) / lengths)

@@ -15,13 +15,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from rubrika.encode.base import FloatArray
-from rubrika.encode.learned import MarginView, sparse_rows
-from rubrika.errors import EncoderError
-
-try:
-    import numba
-except ImportError:
-    raise EncoderError("learning needs numba; pip install 'rubrika[train]'") from None
+from rubrika.encode.learned import MarginView
+from rubrika.train.kernels import bags_for_margin, compiled, times_there
 
 # Weights of features for categories are in memory: 1 GB. What is more than this leaves out the rarest features.
 MAX_WEIGHTS = 2**28
@@ -33,6 +28,7 @@ AT_LEAST = 5
 SOME, MANY = 1_000, 3_000
 CHUNK, SAMPLE = 4_096, 2_048
 KNOWN = 0.5  # of what the SVM usually knows of a product: with less, the margin view counts for less
+DENSE = 12  # times as many categories as rivals, or fewer, are all compared
 LENGTH = np.float32(2)  # of the features of a product, squared
 
 IntArray = NDArray[np.int64]
@@ -46,24 +42,32 @@ class MarginSettings:
     cost: float | None = None  # of being on the wrong side of a margin; None: 1 for few products, ½ for many
     rivals: int = 24  # categories that a product is held apart from: the most similar ones, and its own
     epochs: int = 10
+    features: int = 512  # of a product, the heaviest
     seed: int = 0
 
 
 def learn_margin(
-    features: csr_array, labels: IntArray, vectors: FloatArray, categories: FloatArray, settings: MarginSettings
+    features: csr_array,
+    products: IntArray,
+    labels: IntArray,
+    vectors: FloatArray,
+    categories: FloatArray,
+    settings: MarginSettings,
 ) -> MarginView:
-    """Learn from bags of features (n, rows), whole numbers, of products with labels (n,) numbered from 0.
+    """Learn from bags of features (m, rows), whole numbers, of n of the products, by their rows in it (n,).
 
-    `vectors` of products (n, size) and of categories (c, size), all of length 1, say which categories are similar. The
-    order of the products counts.
+    `labels` of those (n,) are numbered from 0. `vectors` of products (n, size) and of categories (c, size), all of
+    length 1, say which categories are similar. The order of the products counts.
     """
-    texts = np.bincount(features.indices, minlength=features.shape[1])
+    texts = times_there(features.indptr, features.indices, products, features.shape[1])
     rows = np.flatnonzero(texts >= (2 if len(labels) >= SOME else 1))
     if len(rows) * len(categories) > MAX_WEIGHTS:
         most = np.argsort(-texts[rows], kind="stable")[: MAX_WEIGHTS // len(categories)]
         rows = np.sort(rows[most])
     rarity = (np.log((1 + len(labels)) / (1 + texts[rows])) + 1).astype(np.float32)
-    bags = _weighted(features, rows, rarity)
+    place = np.full(features.shape[1], -1, np.int32)
+    place[rows] = np.arange(len(rows), dtype=np.int32)
+    bags = bags_for_margin(features, products, place, rarity, settings.features, LENGTH)
     weights = np.zeros((len(rows), len(categories)), np.float32)
     rivals = _rivals(labels, vectors, categories, min(settings.rivals, len(categories)))
     random = np.random.default_rng(settings.seed)
@@ -74,10 +78,11 @@ def learn_margin(
         # Products that an epoch does not change rest in the next ones, until all are looked at again.
         turn = everyone if epoch % 5 == 0 or not len(active) else active
         order = random.permutation(turn)
-        moved = _epoch(bags.indptr, bags.indices, bags.data, order, rivals, state, weights, cost)
+        moved = _epoch(bags.offsets, bags.columns, bags.weights, order, rivals, state, weights, cost)
         active = np.sort(order[moved])
         if turn is everyone and not len(active):
             break
+    del bags  # before more room is needed
     codes = _codes(len(categories), settings.size, random)
     table = np.empty((len(rows), settings.size), np.float32)
     for start in range(0, len(rows), CHUNK):
@@ -85,7 +90,7 @@ def learn_margin(
         table[part] = (weights[part] @ codes) * rarity[part, None]
     # A product of which the SVM knows half as much as usual, or more, gets a vector of length 1, others shorter ones.
     # Taking columns adds up features that share a row, for which a byte is too small.
-    some = features[:: max(len(labels) // SAMPLE, 1)].astype(np.float32)
+    some = features[products[:: max(len(labels) // SAMPLE, 1)]].astype(np.float32)
     means = (some[:, rows] @ table) / np.maximum(some.sum(axis=1), 1)[:, None]
     usual = max(float(np.median(np.linalg.norm(means, axis=1))), 1e-30)
     return MarginView(rows.astype(np.int32), (table / (KNOWN * usual)).astype(np.float16))
@@ -105,20 +110,6 @@ def drawn_for_margin(features: int, labels: IntArray, seed: int) -> IntArray:
     place = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     rank = np.maximum(place - AT_LEAST, 0) / np.repeat(sizes, sizes)
     return np.sort(by_category[np.argsort(rank, kind="stable")[:count]])
-
-
-def _weighted(features: csr_array, rows: IntArray, rarity: FloatArray) -> csr_array:
-    """The columns `rows`, weighted by rarity, the squares of each product summing to LENGTH: float32 (n, m)."""
-    column = np.full(features.shape[1], -1, np.int32)
-    column[rows] = np.arange(len(rows), dtype=np.int32)
-    place = column[features.indices]
-    kept = place >= 0
-    counts = np.add.reduceat(np.append(kept, False), features.indptr[:-1]) * (np.diff(features.indptr) > 0)
-    offsets, place = np.concatenate([[0], np.cumsum(counts)]), place[kept]
-    data = features.data[kept].astype(np.float32) * rarity[place]
-    owner = np.repeat(np.arange(len(counts)), counts)
-    lengths = np.sqrt(np.bincount(owner, np.square(data), minlength=len(counts)) / LENGTH).astype(np.float32)
-    return sparse_rows(data / np.maximum(lengths, 1e-30)[owner], place, offsets, len(rows))
 
 
 def _rivals(labels: IntArray, vectors: FloatArray, categories: FloatArray, count: int) -> NDArray[np.int32]:
@@ -142,14 +133,7 @@ def _codes(count: int, size: int, random: np.random.Generator) -> FloatArray:
     return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True), np.float32)
 
 
-def _compiled(function: Any) -> Any:  # noqa: ANN401 - numba's functions have no type
-    try:
-        return numba.njit(cache=True, fastmath=True, nogil=True)(function)
-    except RuntimeError:  # there is no folder that may hold the compiled function
-        return numba.njit(fastmath=True, nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _level(gradient: FloatArray, bonus: float) -> Any:  # noqa: ANN401  # pragma: no cover - compiled
     """The common level of those dual variables that are not at their bounds (algorithm 3 of Keerthi et al.)."""
     falling = gradient.copy()
@@ -162,7 +146,31 @@ def _level(gradient: FloatArray, bonus: float) -> Any:  # noqa: ANN401  # pragma
     return total / taken
 
 
-@_compiled
+@compiled
+def _add_scores(
+    columns: NDArray[np.int32],
+    values: FloatArray,
+    weights: FloatArray,
+    rivals: NDArray[np.int32],
+    total: FloatArray,
+    room: FloatArray,
+) -> None:  # pragma: no cover - compiled
+    """Add the scores of a product for its rivals to `total`; there is `room` for those of all categories."""
+    if len(room) > DENSE * len(rivals):
+        for place, column in enumerate(columns):
+            for number, rival in enumerate(rivals):
+                total[number] += values[place] * weights[column, rival]
+        return
+    # A whole row of weights is read sooner than some numbers here and there in it.
+    room[:] = 0
+    for place, column in enumerate(columns):
+        for category in range(len(room)):
+            room[category] += values[place] * weights[column, category]
+    for number, rival in enumerate(rivals):
+        total[number] += room[rival]
+
+
+@compiled
 def _epoch(
     offsets: NDArray[np.int64],
     columns: NDArray[np.int32],
@@ -179,6 +187,7 @@ def _epoch(
     """
     width = rivals.shape[1]
     moved = np.zeros(len(order), np.bool_)
+    scores = np.empty(weights.shape[1], np.float32)
     gradient, steps, changed = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.int64)
     for turn in range(len(order)):
         product = order[turn]
@@ -187,9 +196,7 @@ def _epoch(
             continue
         for rival in range(width):
             gradient[rival] = np.float32(1 if rival else 0) - LENGTH * state[product, rival]
-        for place in range(start, end):
-            for rival in range(width):
-                gradient[rival] += values[place] * weights[columns[place], rivals[product, rival]]
+        _add_scores(columns[start:end], values[start:end], weights, rivals[product], gradient, scores)
         level = _level(gradient, LENGTH * cost)
         count, largest = 0, np.float32(0)
         for rival in range(width):

@@ -1,14 +1,14 @@
 """Chooses how much the margin view counts for beside the learned one, on products that neither has learned from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rubrika.encode.base import FloatArray, unit_rows
-from rubrika.encode.learned import LearnedEncoder, side_by_side
+from rubrika.encode.base import FloatArray
+from rubrika.encode.learned import LearnedEncoder
 from rubrika.train.bags import FeatureBags
-from rubrika.train.validation import nearest_categories
+from rubrika.train.validation import NEIGHBOURS, TEMPERATURE
 
 IntArray = NDArray[np.int64]
 Inputs = Mapping[str, NDArray[np.float16] | FloatArray]  # vectors of other encoders for all products, by name
@@ -19,6 +19,7 @@ SHARES = (0.0, 0.3, 0.45, 0.6, 0.75, 0.85)
 CHANCE, USUAL = 0.001, 0.6
 # So few products are asked fold by fold; of more a fifth are asked, but so many at most, and so many learned from.
 FEW, FOLDS, ASKED, LEARNED_FROM = 1_000, 3, 2_000, 20_000
+QUERIES = 256  # compared at once
 
 
 def chosen_share(bags: FeatureBags, inputs: Inputs, fit: Callable[[IntArray], LearnedEncoder]) -> float:
@@ -38,16 +39,37 @@ def chosen_share(bags: FeatureBags, inputs: Inputs, fit: Callable[[IntArray], Le
             continue
         encoder = fit(known)
         stored, queries = (encoder.views(bags.features[part], _of(inputs, part)) for part in (known, asked))
-        truth.append(bags.labels[asked])
-        for share, found in zip(SHARES, winners, strict=True):
-            vectors, query = (unit_rows(side_by_side(*views, share)) for views in (stored, queries))
-            found.append(nearest_categories(vectors, bags.labels[known], query))
+        for start in range(0, len(asked), QUERIES):
+            part = slice(start, start + QUERIES)
+            truth.append(bags.labels[asked[part]])
+            votes = _votes([view[part] for view in queries], stored, bags.labels[known])
+            for found, each in zip(winners, votes, strict=True):
+                found.append(each)
     if not truth:
         return USUAL
     right = np.concatenate(truth)
     accuracy = [float((np.concatenate(each) == right).mean()) for each in winners]
     good = [share for share, score in zip(SHARES, accuracy, strict=True) if score >= max(accuracy) - CHANCE]
     return min(good, key=lambda share: abs(share - USUAL))
+
+
+def _votes(queries: Sequence[FloatArray], stored: Sequence[FloatArray], labels: IntArray) -> Iterator[IntArray]:
+    """What the nearest stored products vote for by each share, for views (n, size) of queries and of those products.
+
+    Both views side by side are as similar as each by itself, weighted: no share needs products of its own.
+    """
+    dots = [query @ each.T for query, each in zip(queries, stored, strict=True)]
+    lengths = [[np.square(view).sum(axis=1) for view in views] for views in (queries, stored)]
+    for share in SHARES:
+        learned, margin = np.float32((1 - share) ** 2), np.float32(share**2)
+        rows, columns = (np.sqrt(np.maximum(learned * one + margin * other, 1e-30)) for one, other in lengths)
+        similarity = (learned * dots[0] + margin * dots[1]) / columns / rows[:, None]
+        width = min(NEIGHBOURS, len(labels))
+        nearest = np.argpartition(similarity, -width, axis=1)[:, -width:]
+        scores = np.take_along_axis(similarity, nearest, axis=1)
+        weights, categories = np.exp(TEMPERATURE * (scores - scores.max(axis=1, keepdims=True))), labels[nearest]
+        votes = ((categories[:, :, None] == categories[:, None]) * weights[:, None]).sum(axis=2)
+        yield categories[np.arange(len(votes)), votes.argmax(axis=1)]
 
 
 def _of(inputs: Inputs, rows: IntArray) -> dict[str, FloatArray]:

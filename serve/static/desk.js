@@ -180,3 +180,5 @@ document.addEventListener("keydown", (event) => {
   else target.click();
   if (target.matches("summary")) find("#new-path").focus();
 });
+// From here on keys are heard.
+document.body.dataset.ready = "yes";

@@ -12,20 +12,20 @@ from models import save_bert
 from rubrika.encode.registry import picture_encoder, text_encoder
 from rubrika.errors import EncoderError
 
-# Importing torch raises ImportError, also where somebody would swallow it and go on.
+# Importing it raises ImportError, also where somebody would swallow it and go on.
 PROGRAM = """
 import sys
-sys.modules["torch"] = None
+sys.modules["{without}"] = None
 from rubrika.cli import main
 try:
     main()
 finally:
-    assert sys.modules["torch"] is None
+    assert sys.modules["{without}"] is None
 """
 
 
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PROGRAM, *map(str, words)]
+def run(*words: object, without: str = "torch") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROGRAM.format(without=without), *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -52,10 +52,23 @@ def test_an_index_with_a_learned_encoder_classifies_and_grows(
 @pytest.mark.parametrize("command", ["ingest", "learn"])
 def test_learning_says_what_to_install(command: str, index: Path, market: Path, tmp_path: Path) -> None:
     words = (market / "train.parquet", "--index", tmp_path / "new") if command == "ingest" else ("--index", index)
-    done = run(command, *words)
+    done = run(command, *words, without="numba")
     assert done.returncode == 1
-    assert "learning needs torch; pip install 'rubrika[train]'" in done.stderr
+    assert "learning needs numba; pip install 'rubrika[train]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_learning_needs_no_torch(tmp_path: Path) -> None:
+    shelf = pd.DataFrame({"product_id": range(20), "title": ["чайник", "кеды"] * 10, "category_id": [1, 2] * 10})
+    shelf.to_csv(tmp_path / "shelf.csv", index=False)
+    done = run("ingest", tmp_path / "shelf.csv", "--index", tmp_path / "new", "--json")
+    assert done.returncode == 0, done.stderr
+
+
+def test_fine_tuning_says_what_to_install(market: Path, tmp_path: Path) -> None:
+    done = run("train", "text", market / "train.parquet", "--base", tmp_path, "-o", tmp_path / "tuned")
+    assert done.returncode == 1
+    assert "fine-tuning needs torch; pip install 'rubrika[pretrained]'" in done.stderr
 
 
 def test_a_pretrained_encoder_says_what_to_install(grown: Path, tmp_path: Path) -> None:
@@ -63,7 +76,7 @@ def test_a_pretrained_encoder_says_what_to_install(grown: Path, tmp_path: Path) 
     done = run("ingest", grown, "--index", tmp_path / "new", "--text-encoder", bert)
     assert done.returncode == 1
     assert "torch" in done.stderr
-    assert "pip install 'rubrika[train]'" in done.stderr
+    assert "pip install 'rubrika[pretrained]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -25,6 +25,11 @@ from rubrika.serve.reviews import UNCERTAIN, Filters, Reviews
 
 pytestmark = needs_browser
 WIDTHS = {1280: "light", 390: "dark"}
+# That a page shows another product, and hears keys.
+NEXT = """shown => {
+    const product = document.querySelector("#product");
+    return product && product.dataset.number !== shown && document.body.dataset.ready;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +79,14 @@ def press(page: Page, *keys: str) -> None:
     for key in keys:
         shown = page.locator("#product").get_attribute("data-number")
         page.keyboard.press(key)
-        page.wait_for_function("shown => document.querySelector('#product')?.dataset.number !== shown", arg=shown)
+        page.wait_for_function(NEXT, arg=shown)
 
 
 def test_a_morning_at_the_desk(browser: Browser, pictured: Path, tmp_path: Path) -> None:
     with desk(browser, pictured, tmp_path) as (page, reviews, shop):
         waiting = reviews.queue(UNCERTAIN).waiting
         page.get_by_role("link", name="Review Uncertain").press("Enter")
+        page.wait_for_function(NEXT, arg="")
         # Twenty products with keys alone, one of them by the tree, and one of a category that is new.
         press(page, *"aaaaaaaaa", "1", *"aaaa", "p", "s", "a")
         page.keyboard.press("/")

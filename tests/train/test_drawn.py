@@ -79,11 +79,11 @@ def test_what_goes_with_the_products_is_drawn_with_them() -> None:
     assert (unnamed @ known.T).argmax(axis=1).tolist() == [0, 1, 2, 3]
 
 
-def test_without_torch_learning_is_refused_in_a_sentence() -> None:
+def test_without_numba_learning_is_refused_in_a_sentence() -> None:
     script = (
-        "import sys; sys.modules['torch'] = None\n"
+        "import sys; sys.modules['numba'] = None\n"
         "from rubrika.errors import EncoderError\n"
         "try:\n    import rubrika.train.embed\nexcept EncoderError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "learning needs torch; pip install 'rubrika[train]'\n"
+    assert done.stdout == "learning needs numba; pip install 'rubrika[train]'\n"

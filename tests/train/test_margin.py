@@ -35,7 +35,9 @@ def drawn(count: int, features: int, kinds: int) -> tuple[csr_array, np.ndarray]
 def test_it_decides_as_liblinear_does() -> None:
     bags, labels = drawn(600, 40, 6)
     alike = np.eye(6, 16, dtype=np.float32)
-    view = learn_margin(bags, labels, alike[labels], alike, MarginSettings(size=16, cost=0.1, epochs=60))
+    view = learn_margin(
+        bags, np.arange(600), labels, alike[labels], alike, MarginSettings(size=16, cost=0.1, epochs=60)
+    )
     rarity = np.log(601 / (1 + np.bincount(bags.indices, minlength=40))) + 1
     weighted = bags.toarray() * rarity
     weighted *= np.sqrt(2) / np.linalg.norm(weighted, axis=1, keepdims=True)
