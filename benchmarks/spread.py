@@ -44,10 +44,12 @@ class Watch(threading.Thread):
         """Look again and again."""
         me = psutil.Process()
         while True:
-            for process in (me, *me.children(recursive=True)):
+            # Ray's are no children of this one for long.
+            for process in (me, *psutil.process_iter()):
                 try:
-                    self.took[process.pid] = sum(process.cpu_times()[:2])
                     line = " ".join(process.cmdline())
+                    if process.pid == me.pid or "ray::" in line:
+                        self.took[process.pid] = sum(process.cpu_times()[:2])
                     what = "driver" if process == me else "actor" if "MapWorker" in line else "writer"
                     if process == me or "ray::" in line:
                         used = process.memory_full_info().uss / MB
