@@ -10,7 +10,7 @@ PICTURES := --images $(DEMO)/market/images
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,benchmarks,train,pretrained,clip,onnx,use,efficientnet,report,excel,serve]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,benchmarks,train,pretrained,clip,onnx,use,efficientnet,report,excel,serve,ray]' -c constraints.txt
 	# The repository root is the package; a type checker finds it through a link by its name.
 	mkdir -p $(VENV)/typing && ln -sfn $(CURDIR) $(VENV)/typing/rubrika
 	touch $@
@@ -52,6 +52,7 @@ lint: $(READY)
 
 # `make bench FILE=train.parquet GROUP=group_key`; without a file on the made-up marketplace, which proves nothing.
 bench: $(READY)
+	RUBRIKA_SLOW=1 $(BIN)/python -m pytest tests/ingest/test_ray.py
 	test -n "$(FILE)" || $(BIN)/rubrika sample $(DEMO)/market
 	$(BIN)/python benchmarks/compare.py $(or $(FILE),$(DEMO)/market/train.parquet) --group-by $(or $(GROUP),group_key) $(if $(MODEL),--model $(MODEL)) $(if $(FILE),--page docs/benchmarks.md)
 

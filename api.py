@@ -12,18 +12,18 @@ import numpy as np
 from rubrika import inputs
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import ParameterError
-from rubrika.files import STDOUT, check_log, check_outputs, check_table, report_folder
-from rubrika.index.categories import read_names
+from rubrika.files import check_outputs, check_table, report_folder
 from rubrika.index.folder import Choice, has_index, writing
 from rubrika.index.folder import Index as Opened
 from rubrika.index.location import CACHE, Location
 from rubrika.index.manifest import IMAGE, Manifest
 from rubrika.index.owned import Owned
+from rubrika.index.published import write_manifest
 from rubrika.ingest.audit import AuditReport, write_audit
 from rubrika.ingest.calibrate import refitted
-from rubrika.ingest.ingest import default_reject_path, ingest, remove_stale, write_rejects
+from rubrika.ingest.ingest import ingest
 from rubrika.ingest.maintain import Checked, Deleted, Relearned, check, delete, relearn
-from rubrika.ingest.move import Moved, move_index
+from rubrika.ingest.move import Moved, Published, RolledBack, move_index, publish_index, rollback
 from rubrika.ingest.naming import Categories, list_categories, name_categories
 from rubrika.ingest.relabel import Relabelled, correct, relabel, relabel_from
 from rubrika.ingest.write import IngestReport
@@ -41,6 +41,7 @@ from rubrika.inputs import (
 )
 from rubrika.products.images import unmatched
 from rubrika.products.reader import Reader
+from rubrika.products.rejects import default_reject_path, write_rejects
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import classify, known_categories
 from rubrika.retrieve.drift import RUNS
@@ -48,7 +49,16 @@ from rubrika.retrieve.explain import Explanation, explain
 from rubrika.retrieve.guarantee import Policy, advice
 from rubrika.retrieve.info import Info, info_of
 from rubrika.retrieve.monitor import append_run
-from rubrika.retrieve.predictions import ClassifyReport, Predictions, classify_to_files, collect, policy_of, redecide
+from rubrika.retrieve.predictions import (
+    ClassifyReport,
+    Outputs,
+    Predictions,
+    classify_to_files,
+    collect,
+    policy_of,
+    redecide,
+)
+from rubrika.retrieve.ray import Ray, classify_on_ray
 from rubrika.retrieve.search import Neighbours, Query, neighbours
 from rubrika.store.connection import ServerOptions
 
@@ -81,7 +91,7 @@ class Index:
     @classmethod
     def open(
         cls,
-        folder: Place,
+        folder: Place | None = None,
         *,
         url: str | None = None,
         collection: str | None = None,
@@ -93,7 +103,7 @@ class Index:
         """Open an index; where there is none yet, the first `ingest` makes it.
 
         Args:
-            folder: the index folder, with the manifest and the encoders also when a server has the points.
+            folder: the index folder, which has encoders though a server has the points; None: `publish` put all there.
             url: of a Qdrant server that has the points, or shall have those of a new index; default: where the index
                 says, and for a new one the folder.
             collection: on that server; default: `products`.
@@ -134,6 +144,7 @@ class Index:
         path_separator: str | None = None,
         options: ServerOptions | None = None,
         adopt: bool = False,
+        ray: Ray | None = None,
     ) -> IngestReport:
         """Put labelled products into the index, learning its encoder first when it is new.
 
@@ -160,20 +171,20 @@ class Index:
             path_separator: what stands between the levels of a category's path, as `>`; default: found in the labels.
             options: how points on a server are laid out and searched.
             adopt: take up an empty collection that somebody made for this index, though the key cannot mark it.
+            ray: have actors of Ray write to a server; `rejects` is a folder then, and the report does not list them.
         """
         made, note = self.at.folder, self._progress.note
         source = products_of(products, True, group_by, columns_of(columns, path_separator, made, True))
         pictures = pictures_of(images, source)
         choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, pictures is not None, made, note)
-        if rejects:
-            # Known before the work.
+        if rejects and not ray:
             check_outputs(source.files, self.at.folder, Path(rejects))
             check_table(Path(rejects))
+        spread = inputs.spread_of(ray, source, Path(rejects or default_reject_path(made).with_suffix("")))
         self._note_unused(images)
         self.close()
-        at = self.at
         report = ingest(
-            replace(at, server=replace(at.server, adopt=adopt)) if at.server else at,
+            self.at.adopting(adopt),
             source,
             pictures=pictures,
             choice=choice,
@@ -184,9 +195,10 @@ class Index:
             verified=verified,
             by=person_of(by),
             options=options,
+            spread=spread,
             progress=self._progress,
         )
-        if rejects and report.rejects:
+        if rejects and report.rejects and not ray:
             write_rejects(report.rejects, Path(rejects))
         return report
 
@@ -236,31 +248,20 @@ class Index:
         monitor: Place | None = None,
         exact: bool = False,
         columns: "ColumnNames" = None,
+        ray: Ray | None = None,
     ) -> ClassifyReport:
         """Predict the category of every product of a table, batch by batch.
 
         Predictions go to `output`, one row an input row in its order; confidence, alternatives and neighbours to
         `details`; unreadable rows to `rejects`, by default beside `output`. `level` predicts at that level of the
         tree, 1 being the top, not the leaf. `include_self` and `exact` are as for `classify`. A line about the run is
-        appended to the file `monitor`, for `info`.
+        appended to the file `monitor`, for `info`. With `ray`, actors write folders of parquet files, not files.
         """
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
-        names, output = columns_of(columns, None, self.at.folder), Path(output)
-        reader = Reader(paths_of(file), labelled=False, columns=names)
+        reader = Reader(paths_of(file), labelled=False, columns=columns_of(columns, None, self.at.folder))
         reader.check()
-        tables = [None if path is None else Path(path) for path in (details, rejects)]
-        name = "result" if output == STDOUT else output.stem
-        rejects_output = tables[1] or default_reject_path(output.parent / name)
-        runs = None if monitor is None else Path(monitor)
-        if runs and (level is not None or count is not None or include_self):
-            reason = "runs are compared with the calibration, of leaves, as the index votes"
-            raise ParameterError(f"`monitor`: {reason}; leave out `level`, `top_k` and `include_self`")
-        check_outputs(reader.files, self.at.folder, output, tables[0], rejects_output, runs)
-        for path in (output, *tables):
-            if path:
-                check_table(path)
-        if runs:
-            check_log(runs)
+        to = Outputs.of(output, details, rejects, monitor, bool(ray))
+        to.check(reader.files, self.at.folder, level is not None or count is not None or include_self)
         self._note_unused(images)
         index, pictures = self._index(exact), pictures_of(images, reader)
         if level is not None and level > (
@@ -269,17 +270,14 @@ class Index:
             raise ParameterError(f"`level` is at most {deepest}, as deep as the categories of {self.at.folder} are")
         if pictures and IMAGE in index.manifest.vectors and (without := unmatched(pictures, reader)):
             self._progress.note(without)
-        report = classify_to_files(
-            index, reader, output, tables[0], pictures, count, policy, level, include_self, self._progress
-        )
+        ways = reader, to, pictures, count, policy, level, include_self
+        if ray:
+            report = classify_on_ray(index, *ways, ray, self._progress)
+        else:
+            report = classify_to_files(index, *ways, self._progress)
         self._advise(report.advice)
-        if report.rejects:
-            write_rejects(report.rejects, rejects_output)
-            report = replace(report, rejects_output=rejects_output)
-        elif rejects is None:
-            remove_stale(rejects_output)
-        if runs:
-            append_run(runs, reader.files[0], report.figures, len(report.rejects), policy, index.manifest)
+        if to.runs:
+            append_run(to.runs, reader.files[0], report.figures, report.rejected, policy, index.manifest)
         return report
 
     def neighbours(
@@ -442,7 +440,7 @@ class Index:
         Rows alike in the column `group_by` are drawn together for the interval; `report` is as for `evaluate`.
         """
         from rubrika.eval.heldout import Timer
-        from rubrika.eval.live import Gold, evaluate_live
+        from rubrika.eval.live import Gold, evaluate_live, remarks_on
         from rubrika.report.report import write_report
         from rubrika.report.study import MAPPED, study
 
@@ -454,15 +452,8 @@ class Index:
         gold = Gold(reader, pictures_of(images, reader), seed, MAPPED if folder else None)
         result = evaluate_live(self._index(exact), gold, count, policy, self._progress, timer)
         self._advise(result.advice)
-        known = read_names(self.at.folder) or {}
-        if other := sorted({it.id for it in reader.labels() if known.get(it.id, it.path) != it.path}):
-            several = f"{len(other):,} of its category ids, such as {other[0]}, have other names in the index"
-            self._progress.note(
-                f"{reader.files[0]}: {several}; if they are numbered otherwise, no figure means anything"
-            )
-        if result.stored:
-            learned = f"{result.stored:,} of {result.rows:,} products are stored, and its encoder may have learned them"
-            self._progress.note(f"{self.at.folder}: {learned}; new ones are harder")
+        for remark in remarks_on(result, reader, self.at.folder):
+            self._progress.note(remark)
         if folder and result.answers:
             page = write_report(folder, study(result, result.answers, timer), timer, reader, gold.pictures)
             self._progress.note(f"report: {page}")
@@ -504,7 +495,7 @@ class Index:
                 manifest.vote, **{name: getattr(result.vote, name) for name in ("weights", "top_k", "temperature")}
             )
             tuned = refitted(folder, replace(manifest, vote=vote), result.asked, result.tree)
-            tuned.write(folder)
+            write_manifest(self.at, tuned)
         result = replace(result, advice=advice(tuned.calibration, policy))
         self._advise(result.advice)
         return result
@@ -604,6 +595,16 @@ class Index:
         """Bring the points back from the server into the folder."""
         self.close()
         return move_index(replace(self.at, server=None), self._progress)
+
+    def publish(self) -> Published:
+        """Store manifest and encoders on the server too, now and after every change, for `open` without a folder."""
+        self.close()
+        return publish_index(self.at)
+
+    def rollback(self) -> RolledBack:
+        """Go back to the encoder before the last `learn` of a published index, and its points, in one switch."""
+        self.close()
+        return rollback(self.at)
 
     def info(self, drift: Place | None = None, runs: int = RUNS) -> Info:
         """What is in the index: products, categories, vectors, how they vote, and how far it can be trusted.

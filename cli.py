@@ -12,15 +12,26 @@ from typer import Argument, Option
 
 from rubrika import display
 from rubrika import options as opt
-from rubrika.console import LAYOUT, arguments_of, layout_of, leave_out, leave_stdout, open_index, print_result, spelled
+from rubrika.console import (
+    LAYOUT,
+    ON_RAY,
+    arguments_of,
+    layout_of,
+    leave_out,
+    leave_stdout,
+    open_index,
+    print_result,
+    ray_of,
+    spelled,
+)
 from rubrika.errors import ParameterError, RubrikaError
+from rubrika.training import training
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Predicts a product's category from its most similar labelled products.",
 )
-training = typer.Typer(name="train", no_args_is_help=True, help="Fine-tune transformers for your categories.")
 app.add_typer(training)
 
 # What tells where the points of an index are.
@@ -98,23 +109,31 @@ def ingest(
     hnsw_ef: opt.HnswEf = None,
     oversampling: opt.Oversampling = None,
     adopt: opt.Adopt = False,
+    ray: opt.OnRay = False,
+    ray_address: opt.RayAddress = None,
+    actors: opt.Actors = None,
+    actor_gpus: opt.ActorGpus = 0.0,
     as_json: opt.AsJson = False,
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
-    from rubrika.ingest.ingest import default_reject_path, remove_stale, write_kept, write_rejects
+    from rubrika.ingest.ingest import write_kept
+    from rubrika.products.rejects import default_reject_path, remove_stale, write_rejects
 
-    given, options = arguments_of(context, "files", "index", *PLACE, *LAYOUT), layout_of(context)
-    report = open_index(index, url, collection, cache, ca_cert).ingest(files, **given, options=options)
+    given, options = arguments_of(context, "files", "index", *PLACE, *LAYOUT, *ON_RAY), layout_of(context)
+    opened = open_index(index, url, collection, cache, ca_cert)
+    report = opened.ingest(files, **given, options=options, ray=ray_of(context))
     path, kept = rejects or default_reject_path(index), default_reject_path(index, "kept")
-    if rejects is None:
+    if ray:
+        path = rejects or path.with_suffix("")
+    elif rejects is None:
         write_rejects(report.rejects, path) if report.rejects else remove_stale(path)
     if report.kept_labels:
         write_kept(report.kept_labels, kept)
-    written = {"rejects": str(path) if report.rejects else None, "kept_labels": str(kept) if report.kept else None}
+    written = {"rejects": str(path) if report.rejected else None, "kept_labels": str(kept) if report.kept else None}
     print_result(report.to_dict() | written, as_json, lambda: display.format_ingest(index, report, path, kept))
     if report.read and report.rejected == report.read:
-        first = report.rejects[0].reason if report.rejects else "their texts have no vector"
-        raise RubrikaError(f"none of the {report.read:,} rows could be used; the first: {first}; see {path}")
+        first = f"; the first: {report.rejects[0].reason}" if report.rejects else ""
+        raise RubrikaError(f"none of the {report.read:,} rows could be used{first}; see {path}")
 
 
 @app.command()
@@ -141,11 +160,16 @@ def classify(
     monitor: opt.Monitor = None,
     exact: opt.Exact = False,
     columns: opt.Columns = None,
+    ray: opt.OnRay = False,
+    ray_address: opt.RayAddress = None,
+    actors: opt.Actors = None,
+    actor_gpus: opt.ActorGpus = 0.0,
     as_json: opt.AsJson = False,
 ) -> None:
     """Predict the category of every product of a table."""
     leave_stdout(output, as_json)
-    report = open_index(index, url, collection, cache, ca_cert).classify_file(**arguments_of(context, "index", *PLACE))
+    given = arguments_of(context, "index", *PLACE, *ON_RAY)
+    report = open_index(index, url, collection, cache, ca_cert, reads=True).classify_file(**given, ray=ray_of(context))
     print_result(report.to_dict(), as_json, lambda: display.format_classify(report), aside=str(output) == "-")
 
 
@@ -205,7 +229,7 @@ def evaluate(
     if index:
         leave_out(context, SETTLED, f"the `index` {index} is scored as it is")
         given = arguments_of(context, "file", "index", "fail_below", "path_separator", *PLACE, *SETTLED)
-        with open_index(index, url, collection, cache, ca_cert) as opened:
+        with open_index(index, url, collection, cache, ca_cert, reads=True) as opened:
             result = opened.evaluate_live(file, **given)
     else:
         if protocol:
@@ -269,7 +293,7 @@ def neighbours(
 ) -> None:
     """Show the labelled products most like one, given by its id, a title, or a picture."""
     leave_stdout(output, as_json)
-    with open_index(index, url, collection, cache, ca_cert) as opened:
+    with open_index(index, url, collection, cache, ca_cert, reads=True) as opened:
         hits = opened.neighbours(product_id, title=title, image=image, vector=vector, top_k=k, page=show, exact=exact)
     if output is not None:
         hits.write(output)
@@ -292,7 +316,7 @@ def explain(
     as_json: opt.AsJson = False,
 ) -> None:
     """Explain a prediction: the vote, the neighbours behind it, and the words that mattered most."""
-    with open_index(index, url, collection, cache, ca_cert) as opened:
+    with open_index(index, url, collection, cache, ca_cert, reads=True) as opened:
         result = opened.explain(product_id, title=title, image=image, top_k=top_k)
     print_result(result.to_dict(), as_json, lambda: display.format_explanation(result))
 
@@ -313,7 +337,7 @@ def audit(
 ) -> None:
     """Find labels that are probably wrong, the surest first."""
     leave_stdout(output, as_json)
-    with open_index(index, url, collection, cache, ca_cert) as opened:
+    with open_index(index, url, collection, cache, ca_cert, reads=True) as opened:
         report = opened.audit(output, duplicates, limit, files=files or (), min_confidence=min_confidence)
     print_result(report.to_dict(), as_json, lambda: display.format_audit(report), aside=str(output) == "-")
 
@@ -351,7 +375,7 @@ def info(
     as_json: opt.AsJson = False,
 ) -> None:
     """Show what is in the index: products, categories, vectors, how they vote, and how far it can be trusted."""
-    result = open_index(index, url, collection, cache, ca_cert).info(drift, runs)
+    result = open_index(index, url, collection, cache, ca_cert, reads=True).info(drift, runs)
     print_result(result.to_dict(), as_json, lambda: display.format_info(result))
 
 
@@ -486,6 +510,34 @@ def pull(index: opt.IndexFolder = opt.INDEX, as_json: opt.AsJson = False) -> Non
 
 
 @app.command()
+def publish(
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Store the encoders of an index on its server too, so that it is read without the folder."""
+    result = open_index(index, url, collection, opt.CACHE, ca_cert).publish()
+    new = f"published, {result.bytes:,} bytes were new on its server"
+    print_result(result.to_dict(), as_json, lambda: f"{index}: {new}")
+
+
+@app.command()
+def rollback(
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Go back to the encoder before the last `rubrika learn` of a published index, and its points."""
+    result = open_index(index, url, collection, opt.CACHE, ca_cert).rollback()
+    back = f"back to {result.collection} with {result.products:,} products; {result.before} stays"
+    print_result(result.to_dict(), as_json, lambda: f"{index}: {back}")
+
+
+@app.command()
 def serve(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,
@@ -548,71 +600,6 @@ def review(
             typer.launch(at)
 
     run(opened, host, port, listening, picture_folders(images or ()))
-
-
-@training.command()
-def text(
-    context: typer.Context,
-    files: opt.Files,
-    base: opt.BaseText = "rubert",
-    output: Annotated[Path, Option("-o", "--output", help="A new folder for the model.")] = Path("text-encoder"),
-    group_by: opt.GroupBy = None,
-    epochs: opt.Epochs = 3,
-    minutes: opt.Minutes = None,
-    max_tokens: opt.MaxTokens = None,
-    freeze_layers: opt.FreezeLayers = None,
-    contrast: Annotated[float, Option(help="The weight of the supervised contrastive term.")] = 0.0,
-    seed: opt.Seed = 0,
-    columns: opt.Columns = None,
-    as_json: opt.AsJson = False,
-) -> None:
-    """Fine-tune a text encoder; use it with `rubrika ingest --text-encoder FOLDER`."""
-    from rubrika.inputs import columns_of, paths_of
-    from rubrika.products.reader import Reader
-    from rubrika.train import check_installed
-
-    check_installed("torch", "fine-tuning", "pretrained")
-    from rubrika.train.finetune import FinetuneSettings, finetune_text
-
-    settings = FinetuneSettings(**arguments_of(context, "files", "base", "output", "group_by", "columns"))
-    reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(columns, None))
-    result = finetune_text(reader, base, output, settings, display.Terminal())
-    print_result(result.to_dict(), as_json, lambda: display.format_training(result))
-
-
-@training.command()
-def joint(
-    context: typer.Context,
-    files: opt.Files,
-    images: opt.Images = None,
-    text_base: opt.BaseText = "rubert",
-    image_base: Annotated[str, Option(metavar="SPEC", help="vit, or a model's name or folder.")] = "vit",
-    output: Annotated[Path, Option("-o", "--output", help="A new folder for both.")] = Path("joint-encoders"),
-    group_by: opt.GroupBy = None,
-    epochs: opt.Epochs = 3,
-    minutes: opt.Minutes = None,
-    max_tokens: opt.MaxTokens = None,
-    freeze_layers: opt.FreezeLayers = None,
-    seed: opt.Seed = 0,
-    columns: opt.Columns = None,
-    as_json: opt.AsJson = False,
-) -> None:
-    """Fine-tune a text and a picture encoder together; use the two folders it writes with `rubrika ingest`."""
-    from rubrika.inputs import columns_of, paths_of, pictures_of
-    from rubrika.products.reader import Reader
-    from rubrika.train import check_installed
-
-    check_installed("torch", "fine-tuning", "pretrained")
-    from rubrika.train.joint import JointSettings, finetune_joint
-
-    others = ("files", "images", "text_base", "image_base", "output", "group_by", "columns")
-    settings = JointSettings(**arguments_of(context, *others))
-    reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(columns, None))
-    pictures = pictures_of(images, reader)
-    if pictures is None:
-        raise ParameterError("give `images`, the folder of the pictures, or a file with pictures in its rows")
-    result = finetune_joint(reader, pictures, text_base, image_base, output, settings, display.Terminal())
-    print_result(result.to_dict(), as_json, lambda: display.format_training(result))
 
 
 def main() -> None:

@@ -17,19 +17,24 @@ from rubrika.store.connection import ServerOptions
 
 if TYPE_CHECKING:
     from rubrika.api import Index
+    from rubrika.retrieve.ray import Ray
 
 # The options that say how points are on a server.
 LAYOUT = tuple(each.name for each in fields(ServerOptions))
+# Those that say where work is spread to.
+ON_RAY = ("ray", "ray_address", "actors", "actor_gpus")
 
 
 def open_index(
-    folder: Path, url: str | None, collection: str | None, cache: Path, ca_cert: Path | None = None
+    folder: Path, url: str | None, collection: str | None, cache: Path, ca_cert: Path | None = None, reads: bool = False
 ) -> "Index":
-    """The index, which opens when something is asked of it."""
+    """The index, which opens when something is asked of it; what only `reads` takes one from its server, too."""
     from rubrika.api import Index
+    from rubrika.index.folder import has_index
     from rubrika.inputs import location_of
 
-    return Index(location_of(folder, url, collection, None, cache, ca_cert), display.Terminal())
+    where = None if reads and url and not has_index(folder) else folder
+    return Index(location_of(where, url, collection, None, cache, ca_cert), display.Terminal())
 
 
 def leave_stdout(output: Path | None, as_json: bool) -> None:
@@ -54,6 +59,17 @@ def arguments_of(context: typer.Context, *without: str) -> dict[str, Any]:
 def layout_of(context: typer.Context) -> ServerOptions:
     """How points are to be laid out on a server, by the options of a command."""
     return ServerOptions(**{name: context.params[name] for name in LAYOUT})
+
+
+def ray_of(context: typer.Context) -> "Ray | None":
+    """Where work is spread to, by the options of a command; None: it is done here."""
+    from rubrika.retrieve.ray import Ray
+
+    if not context.params["ray"]:
+        # The address may be in the environment for other programs.
+        leave_out(context, ("actors", "actor_gpus"), "they are said of `ray`")
+        return None
+    return Ray(*(context.params[name] for name in ON_RAY[1:]))
 
 
 def print_result(result: dict[str, Any], as_json: bool, text: Callable[[], str], aside: bool = False) -> None:

@@ -82,7 +82,7 @@ def format_ingest(index: Path, report: "IngestReport", rejects: Path, kept: Path
     renamed = f"; {report.renamed:,} categories were renamed" if report.renamed else ""
     lines = [
         f"{index}: {', '.join(counts)} in {report.seconds:.1f} s{with_picture}"
-        f"{_unusable(report.unusable)}{renamed}{_rejected(len(report.rejects), rejects)}"
+        f"{_unusable(report.unusable)}{renamed}{_rejected(report.rejected, rejects)}"
     ]
     for one in report.kept_labels[:KEPT_SHOWN]:
         stays = f"stays in {display_path(one.category_name)}, set by {one.labelled_by} on {one.labelled_at[:10]}"
@@ -118,7 +118,7 @@ def format_classify(report: "predictions.ClassifyReport") -> str:
     counts = ", ".join(f"{count:,} {name}" for name, count in figures.decisions.items())
     lines = [
         f"{report.output}: {report.rows:,} products in {report.seconds:.1f} s"
-        f"{_unusable(report.unusable_pictures or {})}{_rejected(len(report.rejects), report.rejects_output)}",
+        f"{_unusable(report.unusable_pictures or {})}{_rejected(report.rejected, report.rejects_output)}",
         f"{counts}; confidence 0 … 1: {_blocks(figures.confidence_histogram)}",
     ]
     seen = figures.median_similarity, figures.unseen_words

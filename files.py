@@ -161,6 +161,8 @@ FORMATS: Mapping[str, Callable[[BinaryIO, pa.Schema], Writer]] = {
     ".xlsx": ExcelWriter,
 }
 STDOUT = Path("-")
+# Of what several processes write: their files in a folder, and what says, as of Spark, that all of them are there.
+PART, DONE = "part-{:06d}.parquet", "_SUCCESS"
 
 
 def _flat(table: pa.Table) -> list[pa.Array]:
@@ -251,6 +253,24 @@ def check_table(path: Path) -> None:
         raise RubrikaError(f"{path}: a table is written as {', '.join(FORMATS)}; end its name so, or use - for stdout")
     if FORMATS[path.suffix.lower()] is ExcelWriter and find_spec("openpyxl") is None:
         raise InputError(f"{path}: Excel needs openpyxl; pip install 'rubrika[excel]', or name a .csv file")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a path where no folder of parts can be, and a folder with other files."""
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if path.name != DONE and not path.name.startswith("part-"):
+                raise RubrikaError(f"{folder}: it holds other files, such as {path.name}; name a folder of its own")
+
+
+def clear_parts(folder: Path) -> None:
+    """Make a folder for parts, without those of an earlier run."""
+    check_folder(folder)
+    with writable(folder):
+        # First what says that all of them are there.
+        for path in (folder / DONE, *folder.glob("part-*")):
+            path.unlink(missing_ok=True)
 
 
 def check_log(path: Path) -> None:

@@ -18,6 +18,7 @@ from rubrika.index.categories import Called, known_in
 from rubrika.index.folder import Choice, completed, has_index
 from rubrika.index.location import Location
 from rubrika.index.manifest import MAX_TOP_K, Manifest
+from rubrika.index.published import fetched
 from rubrika.products.columns import Columns
 from rubrika.products.convert import converts
 from rubrika.products.frame import Frame, is_table
@@ -31,6 +32,9 @@ from rubrika.products.text import RowError, first_line, one_line, shortened
 from rubrika.store.connection import Connection, Transport
 
 if TYPE_CHECKING:
+    from rubrika.ingest.ray import Spread
+    from rubrika.retrieve.ray import Ray
+
     Files = str | Path | Sequence[str | Path]
     Source = Any  # Files, a DataFrame, or another table in memory
     ColumnNames = str | Mapping[str, str | Sequence[str]] | None
@@ -41,7 +45,7 @@ Vote = Literal["joint", "text", "image", "late"]
 
 
 def location_of(
-    folder: Place,
+    folder: Place | None,
     url: str | None,
     collection: str | None,
     api_key: str | None,
@@ -49,13 +53,20 @@ def location_of(
     ca_cert: Place | None = None,
     adopt: bool = False,
 ) -> Location:
-    """Where an index is; the key and what TLS needs come from the environment unless they are given."""
+    """Where an index is; the key and what TLS needs come from the environment unless they are given.
+
+    Without a folder it is what a server has, if it was published there.
+    """
     if collection and not url:
         raise ParameterError(f"collection {collection} is on a server: say which with `url` or QDRANT_URL")
     key = api_key or os.environ.get("QDRANT_API_KEY") or None
     transport = Transport.of(os.environ, Path(ca_cert).expanduser() if ca_cert else None)
     to = {"assumed": not collection, "adopt": adopt}
     server = Connection(url, collection or "products", key, transport=transport, **to) if url else None
+    if folder is None:
+        if server is None:
+            raise ParameterError("an index without a folder is on a server: say which with `url` or QDRANT_URL")
+        return fetched(server, Path(cache).expanduser())
     return Location(Path(folder).expanduser(), server, Path(cache).expanduser(), key, transport)
 
 
@@ -104,6 +115,19 @@ def paths_of(source: object) -> list[Path]:
         what = "products are the path of a table, a list of paths, or a DataFrame or other table in memory"
         raise InputError(f"{what}, not {type(source).__name__}")
     return [path for file in files for path in tables_in(Path(file).expanduser())]
+
+
+def spread_of(ray: "Ray | None", source: Reader | Frame | Kept, rejects: Path) -> "Spread | None":
+    """How Ray's actors write products, where they do; rows that are set aside go to the folder `rejects`."""
+    if ray is None:
+        return None
+    if not isinstance(source, Reader):
+        raise ParameterError("`ray` reads files, of which actors take parts; write the table to a parquet file first")
+    ray.check(source.files)
+    # Imported where Ray is known to be there.
+    from rubrika.ingest.ray import Spread
+
+    return Spread(ray, source, rejects)
 
 
 def pictures_of(images: str | Path | None, products: Reader | Frame | Kept | None = None) -> PictureFolder | None:

@@ -158,3 +158,11 @@ FailBelow = Annotated[
     list[str] | None,
     Option(metavar="NAME=NUMBER", help="Exit 1 when this figure of the JSON is less, as weighted_f1=0.9; repeatable."),
 ]
+# Where work is spread to: the fields of `retrieve.ray.Ray`.
+OnRay = Annotated[bool, Option("--ray", help="Spread the work over actors of Ray; the points are on a server.")]
+RayAddress = Annotated[
+    str | None,
+    Option(envvar="RAY_ADDRESS", metavar="ADDRESS", help="A cluster of Ray, as HOST:6379. [default: this machine]"),
+]
+Actors = Annotated[int | None, Option(min=1, help="How many open the encoders. [default: one a processor]")]
+ActorGpus = Annotated[float, Option(min=0, help="What each of them has of a GPU.")]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -90,3 +91,14 @@ def evaluate_live(
             stored=stored,
             advice=advice(index.manifest.calibration, policy),
         )
+
+
+def remarks_on(result: Evaluation, reader: Reader, folder: Path) -> Iterator[str]:
+    """What to know before the figures of an index are believed."""
+    known = read_names(folder) or {}
+    if other := sorted({it.id for it in reader.labels() if known.get(it.id, it.path) != it.path}):
+        several = f"{len(other):,} of its category ids, such as {other[0]}, have other names in the index"
+        yield f"{reader.files[0]}: {several}; if they are numbered otherwise, no figure means anything"
+    if result.stored:
+        learned = f"{result.stored:,} of {result.rows:,} products are stored, and its encoder may have learned them"
+        yield f"{folder}: {learned}; new ones are harder"

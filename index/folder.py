@@ -25,8 +25,18 @@ from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import IndexFolderError, RubrikaError, StoppedError, StoreError
 from rubrika.files import check_room, read_bounded, sync, unwritable, writable, write_in_one_step
 from rubrika.index.encoders import Encoders
-from rubrika.index.location import LOCK, Location, edge_folder, encoder_folder, folder_hash, is_ours, store_location
+from rubrika.index.location import (
+    COPY,
+    LOCK,
+    Location,
+    edge_folder,
+    encoder_folder,
+    folder_hash,
+    is_ours,
+    store_location,
+)
 from rubrika.index.manifest import IMAGE, JOINT, MANIFEST, TEXT, Manifest, VectorSpec, VoteSettings
+from rubrika.index.published import write_manifest
 from rubrika.index.versions import settle
 from rubrika.store.base import Store
 from rubrika.store.connection import Connection, ServerOptions
@@ -50,6 +60,8 @@ def writing(folder: Path, what: str) -> Iterator[None]:
     process changes the index, or its folder cannot be written.
     """
     path = folder / LOCK
+    if (folder / COPY).exists():
+        raise IndexFolderError(f"{folder}: a copy of what its server has; `{what}` where the index has its own folder")
     with writable(folder, _SEE_TO_DISK, IndexFolderError, _REFUSALS), _open_lock(path) as file:
         try:
             portalocker.lock(file, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
@@ -379,7 +391,7 @@ def changing(
         index.store.flush()
         products = index.store.count() if recount else manifest.contents.products
         contents, recall = replace(under_way, products=products), dict(index.store.recall)
-        finish(replace(manifest, contents=contents, recall=recall)).write(at.folder)
+        write_manifest(at, finish(replace(manifest, contents=contents, recall=recall)))
 
 
 # Products of new categories are found, but less surely than after learning again: see docs/ingesting.md.

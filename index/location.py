@@ -24,6 +24,10 @@ class Location:
     api_key: str | None = field(default=None, repr=False)  # of the server that the manifest names
     transport: Transport = field(default_factory=Transport)  # to that server
 
+    def adopting(self, adopt: bool) -> "Location":
+        """The same, whose empty collection may be taken up; see `Connection`."""
+        return replace(self, server=replace(self.server, adopt=adopt)) if self.server else self
+
 
 def store_location(manifest: Manifest, at: Location, environment: Mapping[str, str]) -> StoreLocation:
     """Where to look for the points of an index: on the server that `at` names, if any, else as `source_of` says."""
@@ -56,6 +60,7 @@ def source_of(manifest: Manifest, at: Location, environment: Mapping[str, str]) 
 
 
 LOCK, CATEGORIES = "lock", "categories.json"
+COPY = "copy"  # marks a folder of the cache, with what a server has of an index
 _EDGE, _ENCODERS = "edge", "encoders"
 # What Rubrika itself puts into an index folder; an interrupted run may leave some of it.
 _FILES = "|".join(map(re.escape, (MANIFEST, CATEGORIES)))

@@ -149,6 +149,8 @@ class Manifest:
     contents: Contents = field(default_factory=Contents)
     tables: Tables = field(default_factory=Tables)
     generation: int = 1  # which folders of points and learned encoders are the index's; see `location`
+    published: bool = False  # whether the server has all of the index, see `published`
+    previous: str | None = None  # the collection of the encoder before, to go back to
     format: int = FORMAT  # the version of this file
 
     # Of this class and those in it: no value of another type, no infinity, no foreign name.
@@ -172,11 +174,11 @@ class Manifest:
         name: str | None = None,
     ) -> "Manifest":
         """The same index with its points elsewhere, searched as `search` and `recall` say; `name` is an alias there."""
-        moved = replace(self, search=search or SearchOptions(), recall=dict(recall or {}))
+        moved = replace(self, search=search or SearchOptions(), recall=dict(recall or {}), previous=None)
         if isinstance(location, Connection):
             behind = location.collection if name not in (None, location.collection) else None
             return replace(moved, store=SERVER, url=location.url, collection=name or location.collection, behind=behind)
-        return replace(moved, store=EDGE, url=None, behind=None)
+        return replace(moved, store=EDGE, url=None, behind=None, published=False)
 
     def is_in(self, location: StoreLocation) -> bool:
         """Whether the points are in this collection of a server."""
@@ -185,9 +187,10 @@ class Manifest:
         return server is not None and server.collection in names and server.is_on(str(self.url))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, named as in index.json; what few have stands only there: a pooling, `tables`, `behind`."""
+        """Plain values, named as in index.json; what few have, as a pooling, stands only there."""
         found = dict(schema(Manifest).dump_python(self, mode="json", by_alias=True))
-        for name in [name for name, none in (("tables", Tables()), ("behind", None)) if getattr(self, name) == none]:
+        few = {"tables": Tables(), "behind": None, "published": False, "previous": None}
+        for name in [name for name, none in few.items() if getattr(self, name) == none]:
             del found[name]
         for spec in found["vectors"].values():
             if spec["pooling"] is None:

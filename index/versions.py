@@ -88,6 +88,8 @@ def settle(at: Location, manifest: Manifest, note: Callable[[str], None] = lambd
     for superseded in (replace(server, collection=each, fixed=True) for each in sorted(old)):
         if stands_for(superseded) != superseded.collection:
             continue
+        if superseded.collection == manifest.previous:
+            continue
         if others := aliases_of(superseded):
             left = f"collection «{superseded.collection}» is left there, because {', '.join(sorted(others))} names it"
             note(f"{server.server}: {left}")

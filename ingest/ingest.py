@@ -1,11 +1,11 @@
 """Puts labelled products into an index, learning its encoder first when it is new."""
 
 import hashlib
-import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from rubrika import __version__
 from rubrika.encode.base import Encoder
 from rubrika.encode.registry import picture_encoder, text_encoder
 from rubrika.errors import IndexFolderError, InputError, ParameterError, StoppedError
-from rubrika.files import check_room, table_file, writable
+from rubrika.files import check_room
 from rubrika.index.categories import Names, names_of, read_names, write_names
 from rubrika.index.encoders import Encoders
 from rubrika.index.folder import (
@@ -41,10 +41,14 @@ from rubrika.products.frame import Frame
 from rubrika.products.images import PictureFolder, unmatched
 from rubrika.products.product import SEPARATOR, Filtered, Products, Reject
 from rubrika.products.reader import Reader
+from rubrika.products.rejects import default_reject_path, write_rejects, write_rows
 from rubrika.progress import Interrupt, Progress, Silent
 from rubrika.store.base import Store
 from rubrika.store.connection import ServerOptions
 from rubrika.store.open import arrange, check_ready, stands_for, switch_name
+
+if TYPE_CHECKING:
+    from rubrika.ingest.ray import Spread
 
 
 def ingest(
@@ -62,6 +66,7 @@ def ingest(
     by: str = "",
     prepared: Encoders | None = None,
     options: ServerOptions | None = None,
+    spread: "Spread | None" = None,
     progress: Progress | None = None,
 ) -> IngestReport:
     """Bring every labelled product into the index, creating the index when there is none.
@@ -73,8 +78,9 @@ def ingest(
     no automatic decisions. `image_url` is where the folder of pictures is served, for Qdrant's web UI. `by` is the
     person who set the categories of rows that say that a person did, as all do with `verified`. `prepared` are the
     encoders of a new index, where they have learned from all of the products already. `options` are for points on a
-    server: of a collection that is there, its search and its graph follow them. StoppedError: Ctrl-C or
-    SIGTERM; what was written until then is safe, and the same call goes on from there.
+    server: of a collection that is there, its search and its graph follow them. `spread` has other processes
+    write, to a server. StoppedError: Ctrl-C or SIGTERM; what was written until then is safe, and the same call goes on
+    from there.
     """
     started, progress, options = time.monotonic(), progress or Silent(), options or ServerOptions()
     products.check()
@@ -82,8 +88,7 @@ def ingest(
         found = Manifest.read(at.folder) if has_index(at.folder) else None
         if found:
             _check_choice(at.folder, found, choice)
-        if options != ServerOptions() and not (found.store == SERVER if found else at.server):
-            raise ParameterError("how points are laid out and searched is said of a server: give its `url`")
+        _check_server(found.store == SERVER if found else bool(at.server), options, spread, strict or delete_missing)
         # Taken before the files are read: a file that is changed meanwhile is noticed the next time. Pictures and
         # DataFrames have no digest; they are compared one by one.
         has_digest = products.files and pictures is None
@@ -103,7 +108,7 @@ def ingest(
 
         def finish(manifest: Manifest) -> Manifest:
             # What was to be said is to be said again the next time.
-            known = None if blocker or report.rejects or report.kept or report.name_conflicts else digest
+            known = None if blocker or report.rejected or report.kept or report.name_conflicts else digest
             contents = replace(manifest.contents, fingerprint=known)
             manifest = replace(manifest, contents=contents, tables=_tables(manifest, products, writer))
             return replace(manifest, vote=trusted.vote, calibration=trusted.calibration, format=FORMAT)
@@ -117,7 +122,7 @@ def ingest(
             report = writer.report
             report.renamed, report.name_conflicts = len(naming.renamed), naming.conflicts
             try:
-                _write(index, writer, products, strict, progress)
+                (spread.write if spread else _write)(index, writer, products, strict, progress)
             finally:
                 # Of a damaged file, rows may have been read that none of its labels were counted of.
                 write_names(index.folder, writer.names, writer.labels)
@@ -151,6 +156,15 @@ def _tables(manifest: Manifest, products: Products, writer: Writer) -> Tables:
     columns = {name: list(columns) for name, columns in said.items()}
     separator = products.separator if products.separator != SEPARATOR else None
     return Tables(known.columns | columns, known.separator or separator, known.text_ids or writer.text_ids)
+
+
+def _check_server(is_server: bool, options: ServerOptions, spread: "Spread | None", whole: bool) -> None:
+    """Refuse what is said of a server alone, and of other processes what takes one that has seen all rows."""
+    if options != ServerOptions() and not is_server:
+        raise ParameterError("how points are laid out and searched is said of a server: give its `url`")
+    if spread and (whole or not is_server):
+        reason = "give the `url` of a server" if not is_server else "leave `strict` and `delete_missing` out"
+        raise ParameterError(f"`ray` has many processes write to one store: {reason}")
 
 
 def _check_choice(folder: Path, manifest: Manifest, choice: Choice | None) -> None:
@@ -302,9 +316,6 @@ def prepare(
     return Encoders(text, image, learn(products, progress, inputs=inputs), cache)
 
 
-REJECT_SCHEMA = pa.schema({"file": "string", "row": "int64", "product_id": "string", "reason": "string"})
-
-
 KEPT_SCHEMA = pa.schema(
     {
         "file": "string",
@@ -320,32 +331,6 @@ KEPT_SCHEMA = pa.schema(
 )
 
 
-def default_reject_path(path: Path, what: str = "rejects") -> Path:
-    """Where rejects, or `what` else, go by default: next to `path`, which may be `.` or end in `..`."""
-    absolute = Path(os.path.abspath(path))
-    return absolute.parent / f"{absolute.name}.{what}.parquet"
-
-
-def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
-    """Write one row for each reject."""
-    _write_rows(rejects, path, REJECT_SCHEMA)
-
-
-def remove_stale(path: Path) -> None:
-    """Remove what an earlier run set aside, which is no news."""
-    with writable(path, "remove this file of an earlier run"):
-        path.unlink(missing_ok=True)
-
-
 def write_kept(kept: Iterable[KeptLabel], path: Path) -> None:
     """Write one row for each label of a person that stays though a row has another."""
-    _write_rows(kept, path, KEPT_SCHEMA)
-
-
-def _write_rows(found: Iterable[Reject | KeptLabel], path: Path, schema: pa.Schema) -> None:
-    rows = [asdict(one) | {"file": str(one.file)} for one in found]
-    if any(isinstance(row["product_id"], str) for row in rows):
-        schema = schema.set(schema.get_field_index("product_id"), pa.field("product_id", pa.string()))
-        rows = [row | {"product_id": str(row["product_id"])} for row in rows]
-    with table_file(path, schema) as target:
-        target.write_table(pa.Table.from_pylist(rows, schema))
+    write_rows(kept, path, KEPT_SCHEMA)

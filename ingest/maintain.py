@@ -18,6 +18,7 @@ from rubrika.index.categories import Labels, Names, names_of, read_names, unique
 from rubrika.index.folder import LEARNED, Choice, Index, changing, has_index, lay_out, writing
 from rubrika.index.location import Location, edge_folder, other_generations, source_of, store_location
 from rubrika.index.manifest import IMAGE, Manifest
+from rubrika.index.published import forget, write_manifest
 from rubrika.index.versions import name_of, note_collection, numbered, settle, unsettled
 from rubrika.ingest.calibrate import calibrate, part_held_out
 from rubrika.ingest.diff import BY_PERSON, GROUP, HELD_OUT, INGESTED_AT, LASTING, Hasher, is_held_out, text_part
@@ -95,7 +96,11 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
             layout = layout_of(index.store)
             fresh = lay_out(folder, choice, encoders, manifest.vote, server, generation, layout)
             fresh = fresh.at(server or edge_folder(folder, generation), manifest.search, name=name)
+            before = stands_for(index.server) or index.server.collection if index.server else None
             fresh = replace(fresh, held_out=part, tables=manifest.tables)
+            if manifest.published:
+                # The encoder before stays, to go back to.
+                fresh = replace(fresh, published=True, previous=before)
             store = open_store(source_of(fresh, at, os.environ), fresh.sizes, fresh.search)
             with Index(folder, fresh, store, at.cache, server) as target:
                 _rewrite(index, target, products, learned, progress)
@@ -103,11 +108,13 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
                 target.store.flush()
                 contents = replace(manifest.contents, products=target.store.count())
                 fresh = replace(calibrate(target, products, progress), recall=target.store.recall)
-        if index.server:
-            note_collection(folder, manifest, stands_for(index.server) or index.server.collection)
-        fresh = replace(fresh, contents=contents)
-        fresh.write(folder)
-        settle(at, fresh, progress.note)
+        if before:
+            note_collection(folder, manifest, before)
+        write_manifest(at, replace(fresh, contents=contents))
+        settle(at, Manifest.read(folder), progress.note)
+        if manifest.previous and server:
+            forget(replace(server, collection=manifest.previous, fixed=True))
+            delete_store(replace(server, collection=manifest.previous, fixed=True))
         for leftover in other_generations(folder, generation):
             delete_store(leftover)
     return Relearned(len(products), len({category.id for _, category, _ in products.known.values()}))

@@ -6,10 +6,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rubrika.errors import StoreError
+from rubrika.errors import IndexFolderError, StoreError
 from rubrika.index.folder import writing
 from rubrika.index.location import Location, edge_folder, source_of
 from rubrika.index.manifest import EDGE, SERVER, Manifest
+from rubrika.index.published import bring_back, publish, write_manifest
 from rubrika.index.versions import collection_for, forget_collection
 from rubrika.ingest.diff import INGESTED_AT
 from rubrika.ingest.write import Counts
@@ -84,10 +85,56 @@ def move_index(
             progress.note(f"{folder}: {kept}")
         if isinstance(target, Connection) and name and (alias or stands_for(replace(target, collection=name)) is None):
             switch_name(target, name)
-        manifest.at(target, search, recall, name).write(folder)
+        moved_to = manifest.at(target, search, recall, name)
+        write_manifest(at, replace(moved_to, previous=manifest.previous if stays else None))
         if not server:
             forget_collection(folder, manifest)
     return moved
+
+
+@dataclass(frozen=True, slots=True)
+class Published(Counts):
+    """How many bytes of an index its server had not yet."""
+
+    bytes: int
+
+
+def publish_index(at: Location) -> Published:
+    """Store index.json, the names and the encoders of an index on its server, now and after every change."""
+    with writing(at.folder, "publish"):
+        manifest = replace(Manifest.read(at.folder), published=True)
+        manifest.write(at.folder)
+        new = publish(at, manifest)
+    return Published(new)
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack(Counts):
+    """The collection that an index uses from now on, and the one that it used."""
+
+    collection: str
+    before: str
+    products: int
+
+
+def rollback(at: Location) -> RolledBack:
+    """Go back to the encoder before, and its points, in one switch of the name; once more, and it is as it was."""
+    with writing(at.folder, "rollback"):
+        manifest = Manifest.read(at.folder)
+        source = source_of(manifest, at, os.environ)
+        if manifest.previous is None or not isinstance(source, Connection):
+            keeps = "of a published index, `rubrika learn` keeps the encoder before"
+            raise IndexFolderError(f"{at.folder}: there is no earlier encoder to go back to; {keeps}")
+        before = stands_for(source) or source.collection
+        earlier = replace(source, collection=manifest.previous, fixed=True)
+        bring_back(earlier, at.folder, at.cache)
+        back = Manifest.read(at.folder)
+        back = back.at(earlier, back.search, back.recall, manifest.collection)
+        write_manifest(at, replace(back, previous=before))
+        if manifest.collection != earlier.collection:
+            switch_name(earlier, manifest.collection)
+        with closing(open_store(earlier)) as store:
+            return RolledBack(earlier.collection, before, store.count())
 
 
 def _destination(at: Location, manifest: Manifest, source: StoreLocation, alias: str | None) -> tuple[Connection, str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,16 @@ class IngestReport:
     kept_labels: list[KeptLabel] = field(default_factory=list)  # of the rows in `kept`
     name_conflicts: tuple[NameConflict, ...] = ()  # categories with several names, here or in the index
 
+    def add(self, other: "IngestReport") -> None:
+        """Add what became of other rows."""
+        for name in ("read", "added", "updated", "relabelled", "unchanged", "kept", "rejected", "encoded"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if self.pictures is not None:
+            self.pictures += other.pictures or 0
+        self.unusable.update(other.unusable)
+        self.rejects += other.rejects
+        self.kept_labels += other.kept_labels
+
     def to_dict(self) -> dict[str, object]:
         """As `rubrika ingest --json` prints it, except for the paths of the rejects and the kept labels."""
         names = ("read", "added", "updated", "relabelled", "unchanged", "kept", "rejected", "renamed")
@@ -84,12 +95,27 @@ class IngestReport:
         return counts | {"seconds": self.seconds}
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What is to be written: new payloads of points that are there, by id, and whole points."""
+
+    payloads: dict[int, Payload]
+    points: list[Point]
+
+    def write(self, store: Store) -> None:
+        """Bring it into a store."""
+        if self.payloads:
+            store.replace_payloads(self.payloads)
+        if self.points:
+            store.upsert(self.points)
+
+
 class Writer:
     """Brings batches into a store and counts what became of their rows in its `report`.
 
     A stored picture stays when none comes; with `overwrite` every product is written as if it had never been stored.
     `names` are those of the categories, and grow by what only the rows say; `by` is the person who set the categories
-    of rows that a person labelled, as all are with `verified`.
+    of rows that a person labelled, as all are with `verified`; `now` is the time that points have.
     """
 
     def __init__(
@@ -101,11 +127,12 @@ class Writer:
         names: Names | None = None,
         by: str = "",
         verified: bool = False,
+        now: str | None = None,
     ) -> None:
         self._store, self._encoders, self._hasher = index.store, index.encoders, Hasher(index.manifest)
         self._manifest = index.manifest
-        self._pictures, self._image_url, self._overwrite = pictures, image_url, overwrite
-        self._now, self._by, self._verified = timestamp(), by, verified
+        self.pictures, self._image_url, self._overwrite = pictures, image_url, overwrite
+        self._now, self._by, self._verified = now or timestamp(), by, verified
         self.names: Names = {} if names is None else names
         self.labels: Labels = {}  # of categories whose number is not their name
         self._unique = unique_labels(self.names)
@@ -114,8 +141,18 @@ class Writer:
         self.seen: dict[int, tuple[int, Path, int]] = {}
         self.report = IngestReport(pictures=None if pictures is None else 0)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What another process needs, besides names and pictures, to make a writer that does the same."""
+        told = {"image_url": self._image_url, "by": self._by, "verified": self._verified, "now": self._now}
+        return told | {"overwrite": self._overwrite}
+
     def write(self, batch: Batch) -> None:
         """Write one batch."""
+        self.plan(batch).write(self._store)
+
+    def plan(self, batch: Batch) -> "Planned":
+        """What is to be written of one batch, counted as if it were."""
         report = self.report
         report.read += batch.rows
         report.rejects += batch.rejects
@@ -127,7 +164,7 @@ class Writer:
         stored = {} if self._overwrite else self._store.fetch([product.id for product in products])
         known = {id: point.payload for id, point in stored.items()}
         products = [product for product in products if self._is_free(product, known.get(product.id), batch.file)]
-        pictures = self._encoders.picture_hashes(products, self._pictures)
+        pictures = self._encoders.picture_hashes(products, self.pictures)
         changes = [
             change_of(
                 product,
@@ -145,10 +182,7 @@ class Writer:
         # Where no text and no picture changed, the vectors stay.
         pairs = zip(products, changes, strict=True)
         payloads = {product.id: one.payload for product, one in pairs if one.differs and not one.stale}
-        if payloads:
-            self._store.replace_payloads(payloads)
-        if points := self._encode(batch.file, products, changes, pictures):
-            self._store.upsert(points)
+        points = self._encode(batch.file, products, changes, pictures)
         for kind, count in Counter(change.kind for change in changes).items():
             setattr(report, kind, getattr(report, kind) + count)
         kept = (row for row, change in enumerate(changes) if change.kind == "kept")
@@ -156,6 +190,7 @@ class Writer:
         report.unusable.update(pictures.failures.values())
         if report.pictures is not None:
             report.pictures += sum(row not in pictures.failures for row, key in enumerate(pictures.hashes) if key)
+        return Planned(payloads, points)
 
     def _is_held_out(self, product: Product) -> bool:
         """Whether no learned encoder has seen a new product: while an index is made, those held out, and later all."""
@@ -175,7 +210,7 @@ class Writer:
             kept = stored_vectors(self._store, [product.id for product in chosen], sizes)
             failures = {part: pictures.failures[row] for part, row in enumerate(rows) if row in pictures.failures}
             known = PictureHashes([pictures.hashes[row] for row in rows], failures)
-            encoded = self._encoders.encode(chosen, self._pictures, known=known, given=kept)
+            encoded = self._encoders.encode(chosen, self.pictures, known=known, given=kept)
             for part, reason in encoded.failures.items():
                 pictures.failures[rows[part]] = reason
                 changes[rows[part]].payload["image_error"] = reason
@@ -189,7 +224,7 @@ class Writer:
         return points
 
     def _url_of(self, product: Product) -> str | None:
-        path = self._pictures.find(product.own_id, product.image) if self._pictures else None
+        path = self.pictures.find(product.own_id, product.image) if self.pictures else None
         return f"{self._image_url.rstrip('/')}/{path.name}" if self._image_url and isinstance(path, Path) else None
 
     def _named(self, product: Product) -> Product:

@@ -1,5 +1,6 @@
 """Reads parquet files that may be anybody's: bounded in rows and bytes, and with one sentence at any damage."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from rubrika.products.text import first_line
 
 # So much is decoded at once: a cell may be megabytes, and a dictionary stores it once for thousands of rows.
 DECODED_ROWS, DECODED_BYTES = 16, 32_000_000
+# And of a part of a file, before which others must be decoded and passed over.
+PASSED_ROWS = 256
 # No file of products holds more rows a byte than this; one that promises more is damaged, or a bomb.
 MAX_ROWS_A_BYTE = 100
 # Nor are texts compressed a thousandfold, unless they are short in all.
@@ -30,24 +33,30 @@ def parquet_rows(
     columns_of: Callable[[pq.ParquetFile], Sequence[str]],
     max_rows: int = DECODED_ROWS,
     shown: Path | None = None,
+    start: int = 0,
+    stop: int | None = None,
 ) -> Iterator[Row]:
     """Every row of a file as values by column name; an InputError at damage, after the rows before it.
 
-    `shown` is what errors call the file.
+    `shown` is what errors call the file. Of rows numbered from 0, those from `start` to before `stop`, by default all.
     """
-    number, file = 0, shown or path
+    file, end = shown or path, sys.maxsize if stop is None else stop
     with open_parquet(path, shown=shown) as parquet:
         columns, promised = columns_of(parquet), parquet.metadata.num_rows
-        tables = decoded(parquet, columns, min(DECODED_ROWS, max_rows))
-        while True:
+        (groups, number), step = _groups_with(parquet, start, end), min(DECODED_ROWS, max_rows)
+        tables = decoded(parquet, columns, PASSED_ROWS if start else step, groups)
+        while number < end:
             with explained(file, f"damaged after row {number}"):
                 table = next(tables, None)
                 if table is None:
                     break
-                values = [values_of(table.column(name)) for name in columns]
-            yield from rows_of(columns, values)
-            number += table.num_rows
-    if number != promised:
+                first, number = number, number + table.num_rows
+            for place in range(max(start - first, 0), min(end, number) - first, step):
+                with explained(file, f"damaged after row {first + place}"):
+                    wanted = table.slice(place, min(step, end - first - place))
+                    values = [values_of(wanted.column(name)) for name in columns]
+                yield from rows_of(columns, values)
+    if number < end and number != promised:
         raise InputError(f"{file}: damaged: {number:,} of its {promised:,} rows are left; export it again")
 
 
@@ -95,9 +104,24 @@ def explained(file: Path, what: str, advice: str = "export it again") -> Iterato
         raise InputError(f"{file}: {what} ({reason}); {advice}") from None
 
 
-def decoded(parquet: pq.ParquetFile, columns: Sequence[str], max_rows: int) -> Iterator[pa.RecordBatch]:
-    """All rows, at most `max_rows` at a time, and fewer where they would not fit into `DECODED_BYTES`."""
-    for number in range(parquet.num_row_groups):
+def _groups_with(parquet: pq.ParquetFile, start: int, end: int) -> tuple[list[int], int]:
+    """The row groups that have rows from `start` to before `end`, and the number of the first row of the first."""
+    groups, first, number = list[int](), 0, 0
+    for group in range(parquet.num_row_groups):
+        rows = parquet.metadata.row_group(group).num_rows
+        if number < end and number + rows > start:
+            groups.append(group)
+        elif not groups:
+            first = number + rows
+        number += rows
+    return groups, first
+
+
+def decoded(
+    parquet: pq.ParquetFile, columns: Sequence[str], max_rows: int, groups: Sequence[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """All rows, or those of some row groups, at most `max_rows` at a time, and no more than `DECODED_BYTES`."""
+    for number in range(parquet.num_row_groups) if groups is None else groups:
         group = parquet.metadata.row_group(number)
         row_bytes = max(group.total_byte_size // max(group.num_rows, 1), 1)
         rows = max(1, min(max_rows, DECODED_BYTES // row_bytes))

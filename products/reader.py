@@ -90,15 +90,15 @@ class Reader:
             layout = self.layout(file)
             yield from batches(layout, self.rows(layout), partial(product_of, layout=layout), self.batch_rows)
 
-    def rows(self, layout: Layout) -> Iterator[Row]:
-        """Every row of the file of this layout as values by column name."""
+    def rows(self, layout: Layout, start: int = 0, stop: int | None = None) -> Iterator[Row]:
+        """Every row of the file of this layout as values by column name, or those from `start` to before `stop`."""
         file, constants = layout.source, partitions(layout.source)
 
         def wanted(parquet: pq.ParquetFile) -> list[str]:
             own = [name for name in (BROKEN, LINE) if name in parquet.schema_arrow.names]
             return [name for name in layout.columns if name not in constants] + own
 
-        for row in parquet_rows(self.spool.parquet(file), wanted, self.batch_rows, shown=file):
+        for row in parquet_rows(self.spool.parquet(file), wanted, self.batch_rows, file, start, stop):
             yield {**constants, **row} if constants else row
 
     def labels(self) -> Counter[Category]:
@@ -194,10 +194,10 @@ class Reader:
 
 
 def batches(
-    layout: Layout, rows: Iterator[Row], to_product: Callable[[Row, int], Product], batch_rows: int
+    layout: Layout, rows: Iterator[Row], to_product: Callable[[Row, int], Product], batch_rows: int, first: int = 1
 ) -> Iterator[Batch]:
-    """Products and rejects of rows; where reading fails, the rows before the damage come first."""
-    numbered, source, column = enumerate(rows, 1), layout.source, layout.at["product_id"]
+    """Products and rejects of rows, numbered from `first`; where reading fails, those before the damage come first."""
+    numbered, source, column = enumerate(rows, first), layout.source, layout.at["product_id"]
     while True:
         products, rejects, damage = list[Product](), list[Reject](), None
         try:

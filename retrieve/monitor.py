@@ -64,6 +64,18 @@ class Tally:
         unseen, all_words = words or (0, 0)
         self._unseen, self._words = self._unseen + unseen, self._words + all_words
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, which another tally adds by `add_dict`."""
+        parts = {name: np.asarray(getattr(self, name)).tolist() for name in ("_confidences", "_similarities")}
+        return {"decisions": dict(self._decisions), "words": [self._unseen, self._words]} | parts
+
+    def add_dict(self, other: dict[str, Any]) -> None:
+        """Add what another tally has counted."""
+        self._decisions.update(other["decisions"])
+        self._unseen, self._words = self._unseen + other["words"][0], self._words + other["words"][1]
+        self._confidences += np.array(other["_confidences"])
+        self._similarities += np.array(other["_similarities"])
+
     def figures(self) -> Figures:
         """The figures of all that was added."""
         upto = np.cumsum(self._similarities)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Real
@@ -15,15 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from rubrika.errors import InputError, RubrikaError
-from rubrika.files import table_file
+from rubrika.errors import InputError, ParameterError, RubrikaError
+from rubrika.files import STDOUT, check_folder, check_log, check_outputs, check_table, table_file
 from rubrika.index.folder import Index
-from rubrika.index.manifest import BUILT_IN, Calibration, VoteSettings
+from rubrika.index.manifest import BUILT_IN, Calibration, Fit, VoteSettings
 from rubrika.index.owned import Owned
 from rubrika.products.identity import MAX_SIGNED
 from rubrika.products.images import PictureFolder
-from rubrika.products.product import Product, Reject
+from rubrika.products.product import Product, Products, Reject
 from rubrika.products.reader import Reader
+from rubrika.products.rejects import default_reject_path, remove_stale, write_rejects
 from rubrika.progress import Progress, Silent
 from rubrika.retrieve.classify import Classified, classify
 from rubrika.retrieve.confidence import NEW, REVIEW, nearest, rethreshold
@@ -85,20 +86,63 @@ class ClassifyReport:
     advice: str | None = None  # why nothing is automatic, and what would change that
     unusable_pictures: Mapping[str, int] | None = None  # by reason; None when there was no folder of pictures
     rejects_output: Path | None = None
+    rejected: int = 0  # how many rows could not be read
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `classify --json` prints them."""
-        counts = {"rows": self.rows, "rejected": len(self.rejects), "seconds": self.seconds, "output": str(self.output)}
+        counts = {"rows": self.rows, "rejected": self.rejected, "seconds": self.seconds, "output": str(self.output)}
         found: dict[str, Any] = counts | asdict(self.figures) | {"advice": self.advice}
         unusable = self.unusable_pictures
         return found if unusable is None else found | {"unusable_pictures": dict(unusable)}
 
 
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where predictions go: files, or folders of what actors write."""
+
+    output: Path
+    details: Path | None
+    rejects: Path
+    runs: Path | None
+    are_folders: bool = False
+    stale: bool = False  # whether rejects of an earlier run go
+
+    @classmethod
+    def of(
+        cls,
+        output: str | Path,
+        details: str | Path | None = None,
+        rejects: str | Path | None = None,
+        runs: str | Path | None = None,
+        are_folders: bool = False,
+    ) -> "Outputs":
+        """As a caller names them; rejects go beside the output by default."""
+        name = "result" if Path(output) == STDOUT else Path(output).stem
+        other = default_reject_path(Path(output).parent / name)
+        other = other.with_suffix("") if are_folders else other
+        wanted = [None if path is None else Path(path) for path in (details, runs)]
+        where = Path(rejects) if rejects else other
+        return cls(Path(output), wanted[0], where, wanted[1], are_folders, rejects is None)
+
+    def check(self, inputs: Sequence[Path], index: Path, otherwise: bool = False) -> None:
+        """Refuse, before the work, what cannot be written, or `otherwise` than the index votes has no worth."""
+        if self.runs and otherwise:
+            reason = "runs are compared with the calibration, of leaves, as the index votes"
+            raise ParameterError(f"`monitor`: {reason}; leave out `level`, `top_k` and `include_self`")
+        check_outputs(inputs, index, self.output, self.details, self.rejects, self.runs)
+        for path in (self.output, self.details, self.rejects):
+            if path and self.are_folders:
+                check_folder(path)
+            elif path:
+                check_table(path)
+        if self.runs:
+            check_log(self.runs)
+
+
 def classify_to_files(
     index: Index,
     products: Reader,
-    output: Path,
-    details: Path | None = None,
+    to: Outputs,
     pictures: PictureFolder | None = None,
     top_k: int | None = None,
     policy: Policy = DEFAULT,
@@ -111,30 +155,60 @@ def classify_to_files(
     A row that could not be read has no category and is for `review`; other arguments are those of `classify`.
     """
     started, rows, rejects, unusable, tally = time.monotonic(), 0, list[Reject](), Counter[str](), Tally()
-    # The curve is kept for `redecide`.
-    calibration = index.manifest.calibration
-    fit = calibration.leaf if level is None else calibration.level(level)
-    risk = {RISK: json.dumps([fit.design, fit.curve])}
-    owned = Owned.of(index)
-    schema = owned.schema(pa.schema({"product_id": products.id_type()} | DETAILS, risk))
-    short = pa.schema([schema.field(name) for name in RESULT])
+    schema = details_schema(index, products.id_type(), level)
     with ExitStack() as stack:
-        targets = [stack.enter_context(table_file(output, short))]
-        if details:
-            targets.append(stack.enter_context(table_file(details, schema)))
+        targets = [stack.enter_context(table_file(to.output, short_schema(schema)))]
+        if to.details:
+            targets.append(stack.enter_context(table_file(to.details, schema)))
         advance = stack.enter_context((progress or Silent()).stage("classifying", len(products)))
-        for one in classify(index, products, pictures, top_k, policy, level, include_self):
-            table = owned.table(_table(one, targets[-1].schema))
+        ways = pictures, top_k, policy, level, include_self
+        for one, table in tables_of(index, products, targets[-1].schema, tally, ways):
             for target in targets:
                 target.write_table(table.select(target.schema.names))
-            tally.add(one.decided, nearest(one.hits), index.encoders.unseen_words(one.batch.products))
             rejects += one.batch.rejects
             unusable.update(one.failures)
             rows += one.batch.rows
             advance(one.batch.rows)
     seconds = round(time.monotonic() - started, 3)
-    said, unused = advice(replace(calibration, leaf=fit), policy), None if pictures is None else unusable
-    return ClassifyReport(rows, tuple(rejects), seconds, output, tally.figures(), said, unused)
+    said, unused = advice_of(index, policy, level), None if pictures is None else unusable
+    if rejects:
+        write_rejects(rejects, to.rejects)
+    elif to.stale:
+        remove_stale(to.rejects)
+    aside = to.rejects if rejects else None
+    return ClassifyReport(rows, tuple(rejects), seconds, to.output, tally.figures(), said, unused, aside, len(rejects))
+
+
+def details_schema(index: Index, id_type: pa.DataType, level: int | None) -> pa.Schema:
+    """The columns of details.parquet, with the curve for `redecide`."""
+    fit = _fit(index, level)
+    risk = {RISK: json.dumps([fit.design, fit.curve])}
+    return Owned.of(index).schema(pa.schema({"product_id": id_type} | DETAILS, risk))
+
+
+def short_schema(details: pa.Schema) -> pa.Schema:
+    """Those of result.parquet."""
+    return pa.schema([details.field(name) for name in RESULT])
+
+
+def tables_of(
+    index: Index, products: Products, schema: pa.Schema, tally: Tally, ways: tuple[Any, ...]
+) -> Iterator[tuple[Classified, pa.Table]]:
+    """Every batch with its rows of this schema, and counted; `ways` are the other arguments of `classify`."""
+    owned = Owned.of(index)
+    for one in classify(index, products, *ways):
+        tally.add(one.decided, nearest(one.hits), index.encoders.unseen_words(one.batch.products))
+        yield one, owned.table(_table(one, schema))
+
+
+def advice_of(index: Index, policy: Policy, level: int | None) -> str | None:
+    """Why nothing is automatic, and what would change that."""
+    return advice(replace(index.manifest.calibration, leaf=_fit(index, level)), policy)
+
+
+def _fit(index: Index, level: int | None) -> Fit:
+    calibration = index.manifest.calibration
+    return calibration.leaf if level is None else calibration.level(level)
 
 
 def details_of(one: Classified, owned: Owned) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ class TooLargeError(RefusedError):
 class ForbiddenError(RefusedError):
     """The key is known, but may not do that; `reason` is what the server says."""
 
-    def __init__(self, message: str, reason: str) -> None:
+    def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
 

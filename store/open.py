@@ -88,6 +88,22 @@ def aliases_of(server: Connection) -> set[str]:
         return {name for name, collection in store.aliases().items() if collection == server.collection}
 
 
+def note_on(server: Connection, key: str, text: str) -> None:
+    """Keep a text in the metadata of a collection."""
+    from rubrika.store.server import ServerStore
+
+    with closing(ServerStore(server)) as store:
+        store.note(key, text)
+
+
+def noted_on(server: Connection, key: str) -> str | None:
+    """A text that was kept there; None: none was."""
+    from rubrika.store.server import ServerStore
+
+    with closing(ServerStore(server)) as store:
+        return store.noted(key)
+
+
 def layout_of(store: Store) -> ServerOptions | None:
     """How the collection of a store is laid out; None in a folder."""
     from rubrika.store.server import ServerStore

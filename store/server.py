@@ -261,6 +261,16 @@ class ServerStore:
         """The aliases of all collections on its server, and what each stands for."""
         return {alias.alias_name: alias.collection_name for alias in self._call(self._client.get_aliases).aliases}
 
+    def note(self, key: str, text: str) -> None:
+        """Keep a text in the collection's metadata."""
+        self._check_ours()
+        self._do(self._client.update_collection, metadata={key: text})
+
+    def noted(self, key: str) -> str | None:
+        """A text that was kept there; None: none was."""
+        found = (self._do(self._client.get_collection).config.metadata or {}).get(key)
+        return found if isinstance(found, str) else None
+
     def switch(self, alias: str) -> None:
         """Let `alias` name this collection from one request to the next."""
         self._check_ours()

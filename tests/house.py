@@ -21,6 +21,7 @@ FLOORS = [
     {"serve"},
     {"display", "options"},
     {"console"},
+    {"training"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -18,7 +18,7 @@ from rubrika.index.folder import Index, writing
 from rubrika.index.location import Location
 from rubrika.ingest.move import move_index
 from rubrika.products.reader import Reader
-from rubrika.retrieve.predictions import classify_to_files
+from rubrika.retrieve.predictions import Outputs, classify_to_files
 from rubrika.store.connection import Connection
 
 Rubrika = Callable[..., Run]
@@ -83,7 +83,7 @@ def test_a_server_with_the_same_engine_gives_the_same_bytes_of_result_and_detail
     def answers(at: Location, name: str) -> list[bytes]:
         outputs = tmp_path / f"{name}.parquet", tmp_path / f"{name}-details.parquet"
         with Index.open(at) as index:
-            classify_to_files(index, Reader(files, labelled=False), *outputs)
+            classify_to_files(index, Reader(files, labelled=False), Outputs.of(*outputs))
         return [output.read_bytes() for output in outputs]
 
     expected, client = answers(Location(stays, cache=stays), "embedded"), EdgeClient()
