@@ -87,5 +87,6 @@ def test_an_encoder_that_is_asked_for_names_the_package(
     bert = str(save_bert(tmp_path))
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "rubrika.encode.modules", raising=False)
-    with pytest.raises(EncoderError, match=r"a package is not installed \(torch; pip install 'rubrika\[pretrained\]'\)"):
+    said = r"a package is not installed \(torch; pip install 'rubrika\[pretrained\]'\)"
+    with pytest.raises(EncoderError, match=said):
         (text_encoder if kind == "text" else picture_encoder)(bert)
