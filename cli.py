@@ -372,11 +372,15 @@ def info(
     cache: opt.Cache = opt.CACHE,
     drift: opt.Drift = None,
     runs: Annotated[int, Option(min=1, help="How many of them.")] = 7,
+    card: Annotated[bool, Option("--card", help="Write that into the index folder, too, as CARD.md.")] = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Show what is in the index: products, categories, vectors, how they vote, and how far it can be trusted."""
+    from rubrika.retrieve.index_card import write_card
+
     result = open_index(index, url, collection, cache, ca_cert, reads=True).info(drift, runs)
-    print_result(result.to_dict(), as_json, lambda: display.format_info(result))
+    written = {"card": str(write_card(result))} if card else {}
+    print_result(result.to_dict() | written, as_json, lambda: display.format_info(result))
 
 
 @app.command()
