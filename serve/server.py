@@ -113,7 +113,9 @@ def _supervise(workers: int, *given: object) -> None:
     # A fork would share the threads of what is open here.
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_answer, args=given) for _ in range(workers)]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As uvicorn does, also where whoever started this ignores SIGINT, as a shell's background does.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     ended = False
     try:
         for process in processes:
