@@ -6,11 +6,11 @@ DEMO := demo
 # Drawn with the products; the encoder of pictures installs with the rest, and nothing is downloaded.
 PICTURES := --images $(DEMO)/market/images
 
-.PHONY: demo test test-server docs lint bench fuzz clean
+.PHONY: demo test test-server test-ray docs lint bench fuzz clean
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,benchmarks,train,pretrained,clip,onnx,use,efficientnet,report,excel,serve,ray]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,benchmarks,train,pretrained,clip,onnx,use,efficientnet,report,excel,serve]' -c constraints.txt
 	# The repository root is the package; a type checker finds it through a link by its name.
 	mkdir -p $(VENV)/typing && ln -sfn $(CURDIR) $(VENV)/typing/rubrika
 	touch $@
@@ -36,6 +36,11 @@ test-server: $(READY)
 	test -n "$$QDRANT_URL" || (echo "QDRANT_URL is not set" && false)
 	$(BIN)/python -m pytest -m server tests/store tests/ingest/test_chain.py
 
+# Ingest and classify on Ray's actors: each is a process that has to start, which takes minutes in all.
+test-ray: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ray]' -c constraints.txt
+	RUBRIKA_SLOW=1 $(BIN)/python -m pytest tests/ingest/test_ray.py
+
 # Some 15,600 broken files, rows, pictures and options; a sample of them is in `make test`.
 fuzz: $(READY)
 	RUBRIKA_FUZZ=10000 $(BIN)/python -m pytest -n 2 tests/products/test_fuzz.py
@@ -52,7 +57,6 @@ lint: $(READY)
 
 # `make bench FILE=train.parquet GROUP=group_key`; without a file on the made-up marketplace, which proves nothing.
 bench: $(READY)
-	RUBRIKA_SLOW=1 $(BIN)/python -m pytest tests/ingest/test_ray.py
 	test -n "$(FILE)" || $(BIN)/rubrika sample $(DEMO)/market
 	$(BIN)/python benchmarks/compare.py $(or $(FILE),$(DEMO)/market/train.parquet) --group-by $(or $(GROUP),group_key) $(if $(MODEL),--model $(MODEL)) $(if $(FILE),--page docs/benchmarks.md)
 

@@ -83,7 +83,9 @@ class Ray:
         context.enable_progress_bars = False
         try:
             if is_ours:
-                ray.init(self.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+                # By itself Ray would join whatever cluster somebody has begun on this machine.
+                address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+                ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
             yield
         except RubrikaError as error:
             # Raised in an actor, it is of a class that Ray made of ours and its own, with a traceback as its text.

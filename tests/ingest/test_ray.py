@@ -1,4 +1,4 @@
-"""Many processes by Ray write what one process would, whatever happens to them; skipped where Ray is not installed."""
+"""Many processes by Ray write what one process would, whatever happens to them; run by `make test-ray`."""
 
 import json
 import os
@@ -38,6 +38,7 @@ from rubrika.store.faults import RefusedError
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'rubrika[ray]'")
 # Ray's own: processes and files that it leaves to the end, and names that it is about to change.
 pytestmark = [
+    pytest.mark.skipif("RUBRIKA_SLOW" not in os.environ, reason="processes take minutes to start: `make test-ray`"),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -49,7 +50,7 @@ TWO = Ray(actors=2, part_rows=256)
 def cluster() -> Iterator[None]:
     """Two processors of this machine, for all tests of this file, or what runs at RAY_ADDRESS."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-    own = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": 2, "include_dashboard": False}
+    own = {} if "RAY_ADDRESS" in os.environ else {"address": "local", "num_cpus": 2, "include_dashboard": False}
     ray.init(log_to_driver=False, logging_level="ERROR", **own)
     yield
     ray.shutdown()
@@ -263,7 +264,6 @@ def test_what_many_processes_cannot_do_is_refused_before_the_work(
     assert refusal.replace("`ray`", "--ray") in done.err
 
 
-@pytest.mark.skipif("RUBRIKA_SLOW" not in os.environ, reason="takes a minute: RUBRIKA_SLOW=1, as in `make bench`")
 def test_a_driver_that_was_killed_is_run_again(
     server: QdrantOverHttp, catalogue: list[Path], encoders: Encoders, alone: tuple[Path, IngestReport], tmp_path: Path
 ) -> None:
