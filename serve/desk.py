@@ -340,8 +340,7 @@ class Desk:
         return pages.page(request, template, by=self._guard.person(), **values)
 
     def _product(self, request: Request, item: Item, following: str, **values: Any) -> Response:  # noqa: ANN401
-        picture = self._picture_of(item.product_id, item)
-        content = picture.read_bytes() if isinstance(picture, Path) else picture
+        content = self._content(item)
         shown = self._run(lambda index: views.product(index.opened(), item, content))
         alike = self.reviews.alike(item)
         return self._page(request, "product.html", **shown, **values, alike=alike, following=following)
@@ -362,11 +361,12 @@ class Desk:
         """The decision about each product; ParameterError where it can be none, and then nothing is saved."""
         opened, found = index.opened(), list[tuple[Item, Action, Id | None, str]]()
         label = self._label(index, asked) if asked.action == LABEL else (None, "")
+        stored = opened.store.fetch([int(number) for number in asked.numbers], payload=False)
         for number in dict.fromkeys(asked.numbers):
             item = self.reviews.item(number, asked.queue or None) or views.stored(opened, int(number))
             if asked.action == ACCEPT and item.predicted_id is None:
                 raise ParameterError(f"nothing is predicted for product {item.product_id}; nothing was saved")
-            is_stored = int(number) in opened.store.fetch([int(number)], payload=False)
+            is_stored = int(number) in stored
             if asked.action == RIGHT and not is_stored:
                 raise ParameterError(f"product {item.product_id} has no label yet; nothing was saved")
             if asked.action != SKIP and not is_stored and item.content is None:

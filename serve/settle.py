@@ -1,7 +1,7 @@
 """Makes decisions count: corrections of stored products, new labelled products, and what was taken back."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -150,8 +150,4 @@ def category_named(index: Opened, path: str) -> Category:
     if labels:
         separator = index.manifest.tables.separator or SEPARATOR
         return path_label(separator.join(part.strip() for part in path.split(SEPARATOR)), separator)
-    return replace(wanted, id=_next(names))
-
-
-def _next(ids: Iterable[int]) -> int:
-    return max(ids, default=0) + 1
+    return replace(wanted, id=max(names, default=0) + 1)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from rubrika.errors import IndexFolderError, ParameterError, RubrikaError
@@ -56,7 +55,7 @@ def product(index: Opened, item: Item, picture: bytes | None) -> Values:
     content = item.content or {}
     said = point.payload if point else {}
     by = f"{said.get('labelled_by')}, {str(said.get('labelled_at'))[:10]}" if is_by_person(said) else ""
-    label = stored(index, point.id) if point else item
+    label = Item("", **labelled(point, index.remembered(Owned.of))) if point else item
     parents = _parents(best.category_path) if best else []
     sure = next((path for path in parents if found and found.sure and _same(path, found.sure)), None)
     others = [
@@ -112,16 +111,6 @@ def category(index: Opened, reviews: Reviews, id: int | str) -> Values:
             for point in points
         ],
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """A product that is like what was searched with."""
-
-    product_id: int | str
-    title: str
-    category_path: str
-    similarity: float
 
 
 def _query(index: Opened, item: Item, point: Point | None, picture: bytes | None) -> Query:
