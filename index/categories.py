@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -94,16 +95,23 @@ def read_labels(folder: Path) -> Labels:
 def _read(folder: Path) -> tuple[Names | None, Labels]:
     path = folder / CATEGORIES
     try:
-        raw = json.loads(read_bounded(path, MAX_BYTES))
-        names = raw["names"].items()
-        found = [label_of(whole("category_id", _number(id), MAX_SIGNED), name) for id, name in names]
-        labels = {int(id): str(label)[:MAX_PATH] for id, label in raw.get("labels", {}).items()}
-        return {each.id: each.path for each in found}, labels
+        names, labels = _parsed(read_bounded(path, MAX_BYTES))
+        return dict(names), dict(labels)
     except FileNotFoundError:
         return None, {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RowError) as error:
         advice = "restore it, or remove it: then its products say how the categories are called"
         raise IndexFolderError(f"{path}: no names of categories can be read ({error}); {advice}") from None
+
+
+# A service reads the file with every request, so as to see what others changed; the same bytes are read once.
+@lru_cache(maxsize=2)
+def _parsed(content: bytes) -> tuple[Names, Labels]:
+    raw = json.loads(content)
+    names = raw["names"].items()
+    found = [label_of(whole("category_id", _number(id), MAX_SIGNED), name) for id, name in names]
+    labels = {int(id): str(label)[:MAX_PATH] for id, label in raw.get("labels", {}).items()}
+    return {each.id: each.path for each in found}, labels
 
 
 def _number(id: str) -> int | str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -207,22 +208,31 @@ class Manifest:
         """Read index.json; IndexFolderError when there is none, it is damaged, or a newer Rubrika wrote it."""
         path, advice = folder / MANIFEST, "restore it or ingest into a new folder"
         try:
-            raw = json.loads(read_bounded(path, MAX_BYTES))
+            content = read_bounded(path, MAX_BYTES)
         except FileNotFoundError:
             advice = f"run `rubrika ingest FILE --index {folder}` first"
             raise IndexFolderError(f"{folder}: no index here; {advice}") from None
         except NotADirectoryError:
             raise IndexFolderError(f"{folder}: a file, not the folder of an index; name that folder") from None
-        except (ValueError, OSError, RecursionError) as error:
+        except (ValueError, OSError) as error:
             raise IndexFolderError(f"{path}: not readable ({error}); {advice}") from None
-        version = raw.get("format") if isinstance(raw, dict) else None
-        if isinstance(version, int) and version > FORMAT:
-            newer = f"made by a newer Rubrika (format {version}, this one reads up to {FORMAT}); upgrade Rubrika"
-            raise IndexFolderError(f"{path}: {newer}")
         try:
-            return _validated(raw)
+            return _parsed(content)
+        except IndexFolderError as error:
+            raise IndexFolderError(f"{path}: {error}") from None
         except (ValueError, RecursionError) as error:
             raise IndexFolderError(f"{path}: not a manifest ({error}); {advice}") from None
+
+
+# A service reads the file with every request, so as to see what others changed; the same bytes are read once.
+@lru_cache(maxsize=8)
+def _parsed(content: bytes) -> Manifest:
+    raw = json.loads(content)
+    version = raw.get("format") if isinstance(raw, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        newer = f"made by a newer Rubrika (format {version}, this one reads up to {FORMAT}); upgrade Rubrika"
+        raise IndexFolderError(newer)
+    return _validated(raw)
 
 
 def _validated(raw: object) -> Manifest:

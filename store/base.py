@@ -121,9 +121,12 @@ def nearest(
     of questions are under way at once.
     """
     # Products that share a picture of nothing are near thousands of equal points, and ask the same.
-    place = np.zeros(1, np.intp)
-    if len(queries) != 1:
-        queries, place = np.unique(queries, axis=0, return_inverse=True)
+    place = np.arange(len(queries))
+    if len(queries) > 1:
+        # As rows of bytes: numpy sorts them 10 to 70 times faster than rows of numbers.
+        rows_of_bytes = np.ascontiguousarray(queries).view(f"V{queries[0].nbytes}").ravel()
+        _, first, place = np.unique(rows_of_bytes, return_index=True, return_inverse=True)
+        queries = queries[first]
     found: list[list[Hit]] = [[]] * len(queries)
     rows, limit = list(range(len(queries))), max(top_k, min(top_k + 1, max_hits))
     while rows:

@@ -114,7 +114,7 @@ def test_a_manifest_that_rubrika_would_not_write_is_refused(name: str, tmp_path:
 @pytest.mark.parametrize("text", ["[" * 100_000, " " * (MAX_BYTES + 1)], ids=["too deep", "too large"])
 def test_a_manifest_that_cannot_be_parsed_is_one_sentence(text: str, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(text, encoding="utf-8")
-    with pytest.raises(IndexFolderError, match="not readable"):
+    with pytest.raises(IndexFolderError, match="not (a manifest|readable)"):
         Manifest.read(tmp_path)
 
 
