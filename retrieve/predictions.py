@@ -353,9 +353,8 @@ def collect(
     hits = {name: [Hits.none(0, vote.top_k)] for name in vote.weights}
     none = vote_over({name: parts[0] for name, parts in hits.items()}, vote)
     rows_of = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, object)
-    parts: list[tuple[NDArray[Any], ...]] = [
-        (*rows_of, np.zeros(0, np.float32), np.zeros(0, "U6"), none.categories, none.shares)
-    ]
+    nothing = (*rows_of, np.zeros(0, np.float32), np.zeros(0, "U6"), none.categories, none.shares)
+    parts = list[tuple[NDArray[Any], ...]]()
     rejects, rows, unusable = list[Reject](), 0, Counter[str]()
     for one in batches:
         numbers = [product.row for product in one.batch.products]
@@ -372,7 +371,8 @@ def collect(
         rejects += one.batch.rejects
         unusable.update(one.failures)
         rows += one.batch.rows
-    columns = map(np.concatenate, zip(*parts, strict=True))
+    # A vote is wider than its hits where categories that were not learned vote too.
+    columns = map(np.concatenate, zip(*(parts or [nothing]), strict=True))
     product_ids, places, paths, confidences, decisions, categories, shares = columns
     if product_ids.dtype == object:
         product_ids = np.array([str(id) for id in product_ids], object)

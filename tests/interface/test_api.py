@@ -25,6 +25,7 @@ Rubrika = Callable[..., Run]
 Write = Callable[..., Path]
 
 ROOT = Path(__file__).parents[2]
+SCOOTERS = (33, "Все категории->Спорт->Самокаты")
 SHELF = pd.DataFrame(
     [row(1, "кроссовки беговые"), row(2, "кроссовки мужские"), row(3, "чехол синий", CASES), row(4, "чехол", CASES)]
 )
@@ -205,6 +206,14 @@ def test_another_dataframe_is_not_taken_for_the_last_one(folder: Path) -> None:
             index.ingest(SHELF.head(0), delete_missing=True)
         with pytest.raises(RubrikaError, match="DataFrame row 1: product_id -1 is outside"):
             index.ingest(pd.DataFrame([row(-1, "кеды")]), strict=True)
+
+
+def test_a_category_that_was_never_learned_is_predicted_from_its_first_products_on(folder: Path) -> None:
+    scooters = pd.DataFrame([row(5, "самокат детский", SCOOTERS), row(6, "самокат трюковой", SCOOTERS)])
+    with Index.open(folder) as index:
+        assert index.ingest(scooters).added == 2
+        found = index.classify(pd.DataFrame([row(7, "самокат складной"), row(8, "чехол чёрный")]))
+    assert found.categories.tolist() == [SCOOTERS[0], CASES[0]]
 
 
 def test_what_came_from_a_dataframe_is_learned_again_without_it(rubrika: Rubrika, folder: Path) -> None:
