@@ -6,7 +6,7 @@ DEMO := demo
 # Drawn with the products; the encoder of pictures installs with the rest, and nothing is downloaded.
 PICTURES := --images $(DEMO)/market/images
 
-.PHONY: demo test test-server test-ray docs lint bench fuzz clean
+.PHONY: demo test test-server test-ray test-notebooks docs lint bench fuzz clean
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
@@ -40,6 +40,11 @@ test-server: $(READY)
 test-ray: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ray]' -c constraints.txt
 	RUBRIKA_SLOW=1 $(BIN)/python -m pytest tests/ingest/test_ray.py
+
+# All notebooks, with MLflow, which nothing else needs; `make test` runs the two that take some seconds.
+test-notebooks: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mlflow>=3.1,<4' -c constraints.txt
+	RUBRIKA_SLOW=1 $(BIN)/python -m pytest tests/project/test_notebooks.py
 
 # Some 15,600 broken files, rows, pictures and options; a sample of them is in `make test`.
 fuzz: $(READY)

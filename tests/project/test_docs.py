@@ -174,6 +174,26 @@ def test_the_quickstart_goes_from_somebodys_own_files_to_corrected_labels(here: 
     assert (details["neighbours"].str[0].map(lambda hit: hit["score"]) > 0.99).any()
 
 
+def test_who_comes_from_another_library_has_the_same_in_the_blocks_that_are_ours(here: Path) -> None:
+    kinds = {"Обувь>Кеды": "кеды женские", "Телефоны>Чехлы": "чехол силиконовый", "Зоотовары>Корм": "корм для кошек"}
+    titles = [(label, f"{words} {number}") for number in range(12) for label, words in kinds.items()]
+    lines = [f"__label__{label} {title}\n" for label, title in titles]
+    Path("products.txt").write_text("".join(lines), encoding="utf-8")
+    pd.DataFrame(titles, columns=["label", "text"]).to_csv("products.csv", index=False)
+    pd.DataFrame([row(1_000_001, "кеды белые"), row(1_000_002, "корм сухой")]).to_parquet("new.parquet")
+    text = (ROOT / "docs/coming-from.md").read_text(encoding="utf-8")
+    known: dict[str, object] = {}
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        if language == "python" and block.startswith("# Rubrika\n"):
+            exec(compile(block, "docs/coming-from.md", "exec"), known)  # noqa: S102 - our own page
+        for line in block.splitlines() if language == "sh" else ():
+            if line.startswith("rubrika "):
+                run(line)
+    assert pd.read_parquet("result.parquet")["predicted_category_id"].tolist() == ["Обувь>Кеды", "Зоотовары>Корм"]
+    assert known["found"].names[0] == known["coded"].names[0]  # type: ignore[attr-defined]
+    assert known["model"].predict(["кеды"]).tolist() == ["Обувь>Кеды"]  # type: ignore[attr-defined]
+
+
 def test_python_has_a_method_for_every_command_on_an_index() -> None:
     rows = re.findall(r"^\| `rubrika (\w+)` \| (.+?) \|", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.M)
     besides = {"sample", "stats", "train text", "train joint"}

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 # Beside the package in the repository, and no part of it.
-OUTSIDE = {"tests", "benchmarks", "demo", "docs", "examples", "build"}
+OUTSIDE = {"tests", "benchmarks", "demo", "docs", "examples", "notebooks", "build"}
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
