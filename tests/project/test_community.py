@@ -64,11 +64,8 @@ def test_the_real_server_is_that_of_the_compose_file_and_the_newest() -> None:
     assert {image.partition(":")[2], "latest"} < set(matrix)
 
 
-@pytest.mark.parametrize("name", TEXTS)
-def test_links_of_the_texts_lead_somewhere(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith("http")]
-    assert [link for link in links if not (ROOT / link.split("#")[0]).exists()] == []
+def test_the_texts_that_people_look_for_are_there() -> None:
+    assert [name for name in TEXTS if not (ROOT / name).is_file()] == []
 
 
 def test_the_encoder_of_the_contributors_guide_works(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_the_quickstart_goes_from_somebodys_own_files_to_corrected_labels(here: 
 
 def test_who_comes_from_another_library_has_the_same_in_the_blocks_that_are_ours(here: Path) -> None:
     kinds = {"Обувь>Кеды": "кеды женские", "Телефоны>Чехлы": "чехол силиконовый", "Зоотовары>Корм": "корм для кошек"}
-    titles = [(label, f"{words} {number}") for number in range(12) for label, words in kinds.items()]
+    titles = [(label, f"{words} {number}") for number in range(6) for label, words in kinds.items()]
     lines = [f"__label__{label} {title}\n" for label, title in titles]
     Path("products.txt").write_text("".join(lines), encoding="utf-8")
     pd.DataFrame(titles, columns=["label", "text"]).to_csv("products.csv", index=False)
@@ -220,13 +220,6 @@ def test_options_that_are_named_with_their_command_exist(page: Path) -> None:
         assert name or words[0] in ("train", "COMMAND") or words[0].startswith("--"), line
         if name:
             assert set(re.findall(r"(?<!\S)--[a-z][a-z-]*", line)) - OPTIONS[name] - {"--help"} == set(), line
-
-
-@every_page
-def test_every_link_leads_somewhere(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"https?:|mailto:", link)]
-    assert [link for link in links if not (page.parent / link.split("#")[0]).exists()] == []
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
