@@ -51,7 +51,7 @@ def chosen_share(bags: FeatureBags, inputs: Inputs, fit: Callable[[IntArray], Le
     best = right[right.sum(axis=1).argmax()]
     # Two standard errors of the difference on the same products; the best of several is the best partly by chance.
     equal = best.sum() - right.sum(axis=1) <= 2 * (right != best).sum(axis=1) ** 0.5
-    return min(np.array(SHARES)[equal].tolist(), key=lambda share: abs(share - USUAL))
+    return min((share for share, good in zip(SHARES, equal, strict=True) if good), key=lambda share: abs(share - USUAL))
 
 
 def _votes(queries: Sequence[FloatArray], stored: Sequence[FloatArray], labels: IntArray) -> Iterator[IntArray]:
