@@ -67,6 +67,8 @@ def export(
     if not 0 <= neighbours <= MAX_TOP_K:
         raise ParameterError(f"`neighbours` is from 0 to {MAX_TOP_K:,}, not {neighbours}")
     vectors = tuple(dict.fromkeys([vector] if isinstance(vector, str) else vector))
+    if not vectors:
+        raise ParameterError("`vector` names one at least")
     for name in vectors:
         if name not in index.manifest.vectors:
             raise RubrikaError(f"{index.folder} has no vector {name}; it has {', '.join(index.manifest.vectors)}")
@@ -139,10 +141,9 @@ def _vectors_of(points: Sequence[Point], name: str) -> pa.Array:
 
 def _write_neighbours(plain: Path, path: Path, top_k: int, advance: Advance) -> None:
     """Write the table again with the neighbours of every row, block by block."""
-    table = pq.ParquetFile(plain)
-    schema = table.schema_arrow
+    schema = pq.read_schema(plain)
     column, start = schema.names[len(SCHEMA)], 0
-    with table_file(path, schema.append(NEIGHBOURS)) as target:
+    with pq.ParquetFile(plain) as table, table_file(path, schema.append(NEIGHBOURS)) as target:
         for block in table.iter_batches(BLOCK):
             rows, queries = _matrix(block.column(column), start)
             search = ExactSearch(queries, top_k, groups=rows)
@@ -158,9 +159,10 @@ def _write_neighbours(plain: Path, path: Path, top_k: int, advance: Advance) -> 
 def _points(path: Path, column: str) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
     """The rows of a table that have a vector, and these."""
     start = 0
-    for batch in pq.ParquetFile(path).iter_batches(POINTS, columns=[column]):
-        yield _matrix(batch.column(0), start)
-        start += len(batch)
+    with pq.ParquetFile(path) as table:
+        for batch in table.iter_batches(POINTS, columns=[column]):
+            yield _matrix(batch.column(0), start)
+            start += len(batch)
 
 
 def _matrix(column: pa.ListArray, start: int) -> tuple[NDArray[np.int64], FloatArray]:
