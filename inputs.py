@@ -26,6 +26,7 @@ from rubrika.products.identity import MAX_ID, MAX_SIGNED, identity, shown_id
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Kept
 from rubrika.products.reader import Reader, tables_in
+from rubrika.products.remote import located
 from rubrika.products.row import MAX_PERSON
 from rubrika.products.table import read_ids
 from rubrika.products.text import RowError, first_line, one_line, shortened
@@ -114,7 +115,7 @@ def paths_of(source: object) -> list[Path]:
     if not isinstance(files, Sequence) or not files or not all(isinstance(file, str | os.PathLike) for file in files):
         what = "products are the path of a table, a list of paths, or a DataFrame or other table in memory"
         raise InputError(f"{what}, not {type(source).__name__}")
-    return [path for file in files for path in tables_in(Path(file).expanduser())]
+    return [path for file in files for path in tables_in(located(file))]
 
 
 def spread_of(ray: "Ray | None", source: Reader | Frame | Kept, rejects: Path) -> "Spread | None":

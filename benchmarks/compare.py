@@ -1,13 +1,14 @@
 """Rubrika beside what people would use instead, on the same held-out products, each in a process of its own.
 
     python benchmarks/compare.py FILE [--group-by COLUMN] [--methods Rubrika,fastText,...] [--model FOLDER]
-        [--output table.md] [--page docs/benchmarks.md]
+        [--splits 1] [--output table.md] [--page docs/benchmarks.md]
 
 Every method gets the same texts and the same split (that of `rubrika evaluate`), and is timed as a whole process:
 wall and processor seconds, and peak memory. Weighted F1 comes with its 95 % interval, and with the paired bootstrap of
-the difference to Rubrika. Two rows are too slow to run whole: sentence-transformers (of the --model) with
-scikit-learn's kNN, the reference's way, and Rubrika's vectors in qdrant-client's local mode. They are timed on a sample
-and extrapolated, which an ≈ says, and have no F1.
+the difference to Rubrika. Of several --splits, F1, time and memory are the mean (of memory the most), and the intervals
+are of all their held-out products together, of which those of one group are drawn together. Two rows are too slow to
+run whole: sentence-transformers (of the --model) with scikit-learn's kNN, the reference's way, and Rubrika's vectors in
+qdrant-client's local mode. They are timed on a sample and extrapolated, which an ≈ says, and have no F1.
 """
 
 import argparse
@@ -31,11 +32,9 @@ from rubrika.products.reader import Reader
 from rubrika.products.split import group_split, plain_split
 from rubrika.progress import Silent
 
-SEED = 0
-
 PEERS: dict[str, Baseline] = {
-    "fastText": FastText(SEED),
-    "TF-IDF + linear SVM": LinearSvm(SEED),
+    "fastText": FastText(),
+    "TF-IDF + linear SVM": LinearSvm(),
     "TF-IDF kNN": NearestNeighbours(),
 }
 RUBRIKA = "Rubrika"
@@ -70,12 +69,12 @@ def extrapolated(method: str, reader: Reader, held_out: np.ndarray, model: str) 
     return local_mode(encoder.encode(train), encoder.encode(test))
 
 
-def run_one(method: str, file: Path, group_by: str | None, model: str, output: Path) -> None:
+def run_one(method: str, file: Path, group_by: str | None, model: str, seed: int, output: Path) -> None:
     """Run one method in this process and write its predictions with their truth, or what is to be added to its time."""
     reader = Reader([file], labelled=True, group_by=group_by)
     labels = read_labels(reader, Silent())
     split = (
-        group_split(labels.ids, labels.groups, 0.1, SEED, group_by) if group_by else plain_split(labels.ids, 0.1, SEED)
+        group_split(labels.ids, labels.groups, 0.1, seed, group_by) if group_by else plain_split(labels.ids, 0.1, seed)
     )
     if method in EXTRAPOLATED:
         np.savez(output, added=extrapolated(method, reader, split.held_out, model))
@@ -97,46 +96,57 @@ def run_one(method: str, file: Path, group_by: str | None, model: str, output: P
     )
 
 
-def timed(method: str, file: Path, group_by: str | None, model: str, folder: Path) -> dict[str, object]:
+def timed(method: str, file: Path, group_by: str | None, model: str, seed: int) -> dict[str, object]:
     """Run a method in a process of its own; what it cost and what it predicted."""
-    output = folder / f"{method}.npz"
-    command = [sys.executable, __file__, str(file), "--one", method, "--model", model, "--output", str(output)]
-    started = time.monotonic()
-    # As the command line has it: threads that spin would slow down a machine that does something else, too.
-    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
-    process = subprocess.Popen(command + (["--group-by", group_by] if group_by else []), env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{method} failed")
-    with np.load(output) as saved:
-        return {
-            "method": method,
-            "wall": time.monotonic() - started,
-            "cpu": usage.ru_utime + usage.ru_stime,
-            "memory": usage.ru_maxrss / 2**20,
-            **{name: saved[name] for name in saved.files},
-        }
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "predicted.npz")
+        asked = ["--one", method, "--model", model, "--seed", str(seed), "--output", str(output)]
+        started = time.monotonic()
+        # As the command line has it: threads that spin would slow down a machine that does something else, too.
+        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
+        command = [sys.executable, __file__, str(file), *asked, *(["--group-by", group_by] if group_by else [])]
+        process = subprocess.Popen(command, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit(f"{method} failed")
+        with np.load(output) as saved:
+            return {
+                "wall": time.monotonic() - started,
+                "cpu": usage.ru_utime + usage.ru_stime,
+                "memory": usage.ru_maxrss / 2**20,
+                **{name: saved[name] for name in saved.files},
+            }
 
 
-def table(runs: list[dict[str, object]]) -> str:
-    """The comparison as a Markdown table; the first run is what the others are compared with."""
+def table(runs: dict[str, list[dict[str, object]]]) -> str:
+    """The comparison as a Markdown table, of each method's runs; the first one is what the others are compared with."""
     lines = [
         "| method | weighted F1 | 95 % interval | macro F1 | first minus this, 95 % | wall s | CPU s | memory GB |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for run in runs:
-        if "added" in run:
-            wall = float(run["wall"]) + float(run["added"])
-            lines.append(f"| {run['method']} | | | | | ≈ {wall:,.0f} | | {run['memory']:.2f} |")
+    first = next(iter(runs))
+    for method, splits in runs.items():
+        wall, cpu = (np.mean([float(run[name]) for run in splits]) for name in ("wall", "cpu"))
+        memory = max(float(run["memory"]) for run in splits)
+        if "added" in splits[0]:
+            wall += np.mean([float(run["added"]) for run in splits])
+            lines.append(f"| {method} | | | | | ≈ {wall:,.0f} | | {memory:.2f} |")
             continue
-        scores = metrics_of(run["truth"], run["predicted"])
-        low, high = weighted_f1_interval(run["truth"], run["predicted"], run["groups"])
-        worse, better = paired_difference(run["truth"], runs[0]["predicted"], run["predicted"], run["groups"])
+        scores = [metrics_of(run["truth"], run["predicted"]) for run in splits]
+        weighted, macro = (np.mean([getattr(it, name) for it in scores]) for name in ("weighted_f1", "macro_f1"))
+        truth, predicted, groups = (pooled(splits, name) for name in ("truth", "predicted", "groups"))
+        low, high = weighted_f1_interval(truth, predicted, groups)
+        worse, better = paired_difference(truth, pooled(runs[first], "predicted"), predicted, groups)
         lines.append(
-            f"| {run['method']} | {scores.weighted_f1:.4f} | {low:.4f} … {high:.4f} | {scores.macro_f1:.4f} "
-            f"| {worse:+.4f} … {better:+.4f} | {run['wall']:.0f} | {run['cpu']:.0f} | {run['memory']:.2f} |"
+            f"| {method} | {weighted:.4f} | {low:.4f} … {high:.4f} | {macro:.4f} "
+            f"| {worse:+.4f} … {better:+.4f} | {wall:.0f} | {cpu:.0f} | {memory:.2f} |"
         )
     return "\n".join(lines)
+
+
+def pooled(splits: list[dict[str, object]], name: str) -> np.ndarray:
+    """One array of several splits."""
+    return np.concatenate([np.asarray(run[name]) for run in splits])
 
 
 def put(rows: str, file: Path, page: Path) -> None:
@@ -154,18 +164,23 @@ def main() -> None:
     parser.add_argument("--group-by")
     parser.add_argument("--methods")
     parser.add_argument("--model", default="", help="a sentence-transformers or transformers folder")
+    parser.add_argument("--splits", type=int, default=1)
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--page", type=Path, help="a page with marks between which the table goes")
     options = parser.parse_args()
     if options.one:
-        run_one(options.one, options.file, options.group_by, options.model, options.output)
+        run_one(options.one, options.file, options.group_by, options.model, options.seed, options.output)
         return
     # Without a model there is nothing to time the reference's way with.
     methods = [RUBRIKA, *PEERS, *([SENTENCES] if options.model else []), LOCAL]
     methods = options.methods.split(",") if options.methods else methods
-    with tempfile.TemporaryDirectory() as folder:
-        runs = [timed(method, options.file, options.group_by, options.model, Path(folder)) for method in methods]
+    # Method by method within a split, so that what else the machine does befalls all of them alike.
+    runs: dict[str, list[dict[str, object]]] = {method: [] for method in methods}
+    for seed in range(options.splits):
+        for method in methods:
+            runs[method].append(timed(method, options.file, options.group_by, options.model, seed))
     print(table(runs))
     if options.output:
         options.output.write_text(table(runs) + "\n", encoding="utf-8")

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
 from rubrika.products.parquet import MAX_BYTES_A_BYTE, SHORT_BYTES, file_size
+from rubrika.products.remote import is_remote
 from rubrika.products.row import BROKEN, LINE, plain_value
 from rubrika.products.text import MAX_CHARACTERS, first_line
 
@@ -48,6 +49,8 @@ def converts(file: Path) -> bool:
 def convert(file: Path, target: Path) -> None:
     """Write the rows of a table to the parquet file `target`; InputError, naming the line, when it is no table."""
     file_size(file)
+    if is_remote(file) and _suffix(file) not in TEXTS:
+        raise InputError(f"{file}: of an object store parquet, CSV and JSON lines are read; copy it to this machine")
     with _explained(file):
         if _suffix(file) == ".arrow":
             _write_arrow(file, target)
@@ -86,7 +89,9 @@ def _write(target: Path, names: Sequence[str], records: Iterator[Record]) -> Non
 
 
 def _binary(file: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb"))
+    if file.suffix.lower() == ".gz":
+        return cast("IO[bytes]", gzip.open(file.open("rb") if is_remote(file) else file))
+    return file.open("rb")
 
 
 def encoding_of(file: Path) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
+from rubrika.products.remote import is_remote, size_of, source_of
 from rubrika.products.text import first_line
 
 # So much is decoded at once: a cell may be megabytes, and a dictionary stores it once for thousands of rows.
@@ -67,6 +68,8 @@ def rows_of(names: Sequence[str], columns: Sequence[Sequence[object]]) -> Iterat
 
 def file_size(file: Path) -> int:
     """The bytes of a file; InputError when there is none that can be read."""
+    if is_remote(file):
+        return size_of(file)
     try:
         # Checked first, because opening a pipe would wait for ever.
         if not file.is_file():
@@ -83,7 +86,9 @@ def open_parquet(path: Path, as_dictionaries: Sequence[str] = (), shown: Path | 
     """
     size, file = file_size(path), shown or path
     with explained(file, "not a readable parquet file"):
-        parquet = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=list(as_dictionaries))
+        parquet = pq.ParquetFile(
+            **source_of(path), page_checksum_verification=True, read_dictionary=list(as_dictionaries)
+        )
         rows, groups = parquet.metadata.num_rows, range(parquet.num_row_groups)
         # Asking the columns for their sizes would end the process where their statistics are damaged.
         unpacked = sum(parquet.metadata.row_group(group).total_byte_size for group in groups)

@@ -24,6 +24,7 @@ from rubrika.products.convert import convert, converts
 from rubrika.products.identity import category_of, guessed_separator, identity, shown_id
 from rubrika.products.parquet import Row, decoded, explained, open_parquet, parquet_rows, values_of
 from rubrika.products.product import Batch, Category, Product, Reject
+from rubrika.products.remote import is_remote, matching, reached
 from rubrika.products.row import BROKEN, LINE, product_of
 from rubrika.products.text import RowError
 
@@ -235,11 +236,13 @@ def partitions(file: Path) -> dict[str, str]:
 
 def tables_in(path: Path) -> list[Path]:
     """The tables that a path stands for: a file, those in a folder, or those that match a pattern with * or ?."""
-    if path.is_dir():
-        return _in_folder(path)
-    if path.exists() or not re.search(r"[*?\[]", str(path)):
-        return [path]
-    found = sorted(Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file())
+    with reached(path):
+        if path.is_dir():
+            return _in_folder(path)
+        if path.exists() or not re.search(r"[*?\[]", str(path)):
+            return [path]
+        here = (Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file())
+        found = sorted(matching(path) if is_remote(path) else here)
     if not found:
         raise InputError(f"{path}: no file is called so; check the pattern")
     return found

@@ -10,7 +10,6 @@ from threading import Lock, Timer
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlencode
 
-import pyarrow as pa
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
@@ -19,7 +18,6 @@ from starlette.responses import RedirectResponse, Response
 
 from rubrika.api import Index
 from rubrika.errors import ParameterError, RubrikaError
-from rubrika.files import table_file
 from rubrika.index.categories import names_of
 from rubrika.inputs import category_id_of, person_of, product_id_of
 from rubrika.products.identity import guessed_separator, path_label
@@ -32,6 +30,7 @@ from rubrika.serve.guard import PageGuard, answer, guarded_by
 from rubrika.serve.models import MAX_TEXT, Id, Picture
 from rubrika.serve.products import picture_of
 from rubrika.serve.queues import fill, waiting
+from rubrika.serve.review import write_decisions
 from rubrika.serve.reviews import (
     DISAGREEMENTS,
     LABEL,
@@ -42,7 +41,6 @@ from rubrika.serve.reviews import (
     SUSPECTS,
     UNCERTAIN,
     Action,
-    Decision,
     Filters,
     Item,
     Reviews,
@@ -55,7 +53,6 @@ MAX_BULK, PAGE, CHOICES = 1_000, 50, 12
 SOON, RETRY = 0.3, 2.0
 ACCEPT = "accept"
 KINDS = {"csv": "text/csv; charset=utf-8", "xlsx": "application/octet-stream", "parquet": "application/octet-stream"}
-TABLE = ("product_id", "title", "action", "category_id", "category_name", "by", "at", "queue", "state", "reason")
 Done = TypeVar("Done")
 QueueName = Annotated[str, Query(max_length=20)]
 Words = Annotated[str, Query(max_length=MAX_TEXT)]
@@ -416,19 +413,6 @@ class Desk:
     def _content(self, item: Item) -> bytes | None:
         picture = self._picture_of(item.product_id, item)
         return picture.read_bytes() if isinstance(picture, Path) else picture
-
-
-def write_decisions(decisions: Sequence[Decision], path: Path) -> int:
-    """Write decisions to a table, in the format of the name's end, the latest first; return how many."""
-    schema = pa.schema([(name, pa.string()) for name in TABLE])
-    rows = []
-    for each in decisions:
-        values = {name: getattr(each, name) for name in TABLE if name != "category_name"}
-        values |= {"category_name": each.category}
-        rows.append({name: None if value is None else str(value) for name, value in values.items()})
-    with table_file(path, schema) as target:
-        target.write_table(pa.Table.from_pylist(rows, schema))
-    return len(rows)
 
 
 def _queue(name: str) -> str:

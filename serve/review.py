@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from rubrika.api import Index
 from rubrika.errors import ParameterError
-from rubrika.files import check_outputs, check_table
+from rubrika.files import check_outputs, check_table, table_file
 from rubrika.inputs import columns_of, paths_of
 from rubrika.products.reader import Reader
-from rubrika.serve.desk import write_decisions
 from rubrika.serve.queues import fill
-from rubrika.serve.reviews import QUEUES, Reviews
+from rubrika.serve.reviews import QUEUES, Decision, Reviews
 
 if TYPE_CHECKING:
     from rubrika.inputs import ColumnNames
+
+# What is written of a decision.
+TABLE = ("product_id", "title", "action", "category_id", "category_name", "by", "at", "queue", "state", "reason")
 
 
 def open_reviews(
@@ -40,3 +44,16 @@ def write_reviews(index: Index, output: Path) -> int:
     check_outputs([], index.at.folder, output)
     check_table(output)
     return write_decisions(Reviews(index.opened().folder).decisions(), output)
+
+
+def write_decisions(decisions: Sequence[Decision], path: Path) -> int:
+    """Write decisions to a table, in the format of the name's end, the latest first; return how many."""
+    schema = pa.schema([(name, pa.string()) for name in TABLE])
+    rows = []
+    for each in decisions:
+        values = {name: getattr(each, name) for name in TABLE if name != "category_name"}
+        values |= {"category_name": each.category}
+        rows.append({name: None if value is None else str(value) for name, value in values.items()})
+    with table_file(path, schema) as target:
+        target.write_table(pa.Table.from_pylist(rows, schema))
+    return len(rows)

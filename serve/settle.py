@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
+from functools import partial
 from typing import Any
 
 from rubrika.api import Index
@@ -15,17 +16,7 @@ from rubrika.inputs import category_id_of
 from rubrika.products.identity import Known, label_of, path_label
 from rubrika.products.product import SEPARATOR, Category, Kept, Product
 from rubrika.products.text import RowError
-from rubrika.serve.reviews import (
-    APPLYING,
-    DONE,
-    RIGHT,
-    SAVED,
-    UNDOING,
-    UNDONE,
-    Decision,
-    Item,
-    Reviews,
-)
+from rubrika.serve.reviews import APPLYING, DONE, RIGHT, SAVED, UNDOING, UNDONE, Decision, Item, Reviews
 
 BATCH = 1_000
 NEW_ID = -1  # of a category that has none yet
@@ -90,19 +81,20 @@ def _apply(index: Index, reviews: Reviews, decisions: Sequence[Decision], pictur
         named = each.category if each.action != RIGHT and each.category_id is None else ""
         kinds[int(each.number) in stored, each.by, named].append(each)
     for (is_stored, *_), group in kinds.items():
-        work = _correct if is_stored else _add
-        try:
-            work(index, reviews, group, picture)
-        except (IndexFolderError, StoreError):
-            raise
-        except RubrikaError:
-            for one in group:
-                try:
-                    work(index, reviews, [one], picture)
-                except (IndexFolderError, StoreError):
-                    raise
-                except RubrikaError as error:
-                    reviews.fail(one, str(error))
+        _try(partial(_correct if is_stored else _add, index, reviews, picture=picture), group, reviews)
+
+
+def _try(work: Callable[[Sequence[Decision]], None], group: Sequence[Decision], reviews: Reviews) -> None:
+    try:
+        work(group)
+    except (IndexFolderError, StoreError):
+        raise
+    except RubrikaError as error:
+        if len(group) == 1:
+            reviews.fail(group[0], str(error))
+            return
+        for one in group:
+            _try(work, [one], reviews)
 
 
 def _correct(index: Index, reviews: Reviews, group: Sequence[Decision], picture: Picture) -> None:
