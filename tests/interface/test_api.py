@@ -46,8 +46,13 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 def test_products_stored_in_another_order_give_the_same_bytes(market: Path, index: Path, tmp_path: Path) -> None:
     train, folders = pd.read_parquet(market / "train.parquet"), [tmp_path / name for name in ("as it was", "shuffled")]
+    # Twins are equally near to whatever is asked, so that some are at the last place of the neighbours and behind it.
+    twins = train[:300].assign(product_id=train["product_id"][:300] + 10**9)
     for folder in folders:
         shutil.copytree(index, folder)
+    with Index.open(folders[0]) as stored:
+        assert stored.ingest(twins).added == len(twins)
+    train = pd.concat([train, twins])
     train.sample(frac=1, random_state=5).to_parquet(tmp_path / "shuffled.parquet")
     with Index.open(folders[1]) as stored:
         stored.delete(train["product_id"].tolist())
