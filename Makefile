@@ -6,7 +6,7 @@ DEMO := demo
 # Drawn with the products; the encoder of pictures installs with the rest, and nothing is downloaded.
 PICTURES := --images $(DEMO)/market/images
 
-.PHONY: demo test test-server test-ray test-notebooks docs lint bench fuzz clean
+.PHONY: demo test test-server test-ray test-notebooks docs lock lint bench fuzz clean
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
@@ -54,6 +54,11 @@ fuzz: $(READY)
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
 	$(BIN)/mkdocs build --strict
+
+# The tested versions with the hashes of their files: pip install --require-hashes -r requirements.lock
+lock: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --extra train --extra serve --extra excel -c constraints.txt --generate-hashes --universal --python-version 3.11 --no-annotate --custom-compile-command "make lock" --quiet -o requirements.lock
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from rubrika.files import check_outputs, check_table, report_folder
 from rubrika.index.folder import Choice, has_index, writing
 from rubrika.index.folder import Index as Opened
 from rubrika.index.location import CACHE, Location
-from rubrika.index.manifest import IMAGE, Manifest
+from rubrika.index.manifest import IMAGE, TEXT, Manifest
 from rubrika.index.owned import Owned
 from rubrika.index.published import write_manifest
 from rubrika.ingest.audit import AuditReport, write_audit
@@ -43,9 +43,10 @@ from rubrika.products.images import unmatched
 from rubrika.products.reader import Reader
 from rubrika.products.rejects import default_reject_path, write_rejects
 from rubrika.progress import Progress, Silent
-from rubrika.retrieve.classify import classify, known_categories
+from rubrika.retrieve.classify import check_level, classify
 from rubrika.retrieve.drift import RUNS
 from rubrika.retrieve.explain import Explanation, explain
+from rubrika.retrieve.export import Exported, export
 from rubrika.retrieve.guarantee import Policy, advice
 from rubrika.retrieve.info import Info, info_of
 from rubrika.retrieve.monitor import append_run
@@ -264,10 +265,7 @@ class Index:
         to.check(reader.files, self.at.folder, level is not None or count is not None or include_self)
         self._note_unused(images)
         index, pictures = self._index(exact), pictures_of(images, reader)
-        if level is not None and level > (
-            deepest := max((len(it.levels) for it in known_categories(index)), default=1)
-        ):
-            raise ParameterError(f"`level` is at most {deepest}, as deep as the categories of {self.at.folder} are")
+        check_level(index, level)
         if pictures and IMAGE in index.manifest.vectors and (without := unmatched(pictures, reader)):
             self._progress.note(without)
         ways = reader, to, pictures, count, policy, level, include_self
@@ -394,8 +392,8 @@ class Index:
         from rubrika.eval.evaluate import PROTOCOLS, evaluate
         from rubrika.eval.heldout import Setting, Timer
         from rubrika.eval.methods import chosen_methods
-        from rubrika.report.report import write_report
-        from rubrika.report.study import MAPPED, study
+        from rubrika.report.report import report_on
+        from rubrika.report.study import MAPPED
 
         progress = progress or Silent()
         at = location_of("", url, collection or ("rubrika" if url else None), api_key, cache, ca_cert)
@@ -405,19 +403,14 @@ class Index:
         timer, given = Timer(memory=report is not None), columns_of(columns, path_separator)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=given)
         pictures = pictures_of(images, reader)
-        choice = choice_of(
-            text_encoder, image_encoder, backend, pooling, vote, pictures is not None, None, progress.note
-        )
+        choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, bool(pictures), None, progress.note)
         setting = Setting(reader, at.cache, pictures, choice, holdout, seed, progress, timer, stratify, at.server)
         count, rules = count_of("top_k", top_k), PROTOCOLS[protocol] if protocol else None
-        policy = policy_of(max_error, confidence, new_rate)
-        sampled = MAPPED if folder else None
+        policy, sampled = policy_of(max_error, confidence, new_rate), MAPPED if folder else None
         result = evaluate(setting, top_k=count, policy=policy, sampled=sampled, methods=names, rules=rules)
         if result.advice:
             progress.note(result.advice)
-        if folder and result.answers:
-            page = write_report(folder, study(result, result.answers, timer), timer, reader, pictures)
-            progress.note(f"report: {page}")
+        report_on(result, folder, timer, reader, pictures, progress)
         return result
 
     def evaluate_live(
@@ -441,8 +434,8 @@ class Index:
         """
         from rubrika.eval.heldout import Timer
         from rubrika.eval.live import Gold, evaluate_live, remarks_on
-        from rubrika.report.report import write_report
-        from rubrika.report.study import MAPPED, study
+        from rubrika.report.report import report_on
+        from rubrika.report.study import MAPPED
 
         folder = report_folder(Path(report)) if report else None
         self._note_unused(images)
@@ -454,9 +447,7 @@ class Index:
         self._advise(result.advice)
         for remark in remarks_on(result, reader, self.at.folder):
             self._progress.note(remark)
-        if folder and result.answers:
-            page = write_report(folder, study(result, result.answers, timer), timer, reader, gold.pictures)
-            self._progress.note(f"report: {page}")
+        report_on(result, folder, timer, reader, gold.pictures, self._progress)
         return result
 
     def tune(
@@ -491,10 +482,7 @@ class Index:
             setting = Setting(reader, self.at.cache, pictures, choice, holdout, seed, self._progress)
             result = tune(setting, policy)
             manifest = Manifest.read(folder)
-            vote = replace(
-                manifest.vote, **{name: getattr(result.vote, name) for name in ("weights", "top_k", "temperature")}
-            )
-            tuned = refitted(folder, replace(manifest, vote=vote), result.asked, result.tree)
+            tuned = refitted(folder, result.voting(manifest), result.asked, result.tree)
             write_manifest(self.at, tuned)
         result = replace(result, advice=advice(tuned.calibration, policy))
         self._advise(result.advice)
@@ -510,10 +498,9 @@ class Index:
 
     def delete(self, products: "int | Place | Sequence[int | Place]") -> Deleted:
         """Delete `products`: product ids, or those in parquet files with a column product_id."""
-        several = products if isinstance(products, Sequence) and not isinstance(products, str) else [products]
-        ids = [id for each in several for id in inputs.ids_of(each)]
+        ids = inputs.ids_of(products)
         self.close()
-        return delete(self.at, list(dict.fromkeys(ids)))
+        return delete(self.at, ids)
 
     def relabel(
         self, source: int | Place, target: int | str | None = None, path: str | None = None, *, by: str | None = None
@@ -544,10 +531,7 @@ class Index:
         None is the category that a product has: it is right, and `audit` does not ask about it again. `path` names the
         category, all labels being of one, when it has no name yet; `by` is the person, by default the user.
         """
-        person, given = person_of(by), dict[int, int | None]()
-        for id, category in labels.items():
-            wanted = None if category is None else inputs.category_id_of("category_id", category, self.at.folder)
-            given[inputs.product_id_of(id)] = wanted
+        person, given = person_of(by), inputs.labels_of(labels, self.at.folder)
         self.close()
         return correct(self.at, given, path, person)
 
@@ -613,6 +597,21 @@ class Index:
         the products that the index was calibrated on.
         """
         return info_of(self._index(), None if drift is None else Path(drift), count_of("runs", runs, math.inf) or RUNS)
+
+    def export(
+        self,
+        encoder: Place | None = None,
+        embeddings: Place | None = None,
+        *,
+        vector: str | Sequence[str] = TEXT,
+        neighbours: int = 10,
+    ) -> Exported:
+        """Write the learned text encoder as a folder of sentence-transformers, the vectors of all products, or both.
+
+        The file `embeddings`, parquet, has a row a product, with its named `vector` or several, and its `neighbours`
+        nearest by the first of them, found exactly; 0 leaves them out.
+        """
+        return export(self._index(), encoder, embeddings, vector, neighbours, self._progress)
 
     def opened(self) -> Opened:
         """The open index itself, for what is built on it, such as the HTTP service."""

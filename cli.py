@@ -528,6 +528,25 @@ def publish(
 
 
 @app.command()
+def export(
+    encoder: opt.EncoderFolder = None,
+    embeddings: opt.Embeddings = None,
+    vector: opt.Vectors = None,
+    neighbours: opt.Nearest = 10,
+    index: opt.IndexFolder = opt.INDEX,
+    url: opt.Url = None,
+    collection: opt.Collection = None,
+    ca_cert: opt.CaCert = None,
+    cache: opt.Cache = opt.CACHE,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Write what other tools open: the learned text encoder as a model, the vectors of all products as a table."""
+    with open_index(index, url, collection, cache, ca_cert, reads=True) as opened:
+        result = opened.export(encoder, embeddings, vector=vector or "text", neighbours=neighbours)
+    print_result(result.to_dict(), as_json, result.describe)
+
+
+@app.command()
 def rollback(
     index: opt.IndexFolder = opt.INDEX,
     url: opt.Url = None,

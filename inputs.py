@@ -225,10 +225,20 @@ def id_of(name: str, value: object, largest: int = MAX_SIGNED) -> int:
 
 
 def ids_of(value: object) -> list[int]:
-    """A product id, or those in a file."""
+    """A product id, those in a file, or several such, each id once."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return list(dict.fromkeys(id for each in value for id in ids_of(each)))
     if isinstance(value, os.PathLike) or (isinstance(value, str) and is_table_file(value)):
-        return read_ids(Path(value))
+        return list(dict.fromkeys(read_ids(Path(value))))
     return [product_id_of(value)]
+
+
+def labels_of(labels: Mapping[int | str, int | str | None], folder: Path) -> dict[int, int | None]:
+    """Products and their categories by number; None is the category that a product has."""
+    return {
+        product_id_of(id): None if category is None else category_id_of("category_id", category, folder)
+        for id, category in labels.items()
+    }
 
 
 def is_table_file(text: str) -> bool:

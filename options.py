@@ -121,6 +121,17 @@ Prefix = Annotated[str | None, Option(help="What the name of the server's tempor
 Vector = Annotated[
     str | None, Option(metavar="NAME", help="text, image or joint. [default: image for a picture, else text]")
 ]
+EncoderFolder = Annotated[
+    Path | None,
+    Option("--encoder", metavar="DIR", help="Where the learned text encoder goes, for sentence-transformers."),
+]
+Embeddings = Annotated[Path | None, Option(metavar="FILE", help="Where the vectors of all products go: .parquet.")]
+Vectors = Annotated[
+    list[str] | None, Option("--vector", metavar="NAME", help="Of these; give it again. [default: text]")
+]
+Nearest = Annotated[
+    int, Option("--neighbours", min=0, max=1000, help="The nearest products of each, by the first; 0: none.")
+]
 Duplicates = Annotated[Path | None, Option(metavar="FILE", help="Where near duplicates with different categories go.")]
 Tokens = Annotated[
     str | None, Option(metavar="SPEC", help="Whose tokens to count: learned, rubert, a model's name or folder.")

@@ -11,7 +11,7 @@ from typing import Any
 from rubrika.errors import InputError
 from rubrika.eval.heldout import HeldOut, Setting, hold_out
 from rubrika.eval.metrics import Metrics, SelectiveRisk, metrics_of, selective_risk_of
-from rubrika.index.manifest import Calibration, VoteSettings
+from rubrika.index.manifest import Calibration, Manifest, VoteSettings
 from rubrika.products.split import Mask
 from rubrika.retrieve.calibration import CalibrationSet
 from rubrika.retrieve.confidence import MIN_ROWS, decide
@@ -45,6 +45,11 @@ class Tuned:
     chosen_on: int
     measured_on: int
     advice: str | None = None  # why nothing would be automatic, and what would change that
+
+    def voting(self, manifest: Manifest) -> Manifest:
+        """An index that votes so."""
+        chosen = {name: getattr(self.vote, name) for name in ("weights", "top_k", "temperature")}
+        return replace(manifest, vote=replace(manifest.vote, **chosen))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in plain values."""

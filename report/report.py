@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from rubrika.errors import InputError
+from rubrika.eval.evaluate import Evaluation
 from rubrika.eval.heldout import Timer
 from rubrika.eval.methods import SECONDS
 from rubrika.eval.metrics import Score
 from rubrika.products.images import PictureError, PictureFolder, open_picture
 from rubrika.products.product import Products
+from rubrika.progress import Progress
 from rubrika.report import charts as draw
 from rubrika.report.charts import Chart, Points
-from rubrika.report.study import OTHERS, ReportData
+from rubrika.report.study import OTHERS, ReportData, study
 
 PAGE, NUMBERS = "report.html", "report.json"
 # Of fewer predictions the share that is right is mostly chance.
@@ -27,6 +29,20 @@ MIN_PRODUCTS = 5
 WORST = 20
 PERCENT = "{x:.0%}"
 THUMBNAIL, QUALITY = 96, 70
+
+
+def report_on(
+    evaluation: Evaluation,
+    folder: Path | None,
+    timer: Timer,
+    products: Products,
+    pictures: PictureFolder | None,
+    progress: Progress,
+) -> None:
+    """Write the report of an evaluation, if there is a folder for it, and say where its page is."""
+    if folder and evaluation.answers:
+        data = study(evaluation, evaluation.answers, timer)
+        progress.note(f"report: {write_report(folder, data, timer, products, pictures)}")
 
 
 def write_report(

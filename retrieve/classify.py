@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+from rubrika.errors import ParameterError
 from rubrika.index.folder import Index
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Category, Products
@@ -59,9 +60,14 @@ def classify(
         yield Classified(found.batch, hits, found.vectors, found.failures, votes, decided, tree, levels, suggestions)
 
 
-def known_categories(index: Index) -> list[Category]:
-    """The categories that an index knows by name."""
-    return [Category(id, path) for id, path in index.remembered(_known)[0].names.items()]
+def check_level(index: Index, level: int | None) -> None:
+    """Refuse a level of the tree, if one is given, that is deeper than all categories."""
+    if level is None:
+        return
+    names = index.remembered(_known)[0].names
+    deepest = max((len(Category(id, path).levels) for id, path in names.items()), default=1)
+    if level > deepest:
+        raise ParameterError(f"`level` is at most {deepest}, as deep as the categories of {index.folder} are")
 
 
 def _known(index: Index) -> tuple[Newcomers, Tree]:

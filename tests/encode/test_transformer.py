@@ -12,12 +12,15 @@ from models import TITLES, as_downloaded, save_bert
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
+from rubrika.api import Index
 from rubrika.encode.base import FloatArray
 from rubrika.encode.hub import needed_files
 from rubrika.encode.modules import MkldnnLinear, to_mkldnn
 from rubrika.encode.registry import text_encoder
 from rubrika.encode.text import Pooling, Recipe, SentenceEncoder, TransformerEncoder, batches_of
 from rubrika.errors import EncoderError
+
+KEPT = ("README.md", "config.json", "model.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +176,34 @@ def test_a_sentence_transformer_runs_in_int8(sentences: Path, tmp_path: Path) ->
     pytest.importorskip("onnxruntime")
     quantised = text_encoder(str(sentences), backend="onnx-int8", cache=tmp_path)
     assert np.sum(text_encoder(str(sentences)).encode(TITLES) * quantised.encode(TITLES), 1).min() > 0.98
+
+
+def test_an_exported_learned_encoder_gives_the_vectors_of_its_index(index: Path, tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+    from sentence_transformers import SentenceTransformer
+
+    from rubrika.encode.sentence import sentence_transformer
+
+    folder, again = tmp_path / "model", tmp_path / "again"
+    with Index.open(index) as opened:
+        opened.export(folder)
+        points = next(iter(opened.opened().store.scroll(vectors=True)))[:200]
+    stored, texts = [point.vectors["text"] for point in points], [point.text("text") for point in points]
+    model = SentenceTransformer(str(folder), trust_remote_code=True)
+    np.testing.assert_allclose(model.encode(texts), stored, atol=1e-6)
+    assert (model.get_embedding_dimension(), model.similarity_fn_name) == (len(stored[0]), "cosine")
+    # As `push_to_hub` does it: nothing is lost, and the card stays.
+    model.save_pretrained(str(again))
+    assert [(again / name).read_bytes() for name in KEPT] == [(folder / name).read_bytes() for name in KEPT]
+    np.testing.assert_array_equal(sentence_transformer(again).encode(texts[:9]), model.encode(texts[:9]))
+    assert ModelCard.load(folder / "README.md").data.library_name == "sentence-transformers"
+
+
+def test_a_folder_without_a_learned_encoder_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    from rubrika.encode.sentence import sentence_transformer
+
+    with pytest.raises(EncoderError, match="the encoder's files cannot be read"):
+        sentence_transformer(tmp_path)
 
 
 def test_without_the_hub_one_sentence_says_what_to_do() -> None:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import copied, run_rubrika
 from index_contents import contents
+from models import save_vit
 from qdrant_http import QdrantOverHttp, serve
 from qdrant_rules import Refused
 from rows import row
@@ -32,6 +33,7 @@ from rubrika.ingest.write import IngestReport
 from rubrika.products.parts import parts_of
 from rubrika.products.reader import Reader
 from rubrika.retrieve.ray import Ray
+from rubrika.sample import write_sample
 from rubrika.store.connection import Connection
 from rubrika.store.faults import RefusedError
 
@@ -238,6 +240,27 @@ def test_predictions_are_those_of_one_process_and_an_interrupted_run_keeps_its_p
     assert (parts[0].stat().st_mtime_ns, parts[2].stat().st_mtime_ns) == times
     assert pq.read_table(parts).equals(pq.read_table(tmp_path / "one.parquet"))
     assert (tmp_path / "many" / "_SUCCESS").exists()
+
+
+def test_rows_with_and_without_pictures_are_as_one_process_has_them(
+    cluster: None, server: QdrantOverHttp, tmp_path: Path
+) -> None:
+    write_sample(tmp_path, seed=5, products=250)
+    save_vit(tmp_path / "vit")
+    images = tmp_path / "images" / "train"
+    for picture in sorted(images.iterdir())[::2]:
+        picture.unlink()
+    reports = {}
+    for name, on in (("one", None), ("many", Ray(actors=2, part_rows=64))):
+        place = {"url": server.url, "collection": f"pictured-{name}", "cache": tmp_path / f"cache-{name}"}
+        with Opened.open(tmp_path / name, **place) as index:
+            reports[name] = index.ingest(
+                tmp_path / "train.parquet", images, image_encoder=str(tmp_path / "vit"), ray=on
+            )
+    assert 0 < reports["one"].pictures == reports["many"].pictures < reports["one"].read
+    vectors = {name: sum("image" in point[1] for point in contents(tmp_path / name).values()) for name in reports}
+    assert vectors["one"] == reports["one"].pictures
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
 
 
 @pytest.mark.parametrize(

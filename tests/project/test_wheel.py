@@ -107,11 +107,27 @@ def test_installed_packages_go_together() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_versions_that_are_tested_are_within_the_ranges() -> None:
+def constraints() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     assert all(re.fullmatch(r"[\w.+!-]+", version) for version in pinned.values())
-    versions = {str(canonicalize_name(name)): version for name, version in pinned.items()}
+    return {str(canonicalize_name(name)): version for name, version in pinned.items()}
+
+
+def test_the_lock_has_the_versions_that_are_tested_and_hashes_of_each() -> None:
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    entry = re.compile(r"^([\w.-]+)==(\S+)(?: ; .+?)?((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", re.MULTILINE)
+    locked = {name: version for name, version, _ in entry.findall(text)}
+    assert len(locked) == len(re.findall(r"^[^#\s]", text, re.MULTILINE))
+    assert locked.items() <= constraints().items()
+    # Run `make lock` when one of these is new.
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["train"], *extras["serve"], *extras["excel"]]
+    assert {str(canonicalize_name(Requirement(each).name)) for each in wanted} <= locked.keys()
+
+
+def test_the_versions_that_are_tested_are_within_the_ranges() -> None:
+    versions = constraints()
     wanted = {(str(canonicalize_name(each.name)), each.specifier) for each in requirements()}
     assert sorted({name for name, _ in wanted} - set(versions)) == []
     assert [f"{name} {versions[name]}" for name, range_ in wanted if not range_.contains(versions[name])] == []
