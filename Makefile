@@ -6,7 +6,7 @@ DEMO := demo
 # Drawn with the products; the encoder of pictures installs with the rest, and nothing is downloaded.
 PICTURES := --images $(DEMO)/market/images
 
-.PHONY: demo test test-server test-ray test-notebooks docs lock lint bench fuzz clean
+.PHONY: demo test test-server test-slow coverage docs lock lint bench fuzz clean
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
@@ -36,15 +36,14 @@ test-server: $(READY)
 	test -n "$$QDRANT_URL" || (echo "QDRANT_URL is not set" && false)
 	$(BIN)/python -m pytest -m server tests/store tests/ingest/test_chain.py
 
-# Ingest and classify on Ray's actors: each is a process that has to start, which takes minutes in all.
-test-ray: $(READY)
+# What takes minutes: Ray's processes, kills at random moments, and every notebook.
+test-slow: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ray]' -c constraints.txt
-	RUBRIKA_SLOW=1 $(BIN)/python -m pytest tests/ingest/test_ray.py
+	RUBRIKA_SLOW=1 $(BIN)/python -m pytest tests/ingest/test_ray.py tests/ingest/test_killing.py tests/project/test_notebooks.py
 
-# All notebooks, with MLflow, which nothing else needs; `make test` runs the two that take some seconds.
-test-notebooks: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mlflow>=3.1,<4' -c constraints.txt
-	RUBRIKA_SLOW=1 $(BIN)/python -m pytest tests/project/test_notebooks.py
+# What the tests run of each room.
+coverage: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 # Some 15,600 broken files, rows, pictures and options; a sample of them is in `make test`.
 fuzz: $(READY)

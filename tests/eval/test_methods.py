@@ -49,7 +49,7 @@ class Compared:
 @pytest.fixture(scope="module")
 def few(market: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("few") / "few.parquet"
-    pd.read_parquet(market / "train.parquet").head(500).to_parquet(path)
+    pd.read_parquet(market / "train.parquet").head(300).to_parquet(path)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Many processes by Ray write what one process would, whatever happens to them; run by `make test-ray`."""
+"""Many processes by Ray write what one process would, whatever happens to them; run by `make test-slow`."""
 
 import json
 import os
@@ -40,7 +40,7 @@ from rubrika.store.faults import RefusedError
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'rubrika[ray]'")
 # Ray's own: processes and files that it leaves to the end, and names that it is about to change.
 pytestmark = [
-    pytest.mark.skipif("RUBRIKA_SLOW" not in os.environ, reason="processes take minutes to start: `make test-ray`"),
+    pytest.mark.skipif("RUBRIKA_SLOW" not in os.environ, reason="processes take minutes to start: `make test-slow`"),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -13,7 +13,7 @@ from conftest import set_up
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").iterdir())
 # What takes some seconds; the others run in the night.
 QUICK = {"from_csv_to_review_queue.py", "sklearn_and_mlflow.py"}
-FROM_THE_NIGHT = pytest.mark.skipif("RUBRIKA_SLOW" not in os.environ, reason="takes longer: `make test-notebooks`")
+FROM_THE_NIGHT = pytest.mark.skipif("RUBRIKA_SLOW" not in os.environ, reason="takes longer: `make test-slow`")
 
 
 def runs() -> list[Any]:
