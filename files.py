@@ -255,13 +255,17 @@ def check_table(path: Path) -> None:
         raise InputError(f"{path}: Excel needs openpyxl; pip install 'rubrika[excel]', or name a .csv file")
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a path where no folder of parts can be, and a folder with other files."""
+def _is_part(name: str) -> bool:
+    return name == DONE or name.startswith("part-")
+
+
+def check_folder(folder: Path, is_ours: Callable[[str], bool] = _is_part) -> None:
+    """Refuse a path where no folder can be, and a folder with files that are not ours by name, by default no parts."""
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():
-            if path.name != DONE and not path.name.startswith("part-"):
-                raise RubrikaError(f"{folder}: it holds other files, such as {path.name}; name a folder of its own")
+        for name in sorted(path.name for path in folder.iterdir()):
+            if not is_ours(name):
+                raise RubrikaError(f"{folder}: it holds other files, such as {name}; name a folder of its own")
 
 
 def clear_parts(folder: Path) -> None:

@@ -227,10 +227,12 @@ def id_of(name: str, value: object, largest: int = MAX_SIGNED) -> int:
 def ids_of(value: object) -> list[int]:
     """A product id, those in a file, or several such, each id once."""
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return list(dict.fromkeys(id for each in value for id in ids_of(each)))
-    if isinstance(value, os.PathLike) or (isinstance(value, str) and is_table_file(value)):
-        return list(dict.fromkeys(read_ids(Path(value))))
-    return [product_id_of(value)]
+        found = [id for each in value for id in ids_of(each)]
+    elif isinstance(value, os.PathLike) or (isinstance(value, str) and is_table_file(value)):
+        found = read_ids(Path(value))
+    else:
+        found = [product_id_of(value)]
+    return list(dict.fromkeys(found))
 
 
 def labels_of(labels: Mapping[int | str, int | str | None], folder: Path) -> dict[int, int | None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rubrika import __version__
 from rubrika.encode.learned import CONFIG, WEIGHTS, LearnedConfig
 from rubrika.errors import RubrikaError
-from rubrika.files import ELSEWHERE, writable, write_in_one_step
+from rubrika.files import check_folder, writable, write_in_one_step
 from rubrika.index.folder import LEARNED, Index
 from rubrika.index.manifest import TEXT
 
@@ -34,12 +34,9 @@ def write_encoder(index: Index, folder: Path) -> None:
         SETTINGS: json.dumps(settings, indent=2) + "\n",
         MODULES: json.dumps([module], indent=2) + "\n",
     }
+    # A clone of a model's repository has hidden files of its own.
+    check_folder(folder, lambda name: name[0] == "." or name in {CONFIG, WEIGHTS, *texts})
     with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        # A clone of a model's repository has hidden files of its own.
-        others = {path.name for path in folder.iterdir() if path.name[0] != "."} - {CONFIG, WEIGHTS, *texts}
-        if others:
-            raise RubrikaError(f"{folder}: it holds other files, such as {min(others)}; {ELSEWHERE}")
         # What makes it a model comes last, so that it is never half of one.
         (folder / MODULES).unlink(missing_ok=True)
         for name in (CONFIG, WEIGHTS):

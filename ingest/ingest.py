@@ -42,7 +42,7 @@ from rubrika.products.images import PictureFolder, unmatched
 from rubrika.products.product import SEPARATOR, Filtered, Products, Reject
 from rubrika.products.reader import Reader
 from rubrika.products.rejects import default_reject_path, write_rejects, write_rows
-from rubrika.products.remote import is_remote, version_of
+from rubrika.products.remote import version_of
 from rubrika.progress import Interrupt, Progress, Silent
 from rubrika.store.base import Store
 from rubrika.store.connection import ServerOptions
@@ -272,11 +272,7 @@ def fingerprint(files: Sequence[Path], options: tuple[object, ...]) -> str:
     digest = hashlib.sha256(repr((__version__, options)).encode())
     for path in files:
         digest.update(str(path.absolute()).encode())
-        if is_remote(path):
-            digest.update(version_of(path).encode())
-            continue
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(version_of(path))
     return digest.hexdigest()
 
 

@@ -29,7 +29,7 @@ from rubrika.products.identity import MAX_ID, identity
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import BATCH_ROWS, Batch, Category, Filtered, Product
 from rubrika.products.reader import Reader
-from rubrika.products.remote import located
+from rubrika.products.remote import is_there, located
 from rubrika.products.text import RowError
 from rubrika.progress import Progress, Silent
 from rubrika.store.base import Payload, Point
@@ -192,7 +192,7 @@ def _pick(reader: Reader, missing: set[int], change: Callable[[Product], Product
 
 def _sources(index: Index, files: Sequence[Path]) -> list[Path]:
     """These files or, if there are none, those that were ingested and still exist; the latest last."""
-    return list(files) or [path for path in map(located, index.manifest.contents.sources) if path.exists()]
+    return list(files) or [path for path in map(located, index.manifest.contents.sources) if is_there(path)]
 
 
 def _rewrite(source: Index, target: Index, products: StoredProducts, learned: set[str], progress: Progress) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
-from rubrika.products.remote import is_remote, size_of, source_of
+from rubrika.products.remote import is_remote, reached, size_of, source_of
 from rubrika.products.text import first_line
 
 # So much is decoded at once: a cell may be megabytes, and a dictionary stores it once for thousands of rows.
@@ -102,11 +102,12 @@ def open_parquet(path: Path, as_dictionaries: Sequence[str] = (), shown: Path | 
 @contextmanager
 def explained(file: Path, what: str, advice: str = "export it again") -> Iterator[None]:
     """Turn whatever is wrong with a file into one sentence."""
-    try:
-        yield
-    except _FAULTS as error:
-        reason = first_line(str(error)) or type(error).__name__
-        raise InputError(f"{file}: {what} ({reason}); {advice}") from None
+    with reached(file):
+        try:
+            yield
+        except _FAULTS as error:
+            reason = first_line(str(error)) or type(error).__name__
+            raise InputError(f"{file}: {what} ({reason}); {advice}") from None
 
 
 def _groups_with(parquet: pq.ParquetFile, start: int, end: int) -> tuple[list[int], int]:

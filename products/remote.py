@@ -1,5 +1,6 @@
 """Tables in object stores: `s3://bucket/train.parquet` is a path like those of this machine, by fsspec."""
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -66,10 +67,20 @@ def reached(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read ({reason}); check the address and its credentials") from None
 
 
-def version_of(path: Path) -> str:
-    """What differs when a file in an object store does, without reading it: its ETag, as a rule."""
+def version_of(path: Path) -> bytes:
+    """What differs when a file does: a hash of it; in an object store its ETag as a rule, without reading it."""
     remote: Any = path
-    return str(remote.fs.ukey(remote.path))
+    if is_remote(path):
+        with reached(path):
+            return str(remote.fs.ukey(remote.path)).encode()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder; InputError when its object store cannot be reached."""
+    with reached(path):
+        return path.exists()
 
 
 def matching(path: Path) -> Sequence[Path]:
