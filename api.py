@@ -38,6 +38,7 @@ from rubrika.inputs import (
     person_of,
     pictures_of,
     products_of,
+    seed_of,
 )
 from rubrika.products.images import unmatched
 from rubrika.products.reader import Reader
@@ -389,7 +390,7 @@ class Index:
         page with charts. With `url`, a server has the points meanwhile, in a collection that is deleted in the end and
         whose name begins with `collection`. The rest is as for `open` and `ingest`.
         """
-        from rubrika.eval.evaluate import PROTOCOLS, evaluate
+        from rubrika.eval.evaluate import evaluate, rules_of
         from rubrika.eval.heldout import Setting, Timer
         from rubrika.eval.methods import chosen_methods
         from rubrika.report.report import report_on
@@ -404,8 +405,8 @@ class Index:
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=given)
         pictures = pictures_of(images, reader)
         choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, bool(pictures), None, progress.note)
+        count, rules, seed = count_of("top_k", top_k), rules_of(protocol), seed_of(seed)
         setting = Setting(reader, at.cache, pictures, choice, holdout, seed, progress, timer, stratify, at.server)
-        count, rules = count_of("top_k", top_k), PROTOCOLS[protocol] if protocol else None
         policy, sampled = policy_of(max_error, confidence, new_rate), MAPPED if folder else None
         result = evaluate(setting, top_k=count, policy=policy, sampled=sampled, methods=names, rules=rules)
         if result.advice:
@@ -442,7 +443,7 @@ class Index:
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
         names, timer = columns_of(columns, None, self.at.folder, True), Timer(memory=report is not None)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
-        gold = Gold(reader, pictures_of(images, reader), seed, MAPPED if folder else None)
+        gold = Gold(reader, pictures_of(images, reader), seed_of(seed), MAPPED if folder else None)
         result = evaluate_live(self._index(exact), gold, count, policy, self._progress, timer)
         self._advise(result.advice)
         for remark in remarks_on(result, reader, self.at.folder):
@@ -479,8 +480,8 @@ class Index:
         self.close()
         with writing(folder, "tune"):
             choice = Choice.of(manifest)
-            setting = Setting(reader, self.at.cache, pictures, choice, holdout, seed, self._progress)
-            result = tune(setting, policy)
+            setting = Setting(reader, self.at.cache, pictures, choice, holdout, seed_of(seed), self._progress)
+            result = tune(setting, manifest.vote, policy)
             manifest = Manifest.read(folder)
             tuned = refitted(folder, result.voting(manifest), result.asked, result.tree)
             write_manifest(self.at, tuned)

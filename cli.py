@@ -117,18 +117,23 @@ def ingest(
 ) -> None:
     """Put labelled products into the index, learning its encoder first when it is new."""
     from rubrika.ingest.ingest import write_kept
+    from rubrika.ingest.write import IngestError
     from rubrika.products.rejects import default_reject_path, remove_stale, write_rejects
 
     given, options = arguments_of(context, "files", "index", *PLACE, *LAYOUT, *ON_RAY), layout_of(context)
-    opened = open_index(index, url, collection, cache, ca_cert)
-    report = opened.ingest(files, **given, options=options, ray=ray_of(context))
+    opened, refused = open_index(index, url, collection, cache, ca_cert), None
+    try:
+        report = opened.ingest(files, **given, options=options, ray=ray_of(context))
+    except IngestError as error:
+        report, refused = error.report, error
     path, kept = rejects or default_reject_path(index), default_reject_path(index, "kept")
     if ray:
         path = rejects or path.with_suffix("")
-    elif rejects is None:
-        write_rejects(report.rejects, path) if report.rejects else remove_stale(path)
-    if report.kept_labels:
-        write_kept(report.kept_labels, kept)
+    else:
+        write_rejects(report.rejects, path) if report.rejects or rejects else remove_stale(path)
+    write_kept(report.kept_labels, kept) if report.kept_labels else remove_stale(kept)
+    if refused:
+        raise IngestError(f"{refused}; all reasons are in {path}", report) if report.rejects else refused
     written = {"rejects": str(path) if report.rejected else None, "kept_labels": str(kept) if report.kept else None}
     print_result(report.to_dict() | written, as_json, lambda: display.format_ingest(index, report, path, kept))
     if report.read and report.rejected == report.read:

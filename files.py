@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO, Protocol
 
+import portalocker
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -22,6 +24,7 @@ from rubrika.errors import IndexFolderError, InputError, RubrikaError
 # The engine maps its files into memory, in pieces of 32 MB; one that finds no room on the disk kills the process.
 ROOM = 3 * 32 * 2**20
 ELSEWHERE = "choose another place"
+HELD = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
 
 
 def unwritable(path: Path, reason: object, advice: str, kind: type[RubrikaError] = RubrikaError) -> RubrikaError:
@@ -203,13 +206,14 @@ def table_file(path: Path, schema: pa.Schema) -> Iterator[Target]:
             sys.stdout.flush()
         return
     check_table(path)
-    resolved, unfinished = path.resolve(), path.with_name(path.name + ".unfinished")
+    resolved, unfinished = path.resolve(), path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     if resolved in _taken:
         raise _named_twice(path)
     with writable(path):
-        unfinished.unlink(missing_ok=True)
+        _remove_unfinished(path)
         # Never through a link that somebody put there.
         file = unfinished.open("xb")
+        portalocker.lock(file, HELD)
     _taken.add(resolved)
     writer: Writer | None = None
     try:
@@ -231,6 +235,17 @@ def table_file(path: Path, schema: pa.Schema) -> Iterator[Target]:
         _taken.remove(resolved)
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove what runs that were killed have left of a file; what another process is writing is held by it."""
+    for left in path.parent.glob(f"{escape(path.name)}.*.unfinished"):
+        if left.is_symlink():
+            left.unlink()
+        elif left.is_file():
+            with suppress(OSError, portalocker.LockException), left.open("rb") as file:
+                portalocker.lock(file, HELD)
+                left.unlink()
 
 
 def check_place(path: Path) -> None:

@@ -260,6 +260,13 @@ def count_of(name: str, value: object, most: float = MAX_TOP_K) -> int | None:
     return int(value)
 
 
+def seed_of(seed: object) -> int:
+    """What chooses what is drawn at random."""
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 2**63:
+        raise ParameterError(f"`seed` is a whole number from 0, not {seed}")
+    return int(seed)
+
+
 def bounds_of(texts: Sequence[str]) -> dict[str, float]:
     """The least that figures of an evaluation are to be, each as `weighted_f1=0.9`."""
     from rubrika.eval.evaluate import NUMBERS

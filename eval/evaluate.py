@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from rubrika.errors import ParameterError
 from rubrika.eval import metrics as figures
 from rubrika.eval.heldout import Samples, Setting, hold_out
 from rubrika.eval.methods import Comparison, MethodResult, ValidationSplit
@@ -36,6 +37,13 @@ class Rules:
 
 # The published figures of the KazanExpress task: of its 91,120 rows 10,000 held out, the mode of five neighbours.
 PROTOCOLS = {"kazanexpress": Rules("kazanexpress", 10_000 / 91_120, 0, 5)}
+
+
+def rules_of(protocol: str | None) -> Rules | None:
+    """How another study measured; ParameterError when it is not known."""
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise ParameterError(f"`protocol` is {' or '.join(PROTOCOLS)}, not {protocol}")
+    return PROTOCOLS[protocol] if protocol else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,9 +63,12 @@ class Tuned:
         }
 
 
-def tune(setting: Setting, policy: Policy = DEFAULT) -> Tuned:
-    """Tune the vote; `policy` is for the report."""
+def tune(setting: Setting, current: VoteSettings, policy: Policy = DEFAULT) -> Tuned:
+    """Tune the vote of an index that has this one now; `policy` is for the report."""
     held = hold_out(setting, max(TOP_KS), calibrated=False)
+    # How far unseen categories reach was measured when the index was made, and is not chosen here.
+    reach = replace(held.vote, unseen_reach=current.unseen_reach, name_reach=current.name_reach)
+    held = replace(held, vote=reach)
     first = held.groups % 2 == 0
     if min(first.sum(), (~first).sum()) < MIN_ROWS:
         raise InputError(
@@ -96,7 +99,7 @@ def _choose(held: HeldOut, rows: Mask) -> VoteSettings:
     # Weights of two vectors are shares; a single one keeps its own.
     pairs = [dict(zip(names, (round(1 - share, 2), share), strict=True)) for share in SHARES if len(names) > 1]
     for weights, top_k, temperature in product(pairs or [dict(held.vote.weights)], TOP_KS, TEMPERATURES):
-        settings = VoteSettings(weights, top_k, temperature)
+        settings = replace(held.vote, weights=weights, top_k=top_k, temperature=temperature)
         f1 = _metrics(held, held.votes(settings), rows).weighted_f1
         if f1 > best_f1:
             best, best_f1 = settings, f1
@@ -105,7 +108,7 @@ def _choose(held: HeldOut, rows: Mask) -> VoteSettings:
 
 def _parts(held: HeldOut, vote: VoteSettings) -> Iterator[tuple[str, Votes]]:
     """The parts of the vote: from the nearest neighbour alone to the chosen settings."""
-    usual = VoteSettings(held.vote.weights)
+    usual = held.vote
     yield "the nearest neighbour", held.votes(replace(usual, top_k=1))
     hits = held.first(usual.top_k)
     yield f"mode of {usual.top_k}", held.plain_votes(usual.top_k)

@@ -23,7 +23,7 @@ from rubrika.encode.learned import RICH, LearnedConfig, LearnedEncoder, read_con
 from rubrika.encode.registry import default_pictures, picture_encoder, text_encoder
 from rubrika.encode.text import Backend, Pooling
 from rubrika.errors import IndexFolderError, RubrikaError, StoppedError, StoreError
-from rubrika.files import check_room, read_bounded, sync, unwritable, writable, write_in_one_step
+from rubrika.files import HELD, check_room, read_bounded, sync, unwritable, writable, write_in_one_step
 from rubrika.index.encoders import Encoders
 from rubrika.index.location import (
     COPY,
@@ -64,7 +64,10 @@ def writing(folder: Path, what: str) -> Iterator[None]:
         raise IndexFolderError(f"{folder}: a copy of what its server has; `{what}` where the index has its own folder")
     with writable(folder, _SEE_TO_DISK, IndexFolderError, _REFUSALS), _open_lock(path) as file:
         try:
-            portalocker.lock(file, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+            portalocker.lock(file, HELD)
+            # Whoever held it may have removed the file that was opened here, with a folder that it made nothing in.
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                raise portalocker.LockException
         except portalocker.LockException:
             raise IndexFolderError(f"{folder}: {_holder(path)} is changing this index; wait for it to end") from None
         file.truncate(0)

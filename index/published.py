@@ -19,7 +19,7 @@ from tempfile import mkdtemp
 
 from rubrika.encode.base import validated
 from rubrika.errors import IndexFolderError, StoreError
-from rubrika.files import sync, writable
+from rubrika.files import sync, writable, write_in_one_step
 from rubrika.index.location import CATEGORIES, COPY, Location, encoder_folder, store_location
 from rubrika.index.manifest import MANIFEST, Manifest
 from rubrika.store.base import Point, Store
@@ -66,7 +66,7 @@ def publish(at: Location, manifest: Manifest) -> int:
 
     Chunks that are there stay; what the collection's metadata list changes last, in one step.
     """
-    server = _server(at, manifest)
+    server = server_of(at, manifest)
     files = {path.relative_to(at.folder).as_posix(): path for path in _files(at.folder, manifest)}
     listing, chunks = dict[str, Stored](), dict[int, tuple[Path, int]]()
     for name, path in files.items():
@@ -96,14 +96,25 @@ def fetched(server: Connection, cache: Path) -> Location:
     if name is None:
         raise StoreError(f"{server.server}: no collection is called «{server.collection}»; check `collection`")
     server = replace(server, collection=name, fixed=True)
-    listing = _listing(server)
+    while True:
+        listing = _listing(server)
+        try:
+            return Location(_copy(server, listing, cache), server, cache, server.api_key, server.transport)
+        except StoreError:
+            # Chunks that are no longer listed are deleted: it was published anew while this was read.
+            if _listing(server) == listing:
+                raise
+
+
+def _copy(server: Connection, listing: Listing, cache: Path) -> Path:
+    """The folder of the cache that has the files listed, made if it is not there."""
     folder = cache / "indexes" / hashlib.sha256(_json(listing).encode()).hexdigest()[:32]
     if not folder.exists():
         with writable(cache):
             folder.parent.mkdir(parents=True, exist_ok=True)
             fresh = Path(mkdtemp(dir=folder.parent, prefix=".new-"))
         try:
-            download(server, listing, fresh, cache)
+            _download(server, listing, fresh, cache)
             (fresh / COPY).touch()
             with writable(folder):
                 fresh.rename(folder)
@@ -113,26 +124,38 @@ def fetched(server: Connection, cache: Path) -> Location:
                 raise
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    return Location(folder, server, cache, server.api_key, server.transport)
+    return folder
 
 
-def bring_back(server: Connection, folder: Path, cache: Path) -> None:
-    """Bring the files of the index that a collection was published with into a folder, index.json last."""
-    download(server, _listing(server), folder, cache)
+def bring_back(server: Connection, folder: Path, cache: Path) -> Manifest:
+    """Bring encoders and names of the index that a collection was published with into a folder; return its index.json.
+
+    That is not replaced yet: until the caller does, the folder's encoders are those it had, of another generation.
+    """
+    copy = fetched(server, cache).folder
+    manifest = Manifest.read(copy)
+    source, target = (encoder_folder(each, "", manifest.generation) for each in (copy, folder))
+    with writable(folder):
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+        for path in (each for each in target.rglob("*") if each.is_file()):
+            sync(path)
+        if (names := copy / CATEGORIES).exists():
+            write_in_one_step(folder / CATEGORIES, names.read_text(encoding="utf-8"))
+    return manifest
 
 
-def download(server: Connection, listing: Listing, folder: Path, cache: Path) -> None:
-    """Bring files into a folder, index.json last; one that the cache has, as encoders that stay, is not read again."""
+def _download(server: Connection, listing: Listing, folder: Path, cache: Path) -> None:
+    """Bring files into a folder; one that the cache has, as encoders that stay, is not read again."""
     with closing(open_store(_beside(server), {})) as store, writable(folder):
-        for name in sorted(listing.files, key=lambda name: name == MANIFEST):
-            stored, kept = listing.files[name], cache / "indexes" / "files" / listing.files[name].sha256
+        for name, stored in listing.files.items():
+            kept = cache / "indexes" / "files" / stored.sha256
             if not kept.exists():
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 if not _assembled(store, stored, kept):
                     raise _damaged(server, name)
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
             # Never a link: an index that is changed must not change the cache.
             shutil.copyfile(kept, target)
             sync(target)
@@ -141,18 +164,23 @@ def download(server: Connection, listing: Listing, folder: Path, cache: Path) ->
 def _assembled(store: Store, stored: Stored, path: Path) -> bool:
     """Put the chunks of a file together, and say whether it is what was published."""
     digest, fresh = hashlib.sha256(), path.with_name(f"{path.name}.{os.getpid()}")
-    with fresh.open("wb") as file:
-        for start in range(0, len(stored.chunks), FETCH):
-            ids = stored.chunks[start : start + FETCH]
-            points = store.fetch(ids)
-            for data in (_data(points.get(id)) for id in ids):
-                digest.update(data)
-                file.write(data)
-    if digest.hexdigest() != stored.sha256:
-        fresh.unlink()
-        return False
-    fresh.replace(path)
-    return True
+    try:
+        with fresh.open("wb") as file:
+            for start in range(0, len(stored.chunks), FETCH):
+                ids = stored.chunks[start : start + FETCH]
+                points = store.fetch(ids)
+                for data in (_data(points.get(id)) for id in ids):
+                    digest.update(data)
+                    file.write(data)
+                # A list that names a chunk very often would fill the disk.
+                if file.tell() > stored.size:
+                    return False
+        if digest.hexdigest() != stored.sha256:
+            return False
+        fresh.replace(path)
+        return True
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def forget(server: Connection) -> None:
@@ -212,7 +240,8 @@ def _listing(server: Connection) -> Listing:
     return found
 
 
-def _server(at: Location, manifest: Manifest) -> Connection:
+def server_of(at: Location, manifest: Manifest) -> Connection:
+    """The collection, by itself, that the points of an index are in; IndexFolderError when they are in the folder."""
     location = store_location(manifest, at, os.environ)
     if not isinstance(location, Connection):
         raise IndexFolderError(f"{at.folder}: its points are in the folder; bring them to a server with `rubrika push`")

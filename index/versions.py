@@ -16,6 +16,7 @@ from uuid import uuid4
 from rubrika.files import read_bounded, write_in_one_step
 from rubrika.index.location import Location, encoder_folder, other_generations, store_location
 from rubrika.index.manifest import SERVER, Manifest
+from rubrika.index.published import publish
 from rubrika.store.connection import Connection
 from rubrika.store.open import aliases_of, delete_store, may_make, open_store, stands_for, switch_name
 
@@ -78,6 +79,9 @@ def settle(at: Location, manifest: Manifest, note: Callable[[str], None] = lambd
     folder, server = at.folder, store_location(manifest, at, os.environ)
     if not isinstance(server, Connection) or not manifest.is_in(server):
         return
+    if manifest.published:
+        # Whoever follows the name finds an index there, also when learning ended before it had said so.
+        publish(at, manifest)
     leftovers, name = other_generations(folder, manifest.generation), manifest.collection
     current = stands_for(replace(server, collection=name))
     # A folder may be a stranger's: it removes no other collections than those of this name.

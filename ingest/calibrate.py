@@ -9,6 +9,8 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from heapq import nsmallest
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -96,13 +98,14 @@ def _late_fusion(found: CalibrationSet, vote: VoteSettings) -> VoteSettings:
 def _asked(index: Index, progress: Progress) -> tuple[CalibrationSet, Tree]:
     """Ask held-out products of an index, without themselves and their near duplicates."""
     store, sizes = index.store, {name: index.manifest.sizes[name] for name in index.manifest.vote.weights}
-    everyone, ranked = index.manifest.held_out == 1, list[tuple[bytes, int]]()
-    for page in store.scroll(payload=["held_out"]):
-        ranked += [(blake2b(b"%d" % it.id).digest(), it.id) for it in page if everyone or it.payload.get("held_out")]
-    ids = sorted(id for _, id in sorted(ranked)[:SAMPLE])
+    everyone, everything = index.manifest.held_out == 1, chain.from_iterable(store.scroll(payload=["held_out"]))
+    candidates = (point.id for point in everything if everyone or point.payload.get("held_out"))
+    drawn = nsmallest(SAMPLE, candidates, key=lambda id: blake2b(b"%d" % id).digest())
     points = dict[int, Point]()
-    for start in range(0, len(ids), FETCH):
-        points |= store.fetch(ids[start : start + FETCH], vectors=True)
+    for start in range(0, len(drawn), FETCH):
+        points |= store.fetch(drawn[start : start + FETCH], vectors=True)
+    # Where others write too, one may be gone by now.
+    ids = sorted(points)
     groups = np.array([_group(points[id]) for id in ids], np.int64)
     queries = {name: _vectors([points[id] for id in ids], name, size) for name, size in sizes.items()}
     searches, categories = {name: ExactSearch(each, KEPT, groups) for name, each in queries.items()}, dict[int, str]()

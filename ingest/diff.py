@@ -25,6 +25,11 @@ LASTING = (*BY_PERSON, GROUP, HELD_OUT)
 _CATEGORY = ("category_id", "category", "category_path", "category_levels", "category_label", "label")
 # All that a person's correction changes.
 LABELLED = (*_CATEGORY, *BY_PERSON)
+# All that Rubrika says of a product; what others have put there stays.
+_OWN = (
+    *("product_id", "title", "text", "brand", "shop_id", "shop_title", "rating", "sale", "text_hash", INGESTED_AT),
+    *(*LABELLED, GROUP, HELD_OUT, *_PICTURE),
+)
 # What follows from the text or from the names of all categories: no product differs by it, only its point.
 _DERIVED = ("text", "brand", "label")
 
@@ -91,7 +96,7 @@ def change_of(
     if is_kept:
         payload = {key: value for key, value in payload.items() if key not in _CATEGORY}
         payload |= {key: known[key] for key in _CATEGORY if key in known}
-    payload = {key: known[key] for key in LASTING if key in known} | payload
+    payload = {key: value for key, value in known.items() if key in LASTING or key not in _OWN} | payload
     stored_picture = {key: known[key] for key in _PICTURE if key in known}
     if picture is None:
         payload |= stored_picture

@@ -32,16 +32,17 @@ from rubrika.index.folder import (
 )
 from rubrika.index.location import Location
 from rubrika.index.manifest import FORMAT, IMAGE, SERVER, TEXT, Manifest, Tables
+from rubrika.index.published import publish
 from rubrika.index.versions import collection_for
 from rubrika.ingest.calibrate import calibrate, part_held_out
 from rubrika.ingest.diff import is_held_out
 from rubrika.ingest.naming import apply, differ, files_in, labels_of, set_categories, settle
-from rubrika.ingest.write import IngestReport, KeptLabel, Writer, deletion_blocker, prune, stored_vectors
+from rubrika.ingest.write import IngestError, IngestReport, KeptLabel, Writer, deletion_blocker, prune, stored_vectors
 from rubrika.products.frame import Frame
 from rubrika.products.images import PictureFolder, unmatched
 from rubrika.products.product import SEPARATOR, Filtered, Products, Reject
 from rubrika.products.reader import Reader
-from rubrika.products.rejects import default_reject_path, write_rejects, write_rows
+from rubrika.products.rejects import write_rows
 from rubrika.products.remote import version_of
 from rubrika.progress import Interrupt, Progress, Silent
 from rubrika.store.base import Store
@@ -90,14 +91,8 @@ def ingest(
         if found:
             _check_choice(at.folder, found, choice)
         _check_server(found.store == SERVER if found else bool(at.server), options, spread, strict or delete_missing)
-        # Taken before the files are read: a file that is changed meanwhile is noticed the next time. Pictures and
-        # DataFrames have no digest; they are compared one by one.
-        has_digest = products.files and pictures is None
-        digest = (
-            fingerprint(products.files, (at.server, image_url, delete_missing, verified, options))
-            if has_digest
-            else None
-        )
+        # Taken before the files are read: a file that is changed meanwhile is noticed the next time.
+        digest = _digest(products, pictures, at.server, image_url, delete_missing, verified, options)
         if found and digest and digest == found.contents.fingerprint and _is_whole(at, found):
             rows, seconds = len(products), round(time.monotonic() - started, 3)
             return IngestReport(read=rows, unchanged=rows, deleted=0 if delete_missing else None, seconds=seconds)
@@ -141,10 +136,10 @@ def ingest(
             for remark in index.store.remarks:
                 progress.note(remark)
             trusted = calibrate(index, products, progress) if calibrated else index.manifest
-        # Raised last, when everything that could be read is in the index.
-        if blocker:
-            raise InputError(blocker)
     report.seconds = round(time.monotonic() - started, 3)
+    # Raised last, when everything that could be read is in the index.
+    if blocker:
+        raise IngestError(blocker, report)
     return report
 
 
@@ -175,6 +170,10 @@ def _check_choice(folder: Path, manifest: Manifest, choice: Choice | None) -> No
         if chosen is not None and chosen != encoder:
             made = f"its {name} vectors are made by {encoder or 'nothing'}, not by {chosen}"
             raise IndexFolderError(f"{folder}: {made}; ingest into a new folder, or do not name an encoder")
+    vote = Choice.of(manifest).vote
+    if choice and choice.vote not in (None, vote):
+        reason = f"its products vote by {vote}, not by {choice.vote}"
+        raise IndexFolderError(f"{folder}: {reason}; ingest into a new folder, or leave `vote` out")
     pooling = manifest.vectors[TEXT].pooling
     if choice and choice.pooling not in (None, pooling):
         made = f"its text vectors are pooled by {pooling or 'an encoder of its own kind'}, not by {choice.pooling}"
@@ -196,7 +195,7 @@ def _create(
         # A server that cannot be reached, or refuses, is known before anything is learned.
         check_ready(at.server)
     check_free(at.folder)
-    _check_any(at, products)
+    _check_any(products)
     if pictures is not None and choice.image and (reason := unmatched(pictures, products)):
         raise InputError(reason)
     # Products that encoders have learned from are calibrated on by cross-fitting.
@@ -222,18 +221,16 @@ def _create(
     return manifest
 
 
-def _check_any(at: Location, products: Products) -> None:
-    """Refuse products none of which can be used, and keep the reasons."""
+def _check_any(products: Products) -> None:
+    """Refuse products none of which can be used."""
     rejects = list[Reject]()
     for batch in products:
         if batch.products:
             return
         rejects += batch.rejects
     if rejects:
-        path = default_reject_path(at.folder)
-        write_rejects(rejects, path)
         first = f"{rejects[0].file}: none of its rows can be used; row {rejects[0].row}: {rejects[0].reason}"
-        raise InputError(f"{first}; all reasons are in {path}")
+        raise IngestError(first, IngestReport(read=len(rejects), rejected=len(rejects), rejects=rejects))
 
 
 def _known_names(at: Location, manifest: Manifest | None) -> Names:
@@ -246,6 +243,9 @@ def _known_names(at: Location, manifest: Manifest | None) -> Names:
 
 
 def _is_whole(at: Location, manifest: Manifest) -> bool:
+    """Whether the products of an index are all there; its server is told of it where an earlier run did not get to."""
+    if manifest.published:
+        publish(at, manifest)
     with Index.open(at, manifest) as index:
         return index.store.count() == manifest.contents.products
 
@@ -261,10 +261,18 @@ def _write(index: Index, writer: Writer, products: Products, strict: bool, progr
             advance(batch.rows)
             if index.server is None:
                 check_room(index.folder)
-            if interrupt.requested and report.read < rows:
+            if interrupt.requested:
                 index.store.flush()
                 there = f"{report.read:,} of {rows:,} rows are in {index.folder}"
                 raise StoppedError(f"stopped as asked: {there}; run the same command again to go on")
+
+
+def _digest(products: Products, pictures: PictureFolder | None, *options: object) -> str | None:
+    """A fingerprint of files, how they are read, and options; pictures and DataFrames have none, but are compared."""
+    if not isinstance(products, Reader) or pictures is not None:
+        return None
+    columns = sorted({**products.columns.remembered, **products.columns.names}.items())
+    return fingerprint(products.files, (*options, columns, products.separator, products.group_by))
 
 
 def fingerprint(files: Sequence[Path], options: tuple[object, ...]) -> str:

@@ -204,17 +204,20 @@ def _rewrite(source: Index, target: Index, products: StoredProducts, learned: se
         for batch in products:
             ids = [product.id for product in batch.products]
             encoded = target.encoders.encode(batch.products, None, given=stored_vectors(source.store, ids, sizes))
-            stored = source.store.fetch(ids)
-            changed = [{"text_hash": hasher.text(product.text), INGESTED_AT: now} for product in batch.products]
-            # An earlier version kept neither texts nor labels.
-            changed = [it | text_part(product) for it, product in zip(changed, batch.products, strict=True)]
-            payloads = [stored[id].payload | fresh for id, fresh in zip(ids, changed, strict=True)]
-            for product, payload in zip(batch.products, payloads, strict=True):
+            stored, points = source.store.fetch(ids), list[Point]()
+            for row, product in enumerate(batch.products):
+                # Where others write too, it may be gone by now.
+                if product.id not in stored:
+                    continue
+                payload = stored[product.id].payload | {"text_hash": hasher.text(product.text), INGESTED_AT: now}
+                # An earlier version kept neither texts nor labels.
+                payload |= text_part(product)
                 category = payload["category_id"]
                 payload |= {"label": labels[category]} if category in labels else {}
                 payload.pop(HELD_OUT, None)
                 payload |= {HELD_OUT: True} if is_held_out(product, target.manifest.held_out or 0) else {}
-            target.store.upsert([Point(id, encoded.of(row), payloads[row]) for row, id in enumerate(ids)])
+                points.append(Point(product.id, encoded.of(row), payload))
+            target.store.upsert(points)
             advance(len(ids))
             if target.server is None:
                 check_room(target.folder)
@@ -392,7 +395,8 @@ def _repair(index: Index, files: Sequence[Path], pictures: PictureFolder | None,
         # A sound category stays: the index may know better than an old file.
         id, path = payload.get("category_id"), payload.get("category_path")
         if isinstance(id, int) and isinstance(path, str) and Category(id, path).levels:
-            return replace(product, category=Category(id, path), by_person=False)
+            label = str(payload.get("category_label") or "")
+            return replace(product, category=Category(id, path, label), by_person=False)
         return product
 
     writer = Writer(index, pictures, overwrite=True, names=names_of(index))

@@ -6,12 +6,12 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rubrika.errors import IndexFolderError, StoreError
+from rubrika.errors import IndexFolderError, RubrikaError, StoreError
 from rubrika.index.folder import writing
 from rubrika.index.location import Location, edge_folder, source_of
 from rubrika.index.manifest import EDGE, SERVER, Manifest
-from rubrika.index.published import bring_back, publish, write_manifest
-from rubrika.index.versions import collection_for, forget_collection
+from rubrika.index.published import bring_back, publish, server_of, write_manifest
+from rubrika.index.versions import collection_for, forget_collection, note_collection
 from rubrika.ingest.diff import INGESTED_AT
 from rubrika.ingest.write import Counts
 from rubrika.progress import Progress, Silent
@@ -102,10 +102,16 @@ class Published(Counts):
 def publish_index(at: Location) -> Published:
     """Store index.json, the names and the encoders of an index on its server, now and after every change."""
     with writing(at.folder, "publish"):
-        manifest = replace(Manifest.read(at.folder), published=True)
-        manifest.write(at.folder)
-        new = publish(at, manifest)
-    return Published(new)
+        before = Manifest.read(at.folder)
+        server_of(at, before)
+        try:
+            manifest = replace(before, published=True)
+            manifest.write(at.folder)
+            return Published(publish(at, manifest))
+        except RubrikaError:
+            # Else every later change would try the same, and fail.
+            before.write(at.folder)
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +133,10 @@ def rollback(at: Location) -> RolledBack:
             raise IndexFolderError(f"{at.folder}: there is no earlier encoder to go back to; {keeps}")
         before = stands_for(source) or source.collection
         earlier = replace(source, collection=manifest.previous, fixed=True)
-        bring_back(earlier, at.folder, at.cache)
-        back = Manifest.read(at.folder)
+        back = bring_back(earlier, at.folder, at.cache)
         back = back.at(earlier, back.search, back.recall, manifest.collection)
+        # Should this be cut short, the next change gives the name to the collection that index.json says.
+        note_collection(at.folder, manifest, before)
         write_manifest(at, replace(back, previous=before))
         if manifest.collection != earlier.collection:
             switch_name(earlier, manifest.collection)

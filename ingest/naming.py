@@ -20,6 +20,7 @@ from rubrika.index.categories import (
 from rubrika.index.folder import Index, changing, writing
 from rubrika.index.location import Location
 from rubrika.index.manifest import Manifest
+from rubrika.index.published import write_manifest
 from rubrika.ingest.diff import with_category
 from rubrika.products.columns import LABEL
 from rubrika.products.frame import Frame
@@ -215,5 +216,7 @@ def name_categories(at: Location, file: Path, rename: bool = False, progress: Pr
                 apply(index, naming)
         else:
             write_names(at.folder, naming.names, naming.labels)
+            # Where the index is published, its server has the names too.
+            write_manifest(at, Manifest.read(at.folder))
     naming.note(file, progress or Silent())
     return Categories(len(naming.names), naming.added, len(naming.renamed), naming.conflicts)

@@ -120,8 +120,13 @@ def restore(at: Location, before: Mapping[int, Payload]) -> None:
     """Give products back what their payloads said of their categories, and of who set them, before a correction."""
     with writing(at.folder, "relabel"):
         with Index.open(at) as index:
-            unique = unique_labels(names_of(index))
+            names = names_of(index)
+        # A category that was left since is known again.
+        names = {it["category_id"]: it["category_path"] for it in before.values()} | names
+        unique = unique_labels(names)
         with changing(at) as index:
+            labels = {it["category_id"]: str(it.get("category_label") or "") for it in before.values()}
+            write_names(at.folder, names, {id: label for id, label in labels.items() if label})
             payloads = dict[int, Payload]()
             for id, point in index.store.fetch(list(before)).items():
                 payload = {key: value for key, value in point.payload.items() if key not in LABELLED}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rubrika.errors import InputError
 from rubrika.index.categories import Labels, Names, unique_labels
 from rubrika.index.encoders import PictureHashes
 from rubrika.index.folder import Index
@@ -93,6 +94,14 @@ class IngestReport:
         if self.pictures is not None:
             counts |= {"pictures": self.pictures, "unusable_pictures": dict(self.unusable)}
         return counts | {"seconds": self.seconds}
+
+
+class IngestError(InputError):
+    """What an ingest was asked and could not do; `report` has the rows that it set aside."""
+
+    def __init__(self, reason: str, report: IngestReport) -> None:
+        super().__init__(reason)
+        self.report = report
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,9 +106,9 @@ class CalibrationSet:
 
     def fitted(self, vote: VoteSettings, tree: Tree, calibration: Calibration) -> Calibration:
         """The calibration of this set, for leaves and every level of the tree; of few products there is none."""
-        counts = replace(calibration, rows=len(self), groups=len(np.unique(self.groups)))
         if len(self) < MIN_ROWS:
-            return counts
+            return calibration
+        counts = replace(calibration, rows=len(self), groups=len(np.unique(self.groups)))
         hits = {name: found.first(vote.top_k) for name, found in self.hits.items() if name in vote.weights}
         votes = vote_over(self.voting(vote), vote)
         groups = np.unique(self.groups, return_inverse=True)[1]

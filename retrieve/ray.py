@@ -219,9 +219,8 @@ def classify_on_ray(
     outputs = to.output.absolute(), to.details and to.details.absolute(), to.rejects.absolute()
     files = [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in reader.files]
     changed = (index.folder / MANIFEST).stat().st_mtime_ns
-    run = sha256(
-        repr((files, changed, reader.columns.names, ways[1:], exact, outputs, ray.part_rows)).encode()
-    ).hexdigest()
+    read_from = *places, pictures and pictures.folder, reader.columns.names
+    run = sha256(repr((files, changed, *read_from, ways[1:], exact, outputs, ray.part_rows)).encode()).hexdigest()
     work = ClassifyWork(*places, reader, parts, reader.id_type(), ways, exact, *outputs, run)
     _clear(work)
     todo = [number for number in range(len(parts)) if _note(work, number) is None]

@@ -1,5 +1,6 @@
 """The products to learn from, as bags of hashed features."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,14 +10,16 @@ from scipy.sparse import csr_array
 
 from rubrika.encode.duplicates import group_number
 from rubrika.encode.hashing import WORD_WEIGHT, Words, rich_features_of
-from rubrika.encode.learned import bags_of, sparse_rows
+from rubrika.encode.learned import MAX_THREADS, bags_of, cores, sparse_rows
 from rubrika.errors import EncoderError
-from rubrika.products.product import Products
+from rubrika.products.product import Batch, Products
 from rubrika.progress import Progress
+from rubrika.store.streams import in_order
 
 IntArray = NDArray[np.int64]
 
 MIN_BITS, MAX_BITS = 10, 21
+THREADS = min(cores(), MAX_THREADS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +42,48 @@ class FeatureBags:
         return replace(self, labels=labels, categories=self.categories[known])
 
 
+_Words = tuple[Words, IntArray, IntArray]  # each word once, in how many products it is, and how often
+
+
+@dataclass(frozen=True, slots=True)
+class _Hashed:
+    """The features of the products of a batch, one product after another."""
+
+    rows: NDArray[np.int32]  # of the table, one a feature
+    weights: NDArray[np.uint8]  # how much each counts
+    counts: IntArray  # how many each product has
+    words: _Words
+
+    @classmethod
+    def of(cls, texts: Sequence[str], bits: int) -> "_Hashed":
+        features = rich_features_of(texts)
+        bags = bags_of(features, bits)
+        is_word = features.weights == WORD_WEIGHT
+        words, code = np.unique(features.hashes[is_word].astype(np.uint32), return_inverse=True)
+        owners = np.repeat(np.arange(len(texts)), np.diff(features.offsets))[is_word]
+        products = np.bincount(np.unique(owners * len(words) + code) % max(len(words), 1), minlength=len(words))
+        counted = words, products, np.bincount(code, minlength=len(words))
+        return cls(bags.indices, np.minimum(bags.data, 255).astype(np.uint8), np.diff(bags.indptr), counted)
+
+
 def read_feature_bags(products: Products, bits: int | None, progress: Progress) -> FeatureBags:
     """Read labelled products once, keeping hashed features alone; without `bits` the table has a row for about each.
 
     Memory is some 5 bytes a feature, 700 a product with a short title.
     """
-    rows, weights, counts, vocabulary = [], [], [], Vocabulary()
+    rows, weights, counts, words = [], [], [], []
     ids, groups, categories = list[int](), list[int](), list[int]()
+
+    def hashed(batch: Batch) -> tuple[Batch, _Hashed]:
+        return batch, _Hashed.of([product.text for product in batch.products], bits or MAX_BITS)
+
     with progress.stage("reading products to learn from", len(products)) as advance:
-        for batch in products:
-            features = rich_features_of([product.text for product in batch.products])
-            bags = bags_of(features, bits or MAX_BITS)
-            rows.append(bags.indices)
-            weights.append(np.minimum(bags.data, 255).astype(np.uint8))
-            counts.append(np.diff(bags.indptr))
-            owner, is_word = (
-                np.repeat(np.arange(len(counts[-1])), np.diff(features.offsets)),
-                features.weights == WORD_WEIGHT,
-            )
-            vocabulary.add(features.hashes[is_word].astype(np.uint32), owner[is_word])
+        # The next batches are read while these are hashed, by arrays, which leaves the interpreter's lock alone.
+        for batch, part in in_order(hashed, products, THREADS + 1):
+            rows.append(part.rows)
+            weights.append(part.weights)
+            counts.append(part.counts)
+            words.append(part.words)
             ids += [product.id for product in batch.products]
             groups += [group_number(product.title, product.group, product.id) for product in batch.products]
             categories += [product.category.id for product in batch.products if product.category]
@@ -75,7 +101,7 @@ def read_feature_bags(products: Products, bits: int | None, progress: Progress) 
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
     table = sparse_rows(_joined(weights, np.uint8), flat, offsets, 2**bits)
     order = np.argsort(np.array(ids, np.uint64), kind="stable")
-    return FeatureBags(bits, table, order, np.array(groups, np.int64), labels, known, *vocabulary.counted())
+    return FeatureBags(bits, table, order, np.array(groups, np.int64), labels, known, *_vocabulary(words))
 
 
 def _joined(parts: list[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
@@ -89,21 +115,9 @@ def _joined(parts: list[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
     return whole
 
 
-class Vocabulary:
-    """The words of products, read batch by batch."""
-
-    def __init__(self) -> None:
-        self._batches = list[tuple[Words, IntArray, IntArray]]()
-
-    def add(self, words: Words, owners: IntArray) -> None:
-        """Add the words of a batch, with the product that has each, both (n,)."""
-        known, code = np.unique(words, return_inverse=True)
-        products = np.bincount(np.unique(owners * len(known) + code) % max(len(known), 1), minlength=len(known))
-        self._batches.append((known, products, np.bincount(code, minlength=len(known))))
-
-    def counted(self) -> tuple[Words, float]:
-        """All words, ascending, and the part of all that stands in one product alone."""
-        words, products, times = map(np.concatenate, zip(*self._batches, strict=True))
-        known, code = np.unique(words, return_inverse=True)
-        alone = np.bincount(code, products)[code] == 1
-        return known, round(float(times[alone].sum() / max(times.sum(), 1)), 4)
+def _vocabulary(batches: Sequence[_Words]) -> tuple[Words, float]:
+    """All words, ascending, and the part of all that stands in one product alone."""
+    words, products, times = map(np.concatenate, zip(*batches, strict=True))
+    known, code = np.unique(words, return_inverse=True)
+    alone = np.bincount(code, products)[code] == 1
+    return known, round(float(times[alone].sum() / max(times.sum(), 1)), 4)

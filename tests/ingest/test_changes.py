@@ -10,7 +10,8 @@ import pytest
 from conftest import Run
 from rows import CASES, SHOES, row
 
-from rubrika.index.folder import Index
+from rubrika.errors import IndexFolderError
+from rubrika.index.folder import Choice, Index
 from rubrika.index.location import Location
 from rubrika.ingest.ingest import IngestReport, ingest
 from rubrika.products.reader import Reader
@@ -36,8 +37,8 @@ def folder(index_of: Callable[..., Path]) -> Path:
     return index_of(ROWS)
 
 
-def put(folder: Path, *files: Path, **options: bool) -> IngestReport:
-    return ingest(Location(folder, cache=CACHE), Reader(files, labelled=True), **options)
+def put(folder: Path, *files: Path, choice: Choice | None = None, **options: bool) -> IngestReport:
+    return ingest(Location(folder, cache=CACHE), Reader(files, labelled=True), choice=choice, **options)
 
 
 def stored(folder: Path) -> dict[int, Point]:
@@ -235,3 +236,42 @@ def test_check_sees_a_damaged_encoder(rubrika: Rubrika, folder: Path) -> None:
     found = rubrika("check", "--index", folder, "--json")
     assert found.code == 1
     assert "its hash differs" in next(iter(found.json["problems"]))
+
+
+def test_the_same_file_read_otherwise_is_another_ingest(rubrika: Rubrika, tmp_path: Path) -> None:
+    rows = [("A-1", "кеды", "кеды белые", "Обувь", "p"), ("A-2", "чехол", "чехол тонкий", "Чехлы", "q")]
+    pd.DataFrame(rows, columns=["sku", "name", "long_name", "category", "parent"]).to_csv(tmp_path / "a.csv")
+    shared = ("--index", tmp_path / "index", "--json")
+    ingested = [
+        rubrika("ingest", tmp_path / "a.csv", "--columns", f"id=sku,title={title}", *more, *shared)
+        for title, more in [("name", ()), ("name", ()), ("long_name", ()), ("long_name", ("--group-by", "parent"))]
+    ]
+    assert [(done.json["added"], done.json["unchanged"], done.json["updated"]) for done in ingested] == [
+        (2, 0, 0),
+        (0, 2, 0),
+        (0, 0, 2),
+        (0, 0, 2),
+    ]
+
+
+def test_what_others_put_into_a_point_stays(folder: Path, write: Write) -> None:
+    with Index.open(Location(folder, cache=CACHE), shared=False) as index:
+        [point] = index.store.fetch([1]).values()
+        index.store.replace_payloads({1: point.payload | {"note": "ask the supplier"}})
+    assert put(folder, write(ROWS, "again.parquet")).unchanged == 4
+    assert put(folder, write([ROWS[0] | {"rating": 5.0}], "rated.parquet")).updated == 1
+    assert stored(folder)[1].payload["note"] == "ask the supplier"
+
+
+def test_nothing_is_deleted_and_the_reasons_are_kept(rubrika: Rubrika, folder: Path, write: Write) -> None:
+    file, rejects = write([row(-1, "кеды"), *ROWS[:2]]), folder.parent / "why.parquet"
+    done = rubrika("ingest", file, "--delete-missing", "--rejects", rejects, "--index", folder)
+    assert (done.code, len(stored(folder))) == (1, 4)
+    assert f"none was deleted; correct it and run the same command again; all reasons are in {rejects}" in done.err
+    assert pd.read_parquet(rejects)["row"].tolist() == [1]
+
+
+def test_an_index_votes_as_it_was_made_to(folder: Path, write: Write) -> None:
+    with pytest.raises(IndexFolderError, match="its products vote by text, not by joint; .* or leave `vote` out"):
+        put(folder, write([row(9, "кеды")]), choice=Choice(vote="joint"))
+    assert len(stored(folder)) == 4

@@ -13,7 +13,7 @@ from rows import CASES, SHOES, row
 from rubrika import Index, RubrikaError
 from rubrika.index.folder import Index as Opened
 from rubrika.index.location import Location
-from rubrika.ingest.relabel import Relabelled
+from rubrika.ingest.relabel import Relabelled, restore
 from rubrika.store.base import Payload
 
 Write = Callable[..., Path]
@@ -249,5 +249,22 @@ def test_the_commands_say_what_was_kept(rubrika: Callable[..., Run], folder: Pat
     assert "product 2 stays in Электроника › Чехлы, set by olga on 20" in done.out
     kept = pd.read_parquet(f"{folder}.kept.parquet")
     assert kept[["row", "product_id", "labelled_by"]].to_numpy().tolist() == [[1, 1, "anna"], [2, 2, "olga"]]
+    # Once catalogue and person agree, nothing is listed.
+    ids, names = zip(CASES, CASES, SHOES, strict=True)
+    agreed = pd.DataFrame(ROWS[:3]).assign(category_id=ids, category_name=names)
+    agreed.to_parquet(catalogue.with_name("agreed.parquet"))
+    assert rubrika("ingest", catalogue.with_name("agreed.parquet"), *at, "--json").json["kept_labels"] is None
+    assert not Path(f"{folder}.kept.parquet").exists()
     wrong = rubrika("relabel", "2", "--from", "11", *at)
     assert (wrong.code, "give a product, a file, or --from and --to" in wrong.err) == (2, True)
+
+
+def test_a_category_that_was_left_since_is_known_again_when_a_product_goes_back(folder: Path) -> None:
+    before = {2: payloads(folder)[2]}
+    with Index.open(folder) as index:
+        index.correct({2: CASES[0]})
+        index.relabel(SHOES[0], DRESSES[0])
+        restore(index.at, before)
+        assert {each.category_id for each in index.categories().categories or ()} == {SHOES[0], CASES[0], DRESSES[0]}
+    assert label(folder, 2) == (SHOES[0], None)
+    assert payloads(folder)[2]["label"] == "Кроссовки"

@@ -116,6 +116,46 @@ def test_points_and_encoder_change_together_and_back(
     assert state(server) == both
 
 
+def test_names_that_are_added_are_published_too(published: Path, server: QdrantOverHttp, tmp_path: Path) -> None:
+    (tmp_path / "more.csv").write_text("category_id,category_name\n77,Обувь->Тапки\n", encoding="utf-8")
+    assert run_rubrika("categories", tmp_path / "more.csv", "--index", published).code == 0
+    with Index.open(url=server.url, cache=tmp_path / "cache") as index:
+        assert 77 in {each.category_id for each in index.categories().categories or ()}
+
+
+def test_what_a_stopped_run_has_not_published_the_same_run_publishes(
+    published: Path, server: QdrantOverHttp, tmp_path: Path
+) -> None:
+    server.client.delete_collection(f"{Manifest.read(published).behind}-index")
+    shelf = published.parent / "products.parquet"
+    done = [run_rubrika("ingest", shelf, "--index", published, "--json").json["unchanged"] for _ in range(2)]
+    assert done == [40, 40]
+    assert category_of("кеды беговые", server, tmp_path / "cache") == SHOES[1]
+
+
+def test_an_index_that_cannot_be_published_goes_on_as_it_was(
+    index_of: Callable[..., Path], write: Callable[..., Path]
+) -> None:
+    folder = index_of(SHELF)
+    refused = run_rubrika("publish", "--index", folder)
+    assert (refused.code, "bring them to a server with `rubrika push`" in refused.err) == (1, True)
+    done = run_rubrika("ingest", write(NEW, "new.parquet"), "--index", folder, "--json")
+    assert (done.code, done.json["added"]) == (0, 3)
+
+
+def test_going_back_changes_nothing_until_all_has_come(published: Path, server: QdrantOverHttp, tmp_path: Path) -> None:
+    before = Manifest.read(published).behind
+    assert run_rubrika("learn", "--index", published).code == 0
+    latest, names = (published / "index.json").read_bytes(), (published / "categories.json").read_bytes()
+    [page, _] = server.client.scroll(f"{before}-index", limit=1_000)
+    server.client.delete(f"{before}-index", [page[0].id])
+    with pytest.raises(RubrikaError, match="is damaged there"):
+        Index.open(published, cache=tmp_path / "empty").rollback()
+    assert (published / "index.json").read_bytes() == latest
+    assert (published / "categories.json").read_bytes() == names
+    assert category_of("кеды беговые", server, tmp_path / "cache") == SHOES[1]
+
+
 def test_what_cannot_be_done_is_said(
     published: Path, server: QdrantOverHttp, index_of: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -135,6 +175,12 @@ def test_what_cannot_be_done_is_said(
     server.client.upsert(f"{behind}-index", [models.PointStruct(id=page[0].id, vector={}, payload={"data": "ZZZZ"})])
     fetch = lambda: Index.open(url=server.url, cache=tmp_path / "other")  # noqa: E731
     assert "is damaged there; run `rubrika publish` again" in refusal(fetch)
+    noted = json.loads(server.client.get_collection(behind).config.metadata["rubrika_index"])
+    [first, *_] = noted["files"]["categories.json"]["chunks"]
+    noted["files"]["categories.json"] |= {"sha256": "0" * 64, "size": 1, "chunks": [first] * 10_000}
+    server.client.update_collection(behind, metadata={"rubrika_index": json.dumps(noted)})
+    assert "categories.json is damaged there" in refusal(fetch)
+    assert not list((tmp_path / "other" / "indexes" / "files").glob("*.*"))
     noted = json.loads(server.client.get_collection(behind).config.metadata["rubrika_index"])
     noted["files"]["../../outside"] = noted["files"].pop("index.json")
     server.client.update_collection(behind, metadata={"rubrika_index": json.dumps(noted)})

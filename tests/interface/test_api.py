@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -317,6 +318,19 @@ def test_what_are_no_products_is_said(tmp_path: Path, change: Callable[..., obje
 def test_what_cannot_be_made_is_said(tmp_path: Path, options: dict[str, str], said: str) -> None:
     with Index.open(tmp_path / "index") as index, pytest.raises(RubrikaError, match=said):
         index.ingest(SHELF, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"protocol": "ours"}, "`protocol` is kazanexpress, not ours"),
+        ({"seed": -1}, "`seed` is a whole number from 0, not -1"),
+        ({"seed": 0.5}, "`seed` is a whole number from 0, not 0.5"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(write: Write, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(RubrikaError, match=said):
+        Index.evaluate(write(SHELF.to_dict("records")), **options)
 
 
 def test_where_no_index_is_nothing_can_be_asked(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,7 +143,7 @@ def test_a_lock_is_not_what_somebody_put_in_its_place(there: str, tmp_path: Path
 def test_results_are_not_written_through_a_link(tmp_path: Path) -> None:
     mine, schema = tmp_path / "mine.txt", pa.schema([("product_id", pa.int64())])
     mine.write_text("precious", encoding="utf-8")
-    (tmp_path / "result.parquet.unfinished").symlink_to(mine)
+    (tmp_path / f"result.parquet.{os.getpid()}.unfinished").symlink_to(mine)
     with table_file(tmp_path / "result.parquet", schema) as target:
         target.write_table(pa.table({"product_id": [1]}))
     assert mine.read_text(encoding="utf-8") == "precious"
@@ -278,3 +280,21 @@ def test_pictures_that_an_index_cannot_use_are_said(shop: Path, tmp_path: Path) 
         done = run(*command, *place)
         assert (done.exit_code, done.exception) == (0, None)
         assert "this index has no image vector, so pictures are not used; ingest into a new folder" in done.stderr
+
+
+def test_two_processes_may_write_one_file_and_the_last_to_end_has_it(tmp_path: Path) -> None:
+    path, schema = tmp_path / "result.parquet", pa.schema([("product_id", pa.int64())])
+    (tmp_path / "result.parquet.1.unfinished").write_bytes(b"left by a run that was killed")
+    other = f"""
+import pyarrow as pa
+from pathlib import Path
+from rubrika.files import table_file
+with table_file(Path({str(path)!r}), pa.schema([("product_id", pa.int64())])) as target:
+    target.write_table(pa.table({{"product_id": [2]}}))
+"""
+    with table_file(path, schema) as target:
+        subprocess.run([sys.executable, "-c", other], check=True)
+        assert read_ids(path) == [2]
+        target.write_table(pa.table({"product_id": [1]}))
+    assert read_ids(path) == [1]
+    assert [each.name for each in tmp_path.iterdir()] == ["result.parquet"]

@@ -188,7 +188,7 @@ def test_tune_reports_on_products_it_did_not_choose_by_and_keeps_what_it_found(
     assert tuned.json["chosen_on"] + tuned.json["measured_on"] == pytest.approx(0.3 * 1_200, rel=0.2)
     manifest = Manifest.read(copy)
     assert (manifest.calibration.rows, manifest.calibration.how) == (1_350, "cross-fitted")
-    assert manifest.vote.top_k == tuned.json["vote"]["top_k"]
+    assert manifest.vote.to_dict() == tuned.json["vote"]
     pd.read_parquet(market / "train.parquet").head(90).to_parquet(tmp_path / "few.parquet")
     few = rubrika("tune", tmp_path / "few.parquet", *options[:2])
     assert (few.code, "larger --holdout" in few.err) == (1, True)

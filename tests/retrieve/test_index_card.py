@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 from conftest import Run
 from rows import CASES, row
 
@@ -41,3 +42,12 @@ def test_an_index_that_was_not_measured_says_so(index_of: Callable[..., Path], r
     index = index_of([row(1, "кеды"), row(2, "кроссовки"), row(3, "чехол", CASES), row(4, "чехол силиконовый", CASES)])
     card = Path(rubrika("info", "--card", "--index", index, "--json").json["card"]).read_text(encoding="utf-8")
     assert "Nothing is decided automatically" in card
+
+
+def test_an_index_that_has_grown_but_was_not_measured_says_so(tmp_path: Path) -> None:
+    shelf = [row(id, f"кеды {id}") if id % 2 else row(id, f"чехол {id}", CASES) for id in range(65)]
+    with Index.open(tmp_path / "index") as index:
+        index.ingest(pd.DataFrame(shelf[:45]))
+        index.ingest(pd.DataFrame(shelf[45:]))
+        assert index.info().manifest.calibration.rows == 0
+        assert "Nothing is decided automatically" in card_of(index.info())
