@@ -137,6 +137,8 @@ class Reviews:
         with self._opened(write=True) as db:
             db.execute(f"DELETE FROM items WHERE queue = ? AND {_WAITS}", (queue,))  # noqa: S608
             self._unskip(db, queue)
+            # Their numbers were of another time, and would be those of other products now.
+            db.execute("UPDATE items SET alike = 0 WHERE queue = ?", (queue,))
             for count, item in enumerate(items):
                 if count >= MAX_WAITING:
                     raise RubrikaError(f"more than {MAX_WAITING:,} products would wait; leave the surest out")
@@ -197,17 +199,18 @@ class Reviews:
         with self._opened(write=True) as db:
             act = db.execute("SELECT coalesce(max(act), 0) + 1 FROM decisions").fetchone()[0]
             for item, action, category_id, category in decisions:
-                # A later decision takes the place of an earlier one that does not count yet.
-                replaced = "UPDATE decisions SET state = ? WHERE number = ? AND state = ?"
-                db.execute(replaced, (UNDONE, item.number, SAVED))
-                state = DONE if action == SKIP else SAVED
                 named = (json.dumps(item.product_id), item.title, action, json.dumps(category_id), category)
-                row = (act, item.queue, item.number, *named, by, now, state)
+                row = (act, item.queue, item.number, *named, by, now, DONE if action == SKIP else SAVED)
+                # A later decision takes the place of an earlier one that does not count yet; to skip decides nothing.
+                earlier = "SELECT * FROM decisions WHERE number = ? AND state = ?"
+                replaced = [] if action == SKIP else db.execute(earlier, (item.number, SAVED)).fetchall()
                 db.execute(
                     "INSERT INTO decisions (act, queue, number, product_id, title, action, category_id, category, by, "
                     "at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     row,
                 )
+                for each in map(_decision, replaced):
+                    _withdraw(db, each)
         return int(act)
 
     def undo(self, by: str, act: int | None = None) -> list[Decision]:
@@ -219,15 +222,14 @@ class Reviews:
             found = db.execute(f"SELECT * FROM decisions WHERE act = ? AND {_STANDS}", (act,))  # noqa: S608
             taken = [_decision(row) for row in found]
             for each in taken:
-                counts = each.state in (APPLYING, DONE) and each.action != SKIP
-                state = UNDOING if counts else UNDONE
-                db.execute("UPDATE decisions SET state = ? WHERE id = ?", (state, each.id))
+                _withdraw(db, each)
         return taken
 
     def pending(self, state: str, limit: int) -> list[Decision]:
-        """Decisions in one state, the oldest first."""
+        """Decisions in one state in the order to make them: the oldest first, or the latest to be taken back."""
+        order = "DESC" if state == UNDOING else "ASC"
         with self._opened() as db:
-            rows = db.execute("SELECT * FROM decisions WHERE state = ? ORDER BY id LIMIT ?", (state, limit))
+            rows = db.execute(f"SELECT * FROM decisions WHERE state = ? ORDER BY id {order} LIMIT ?", (state, limit))  # noqa: S608
             return [_decision(row) for row in rows]
 
     def mark(self, state: str, changes: Mapping[int, str], before: Mapping[int, object] | None = None) -> None:
@@ -281,6 +283,21 @@ _INSERT = (
     f"INSERT OR REPLACE INTO items VALUES ({', '.join('?' * len(fields(Item)))}, "  # noqa: S608
     "(SELECT coalesce(max(id), 0) FROM decisions))"
 )
+
+
+def _withdraw(db: sqlite3.Connection, decision: Decision) -> None:
+    """Let a decision stand no longer; a later one on its product does, and remembers what was before them both."""
+    following = (
+        f"SELECT min(id) FROM decisions WHERE number = ? AND id > ? AND action <> '{SKIP}' "  # noqa: S608
+        f"AND state IN ('{SAVED}', '{APPLYING}', '{DONE}')"
+    )
+    # One that is saved says what was before where an earlier one, which counted, was withdrawn.
+    counts = decision.action != SKIP and decision.state != FAILED and decision.before is not None
+    later = db.execute(following, (decision.number, decision.id)).fetchone()[0] if counts else None
+    if later is not None:
+        db.execute("UPDATE decisions SET before = ? WHERE id = ?", (json.dumps(decision.before), later))
+    state = UNDOING if counts and later is None else UNDONE
+    db.execute("UPDATE decisions SET state = ? WHERE id = ?", (state, decision.id))
 
 
 def _values(item: Item) -> list[object]:

@@ -64,8 +64,8 @@ def settle(index: Index, reviews: Reviews, picture: Picture) -> None:
 
 def _take_back(index: Index, decisions: Sequence[Decision]) -> None:
     """Give stored products their labels back, and delete those that came by the decision."""
-    # Of several decisions on a product, the first says what was there before all of them.
-    before = {int(each.number): each.before or {} for each in reversed(decisions)}
+    # Of several decisions on a product, the first, which comes last, says what was there before all of them.
+    before = {int(each.number): each.before or {} for each in decisions}
     if come := [id for id, said in before.items() if not said]:
         index.delete(come)
     if changed := {id: said for id, said in before.items() if said}:
