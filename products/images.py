@@ -91,7 +91,7 @@ def open_picture(path: Path | bytes, side: int | None = None) -> Image.Image:
 
     PictureError: it is missing, not a picture, too large, truncated or damaged.
     """
-    data = _read(path)
+    data = picture_bytes(path)
     reader = next((reader for start, reader in _READERS.items() if data.startswith(start)), None)
     if reader is None:
         kind = next((kind for mark, kind in _REFUSED.items() if data.lstrip().startswith(mark)), "something else")
@@ -122,10 +122,11 @@ def open_picture(path: Path | bytes, side: int | None = None) -> Image.Image:
 
 def picture_hash(path: Path | bytes) -> str:
     """Sixteen hexadecimal digits that change when the file does; PictureError when it is missing or too large."""
-    return blake2b(_read(path), digest_size=8).hexdigest()
+    return blake2b(picture_bytes(path), digest_size=8).hexdigest()
 
 
-def _read(path: Path | bytes) -> bytes:
+def picture_bytes(path: Path | bytes) -> bytes:
+    """The bytes of a picture; PictureError when it is missing, too large, or cannot be read."""
     if isinstance(path, bytes):
         if len(path) > MAX_BYTES:
             raise PictureError(f"has {_millions(len(path))} MB, more than the {MAX_BYTES // 10**6} MB that are read")

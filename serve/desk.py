@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from rubrika.errors import ParameterError, RubrikaError
 from rubrika.index.categories import names_of
 from rubrika.inputs import category_id_of, person_of, product_id_of
 from rubrika.products.identity import guessed_separator, path_label
-from rubrika.products.images import PictureFolder
+from rubrika.products.images import PictureError, PictureFolder, picture_bytes
 from rubrika.products.product import ROOT_CATEGORY, SEPARATOR, Product, display_path
 from rubrika.products.row import MAX_PERSON
 from rubrika.products.text import RowError
@@ -45,7 +46,7 @@ from rubrika.serve.reviews import (
     Item,
     Reviews,
 )
-from rubrika.serve.settle import category_named, settle
+from rubrika.serve.settle import IMAGE, category_named, settle
 from rubrika.serve.worker import Worker
 
 MAX_BULK, PAGE, CHOICES = 1_000, 50, 12
@@ -352,7 +353,7 @@ class Desk:
     def _picture_of(self, id: int | str, item: Item | None) -> Path | bytes | None:
         if item is not None and item.picture:
             return item.picture
-        return pages.found_picture(self._images, id, str(((item and item.content) or {}).get("image") or ""))
+        return pages.found_picture(self._images, id, str(((item and item.content) or {}).get(IMAGE) or ""))
 
     def _decided(self, index: Index, asked: Decide) -> list[tuple[Item, Action, Id | None, str]]:
         """The decision about each product; ParameterError where it can be none, and then nothing is saved."""
@@ -404,15 +405,18 @@ class Desk:
         work = partial(settle, reviews=self.reviews, picture=self._content)
         try:
             self._worker.run(work).result()
-        except RubrikaError as error:
-            # Somebody else changes the index, or its server is away: nothing is lost.
-            logging.getLogger("rubrika.serve").warning("decisions wait: %s", error)
+        except Exception as error:
+            # Somebody else changes the index, or its server is away; whatever it is, nothing is lost.
+            unknown = None if isinstance(error, RubrikaError) else error
+            logging.getLogger("rubrika.serve").warning("decisions wait: %s", error, exc_info=unknown)
             if not wait:
                 self._later(RETRY)
 
     def _content(self, item: Item) -> bytes | None:
         picture = self._picture_of(item.product_id, item)
-        return picture.read_bytes() if isinstance(picture, Path) else picture
+        with suppress(PictureError):
+            return picture_bytes(picture) if picture else None
+        return None
 
 
 def _queue(name: str) -> str:

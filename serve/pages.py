@@ -2,6 +2,7 @@
 
 import gettext
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -123,9 +124,11 @@ def static(name: str) -> Response | None:
 def found_picture(folders: Sequence[PictureFolder], id: int | str, name: str = "") -> Path | None:
     """The file of a product's picture in the first folder that has one."""
     for folder in folders:
-        path = folder.find(id, name)
-        if isinstance(path, Path) and path.is_file():
-            return path
+        # A name may be anything, too long for a file, or lead where this user may not look.
+        with suppress(OSError):
+            path = folder.find(id, name)
+            if isinstance(path, Path) and path.is_file():
+                return path
     return None
 
 

@@ -21,13 +21,15 @@ from rubrika.serve.reviews import APPLYING, DONE, RIGHT, SAVED, UNDOING, UNDONE,
 BATCH = 1_000
 NEW_ID = -1  # of a category that has none yet
 # What is decided anew, or is not for others.
-_LEFT_OUT = {"row", "category", "by_person", "image"}
+IMAGE = "image"
+_LEFT_OUT = {"row", "category", "by_person", IMAGE}
 Picture = Callable[[Item], bytes | None]
 
 
 def content_of(product: Product) -> dict[str, Any]:
-    """A product as plain values, without its label and picture."""
-    return {name: value for name, value in asdict(product).items() if name not in _LEFT_OUT}
+    """A product as plain values, without its label; of its picture the name of the file alone."""
+    content = {name: value for name, value in asdict(product).items() if name not in _LEFT_OUT}
+    return content | ({IMAGE: product.image} if isinstance(product.image, str) and product.image else {})
 
 
 def product_of(item: Item, picture: bytes | None = None) -> Product:

@@ -21,6 +21,8 @@ from shop import Shop, counted
 
 from rubrika.api import Index
 from rubrika.index.folder import writing
+from rubrika.products import images
+from rubrika.serve import desk as desk_module
 from rubrika.serve import pages
 from rubrika.serve.guard import Tokens
 from rubrika.serve.review import open_reviews
@@ -362,6 +364,44 @@ def test_products_sent_in_wait_with_their_pictures(shop: Shop) -> None:
         assert stored(client, 77_000_001)
     assert (item.product_id, item.title) == (77_000_001, "Чайник")
     assert shown.headers["content-type"] == "image/jpeg"
+
+
+def test_a_picture_has_the_name_in_its_row_and_one_that_cannot_be_read_is_none(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {77_000_001: next(shop.images[0].iterdir()).name, 77_000_002: f"{'чай' * 100}.jpg"}
+    sent = [{"product_id": id, "title": "Чайник", "image": name} for id, name in names.items()]
+
+    def shown(id: int) -> str:
+        return client.get("/picture", params={"id": id}).headers["content-type"]
+
+    with serving(shop.index, images=shop.images) as client:
+        [queue, _] = [
+            {"review": UNCERTAIN, "new": NEW}[each["decision"]]
+            for each in client.post("/v1/classify", json={"products": sent, "review": True}).json()["predictions"]
+        ]
+        assert [shown(id) for id in names] == ["image/jpeg", "image/svg+xml"]
+        monkeypatch.setattr(images, "MAX_BYTES", 10)
+        assert shown(77_000_001) == "image/svg+xml"
+        post(client, "/desk/decide", queue=queue, numbers=[str(id) for id in names], action="accept")
+        counted(Reviews(shop.index))
+        assert all(stored(client, id) for id in names)
+
+
+def test_after_a_failure_that_nobody_foresaw_decisions_are_tried_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(desk_module, "RETRY", 0.1)
+    with desk(shop) as (client, reviews):
+        [item] = first(reviews)
+        damaged = reviews.decide([(Item(UNCERTAIN, "no number", 1, "Чайник"), "right", None, "")], "boris")
+        post(client, "/desk/decide", queue=UNCERTAIN, numbers=[item.number], action="accept")
+        while "no number" not in caplog.text:
+            time.sleep(0.05)
+        assert stored(client, item.product_id) is None
+        reviews.undo("boris", damaged)
+        counted(reviews)
+        assert stored(client, item.product_id)
 
 
 def test_pictures_come_from_their_folder_alone(shop: Shop) -> None:
