@@ -5,14 +5,13 @@ A SQLite file beside the index; what it says was done is on disk before it is an
 
 import hashlib
 import json
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rubrika.errors import RubrikaError
+from rubrika.serve.database import opened
 
 KEPT = 30 * 24 * 3600.0  # seconds that a key is remembered
 MAX_KEY = 200
@@ -37,7 +36,8 @@ def once(folder: Path, key: str | None, asked: object, work: Callable[[], dict[s
         return work()
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     path = journal_path(folder)
-    with _opened(path) as journal:
+    with opened(path) as journal:
+        journal.execute(_TABLE)
         found = journal.execute("SELECT digest, answer FROM corrections WHERE key = ?", (key,)).fetchone()
         if found and found[0] != digest:
             raise KeyUsedError("this Idempotency-Key stood for another correction; take a new one")
@@ -45,21 +45,10 @@ def once(folder: Path, key: str | None, asked: object, work: Callable[[], dict[s
             return dict(json.loads(found[1]))
     answer = work()
     # Killed in between, it is made again, which changes nothing more.
-    with _opened(path) as journal:
+    with opened(path, write=True) as journal:
         journal.execute("DELETE FROM corrections WHERE at < ?", (time.time() - KEPT,))
         # Another process may have been asked the same.
         journal.execute(
             "INSERT OR IGNORE INTO corrections VALUES (?, ?, ?, ?)", (key, digest, json.dumps(answer), time.time())
         )
     return answer
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as journal:
-            for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", _TABLE):
-                journal.execute(statement)
-            yield journal
-    except (sqlite3.Error, ValueError) as error:
-        raise RubrikaError(f"{path}: cannot be used ({error}); see to its disk, or remove it") from None

@@ -7,13 +7,14 @@ the next service opens the file.
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from rubrika.errors import RubrikaError
 from rubrika.ingest.write import timestamp
+from rubrika.serve.database import alone, opened
 
 UNCERTAIN, SUSPECTS, NEW, DISAGREEMENTS = "uncertain", "suspects", "new", "disagreements"
 QUEUES = (UNCERTAIN, SUSPECTS, NEW, DISAGREEMENTS)
@@ -232,6 +233,10 @@ class Reviews:
             rows = db.execute(f"SELECT * FROM decisions WHERE state = ? ORDER BY id {order} LIMIT ?", (state, limit))  # noqa: S608
             return [_decision(row) for row in rows]
 
+    def settling(self) -> AbstractContextManager[None]:
+        """Make decisions count, as one process does at a time; IndexFolderError while another one does."""
+        return alone(self._path.with_suffix(".lock"))
+
     def mark(self, state: str, changes: Mapping[int, str], before: Mapping[int, object] | None = None) -> None:
         """Bring decisions, by id, from a state into another one, unless somebody was quicker; `before` is kept once."""
         with self._opened(write=True) as db:
@@ -241,9 +246,10 @@ class Reviews:
                 db.execute("UPDATE decisions SET before = coalesce(before, ?) WHERE id = ?", (json.dumps(said), id))
 
     def fail(self, decision: Decision, reason: str) -> None:
-        """Say why a decision cannot count."""
+        """Say why a decision cannot count, unless it was taken back meanwhile."""
+        change = "UPDATE decisions SET state = ?, reason = ? WHERE id = ? AND state = ?"
         with self._opened(write=True) as db:
-            db.execute("UPDATE decisions SET state = ?, reason = ? WHERE id = ?", (FAILED, reason, decision.id))
+            db.execute(change, (FAILED, reason, decision.id, decision.state))
 
     def decisions(self, limit: int = -1, offset: int = 0) -> list[Decision]:
         """Decisions that stand, the latest first."""
@@ -263,20 +269,11 @@ class Reviews:
 
     @contextmanager
     def _opened(self, write: bool = False) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(sqlite3.connect(self._path, timeout=10, isolation_level=None)) as db:
-                db.row_factory = sqlite3.Row
-                # SQL's own comparison knows the letters of ASCII only.
-                db.create_function("folded", 1, str.casefold, deterministic=True)
-                for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL"):
-                    db.execute(statement)
-                if write:
-                    db.execute("BEGIN IMMEDIATE")
-                yield db
-                if write:
-                    db.execute("COMMIT")
-        except (sqlite3.Error, ValueError) as error:
-            raise RubrikaError(f"{self._path}: cannot be used ({error}); see to its disk, or remove it") from None
+        with opened(self._path, write) as db:
+            db.row_factory = sqlite3.Row
+            # SQL's own comparison knows the letters of ASCII only.
+            db.create_function("folded", 1, str.casefold, deterministic=True)
+            yield db
 
 
 _INSERT = (

@@ -41,6 +41,13 @@ def product_of(item: Item, picture: bytes | None = None) -> Product:
 
 def settle(index: Index, reviews: Reviews, picture: Picture) -> None:
     """Bring the index to what was decided; StoreError or IndexFolderError: not now, and nothing is lost."""
+    # Most often there is nothing, and then nobody has to be waited for.
+    if any(reviews.pending(state, 1) for state in (UNDOING, APPLYING, SAVED)):
+        with reviews.settling():
+            _settle(index, reviews, picture)
+
+
+def _settle(index: Index, reviews: Reviews, picture: Picture) -> None:
     while undoing := reviews.pending(UNDOING, BATCH):
         _take_back(index, undoing)
         reviews.mark(UNDOING, {each.id: UNDONE for each in undoing})

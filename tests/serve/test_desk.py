@@ -22,11 +22,12 @@ from shop import Shop, counted
 from rubrika.api import Index
 from rubrika.index.folder import writing
 from rubrika.products import images
+from rubrika.serve import database, pages
 from rubrika.serve import desk as desk_module
-from rubrika.serve import pages
 from rubrika.serve.guard import Tokens
+from rubrika.serve.journal import journal_path
 from rubrika.serve.review import open_reviews
-from rubrika.serve.reviews import NEW, QUEUES, SUSPECTS, UNCERTAIN, Filters, Item, Reviews
+from rubrika.serve.reviews import NEW, QUEUES, SUSPECTS, UNCERTAIN, Filters, Item, Reviews, reviews_path
 
 Json = dict[str, Any]
 
@@ -279,6 +280,37 @@ def test_a_decision_waits_while_somebody_else_changes_the_index(shop: Shop) -> N
             assert stored(client, item.product_id) is None
         counted(reviews)
         assert stored(client, item.product_id)
+
+
+def test_one_process_at_a_time_makes_decisions_count(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "RETRY", 0.1)
+    with desk(shop) as (client, reviews):
+        [item] = first(reviews)
+        with reviews.settling():
+            post(client, "/desk/decide", queue=UNCERTAIN, numbers=[item.number], action="accept")
+            time.sleep(0.5)
+            assert stored(client, item.product_id) is None
+        counted(reviews)
+        assert stored(client, item.product_id)
+
+
+def test_what_another_process_is_writing_is_to_be_tried_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "PATIENCE", 0.05)
+    correction = {"by": "anna", "labels": [{"product_id": 77, "category_id": None}]}
+    with desk(shop) as (client, reviews):
+        [item] = first(reviews)
+        files = reviews_path(shop.index), journal_path(shop.index)
+        with database.opened(files[0], write=True), database.opened(files[1], write=True):
+            decision = {"by": "anna", "numbers": [item.number], "action": "accept"}
+            answers = [
+                client.post("/desk/decide", json=decision),
+                client.post("/v1/labels", json=correction, headers={"Idempotency-Key": "k-1"}),
+            ]
+            assert client.get("/").status_code == 200
+        post(client, "/desk/decide", queue=UNCERTAIN, numbers=[item.number], action="accept")
+    for answer in answers:
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert "another process is writing it; try again" in answer.json()["error"]
 
 
 def test_a_product_that_was_deleted_meanwhile_has_a_reason(shop: Shop, audited: Path) -> None:

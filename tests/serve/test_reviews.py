@@ -9,7 +9,7 @@ import pytest
 from rubrika.api import Index
 from rubrika.products.product import Product
 from rubrika.serve import views
-from rubrika.serve.reviews import DONE, SUSPECTS, UNCERTAIN, Action, Filters, Item, Reviews
+from rubrika.serve.reviews import APPLYING, DONE, SAVED, SUSPECTS, UNCERTAIN, UNDOING, Action, Filters, Item, Reviews
 from rubrika.serve.settle import content_of, settle
 
 KETTLE = Item(UNCERTAIN, "900001", 900_001, "Чайник", content=content_of(Product(900_001, "Чайник", "Чайник", 1)))
@@ -92,6 +92,18 @@ def test_a_product_that_came_by_a_decision_stays_while_a_later_one_stands(
     assert [(each.by, each.state) for each in reviews.decisions()] == [("boris", DONE)]
     reviews.undo("boris", boris)
     assert label(shop, reviews, KETTLE) is None
+
+
+def test_what_was_taken_back_is_not_told_as_failed(reviews: Reviews) -> None:
+    reviews.fill(UNCERTAIN, [KETTLE])
+    act = decided(reviews, KETTLE, "anna", 1)
+    [saved] = reviews.decisions()
+    reviews.mark(SAVED, {saved.id: APPLYING}, {saved.id: {}})
+    [applied] = reviews.decisions()
+    reviews.undo("anna", act)
+    reviews.fail(applied, "the disk is full")
+    assert reviews.decisions() == []
+    assert [each.id for each in reviews.pending(UNDOING, 10)] == [applied.id]
 
 
 def test_near_duplicates_are_those_of_the_last_filling(reviews: Reviews) -> None:
