@@ -21,16 +21,16 @@ from rubrika.api import Index
 from rubrika.errors import ParameterError, RubrikaError
 from rubrika.index.categories import names_of
 from rubrika.inputs import category_id_of, person_of, product_id_of
-from rubrika.products.identity import guessed_separator, path_label
+from rubrika.products.identity import MAX_SIGNED, guessed_separator, path_label
 from rubrika.products.images import PictureError, PictureFolder, picture_bytes
 from rubrika.products.product import ROOT_CATEGORY, SEPARATOR, Product, display_path
 from rubrika.products.row import MAX_PERSON
 from rubrika.products.text import RowError
 from rubrika.serve import answers, pages, views
 from rubrika.serve.guard import PageGuard, answer, guarded_by
-from rubrika.serve.models import MAX_TEXT, Id, Picture
+from rubrika.serve.models import MAX_TEXT, Id, Number, Picture
 from rubrika.serve.products import picture_of
-from rubrika.serve.queues import fill, waiting
+from rubrika.serve.queues import fill, sent_in
 from rubrika.serve.review import write_decisions
 from rubrika.serve.reviews import (
     DISAGREEMENTS,
@@ -58,7 +58,6 @@ Done = TypeVar("Done")
 QueueName = Annotated[str, Query(max_length=20)]
 Words = Annotated[str, Query(max_length=MAX_TEXT)]
 Rate = Annotated[float, Query(ge=0, le=1)]
-Number = Annotated[str, Field(pattern="^[0-9]{1,20}$")]
 By = Annotated[str, Field(min_length=1, max_length=MAX_PERSON)]
 
 
@@ -78,7 +77,7 @@ class Undo(BaseModel):
     """What to take back: an act, or the last of this person."""
 
     by: By
-    act: int | None = None
+    act: int | None = Field(None, ge=1, le=MAX_SIGNED)
 
 
 class Unskip(BaseModel):
@@ -129,9 +128,7 @@ class Desk:
 
     def queue(self, rows: Sequence[Mapping[str, Any]], products: Sequence[Product]) -> None:
         """Let products wait that were classified, where a person has to look at them."""
-        pictures = (product.image if isinstance(product.image, bytes) else None for product in products)
-        items = [waiting(*each) for each in zip(rows, products, pictures, strict=True)]
-        self.reviews.add([item for item in items if item is not None])
+        self.reviews.add(self._run(lambda index: sent_in(index.opened(), rows, products)))
 
     def router(self) -> APIRouter:
         """The routes; all are on one level, so that the pages work under any prefix."""
@@ -227,7 +224,7 @@ class Desk:
     def category(self, request: Request, id: Words) -> Response:
         """One category."""
         return self._page(
-            request, "category.html", **self._run(lambda index: views.category(index.opened(), self.reviews, _id(id)))
+            request, "category.html", **self._run(lambda index: views.category(index.opened(), self.reviews, id))
         )
 
     def categories(self, request: Request, q: Words = "") -> Response:
@@ -340,7 +337,7 @@ class Desk:
     def _product(self, request: Request, item: Item, following: str, **values: Any) -> Response:  # noqa: ANN401
         content = self._content(item)
         shown = self._run(lambda index: views.product(index.opened(), item, content))
-        alike = self.reviews.alike(item)
+        alike = self.reviews.alike(item, MAX_BULK - 1)
         return self._page(request, "product.html", **shown, **values, alike=alike, following=following)
 
     def _found(self, request: Request, title: str, search: Callable[[Index], Sequence[Any]]) -> Response:
@@ -351,8 +348,8 @@ class Desk:
         return self._page(request, "search.html", title=title, **values)
 
     def _picture_of(self, id: int | str, item: Item | None) -> Path | bytes | None:
-        if item is not None and item.picture:
-            return item.picture
+        if item is not None and (kept := self.reviews.picture(item.number)):
+            return kept
         return pages.found_picture(self._images, id, str(((item and item.content) or {}).get(IMAGE) or ""))
 
     def _decided(self, index: Index, asked: Decide) -> list[tuple[Item, Action, Id | None, str]]:
@@ -428,10 +425,6 @@ def _queue(name: str) -> str:
 def _filters(wanted: Filters) -> str:
     """Filters as a part of a query, those alone that were given."""
     return urlencode({name: value for name, value in asdict(wanted).items() if value != getattr(Filters(), name)})
-
-
-def _id(text: str) -> int | str:
-    return int(text) if text.isascii() and text.isdecimal() else text
 
 
 def _texts(request: Request) -> dict[str, dict[str, str]]:

@@ -32,6 +32,7 @@ _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 # By the names of routes: who asks whether the service lives has no token, and a reading token changes nothing.
 OPEN = {"healthz", "readyz", "login_page", "login", "static_file"}
 WRITING = {"labels", "decide", "undo", "unskip", "audit"}
+_READS = "this token may only read; what changes something needs the writing one"
 SESSION = "rubrika"  # the cookie of the pages
 
 
@@ -154,7 +155,12 @@ class Guard:
             headers = {"WWW-Authenticate": "Bearer"}
             raise HTTPException(401, "send the service's token in the header Authorization: Bearer TOKEN", headers)
         if name in WRITING and not writes:
-            raise HTTPException(403, "this token may only read; corrections need the writing one")
+            raise HTTPException(403, _READS)
+
+    def check_writes(self, request: Request) -> None:
+        """HTTPException unless a request may change something, where its body alone says that it is to."""
+        if self._tokens and not self._rights(self._tokens, request)[0]:
+            raise HTTPException(403, _READS)
 
     def _rights(self, tokens: Tokens, request: Request) -> tuple[bool, bool]:
         """Whether a request may write, and whether it may read."""

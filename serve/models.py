@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
 
 from rubrika.index.manifest import MAX_TOP_K
+from rubrika.products.identity import MAX_ID
 from rubrika.products.images import MAX_BYTES
 from rubrika.products.row import MAX_PERSON
 
@@ -31,6 +32,15 @@ Product = Annotated[dict[str, Any], WithJsonSchema(_PRODUCT)]
 Picture = Annotated[StrictStr, Field(min_length=1, max_length=MAX_BYTES * 4 // 3 + 4, description=_PICTURE)]
 Text = Annotated[StrictStr, Field(min_length=1, max_length=MAX_TEXT)]
 TopK = Annotated[StrictInt, Field(ge=1, le=MAX_TOP_K)]
+
+
+def _stored_number(text: str) -> str:
+    if int(text) > MAX_ID:
+        raise ValueError(f"a product's number is at most {MAX_ID}")
+    return text
+
+
+Number = Annotated[str, Field(pattern="^[0-9]{1,20}$"), AfterValidator(_stored_number)]
 
 
 def _example(**values: object) -> ConfigDict:

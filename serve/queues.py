@@ -1,7 +1,8 @@
 """Fills the queues of the desk, from what `classify --details`, `audit` and `ingest` wrote, or products sent in."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from rubrika.ingest.diff import is_by_person
 from rubrika.products.identity import identity
 from rubrika.products.product import Product, Products
 from rubrika.products.text import RowError
-from rubrika.retrieve.confidence import AUTO, NEW, REVIEW
-from rubrika.serve.reviews import DISAGREEMENTS, SUSPECTS, UNCERTAIN, Item, Reviews
+from rubrika.retrieve.confidence import AUTO, NEW
+from rubrika.serve.reviews import DISAGREEMENTS, SUSPECTS, UNCERTAIN, Item, Reviews, check_room
 from rubrika.serve.reviews import NEW as NEW_QUEUE
 from rubrika.serve.settle import content_of
 from rubrika.store.base import Point
@@ -28,6 +29,7 @@ BATCH = 1_000
 # estimate of a small shop is rough.
 MIN_SUSPICION, ALWAYS = 0.005, 50
 Row = Mapping[str, Any]
+Look = Callable[[str, Row, Point | None, Owned], Item | None]
 _KINDS = {
     "confidence of predictions": {"product_id", "predicted_category_id", "confidence", "decision"},
     "label issues": {"product_id", "suggested_category_id", "confidence"},
@@ -51,58 +53,66 @@ def fill(index: Opened, reviews: Reviews, file: Path, products: Products | None 
     if kind is None:
         made = "`rubrika classify --details`, `rubrika audit` or `rubrika ingest` (kept labels)"
         raise InputError(f"{file}: not a parquet file that {made} wrote; give one of these")
-    if kind == "confidence of predictions":
-        return _fill_predictions(index, reviews, file, products)
-    queue, item = (SUSPECTS, _suspect) if kind == "label issues" else (DISAGREEMENTS, _kept)
-    rows = [
-        (number, {**row, "order": order})
-        for order, row in enumerate(_rows(file))
-        if (number := _number(row["product_id"])) is not None
-    ]
-    return {queue: reviews.fill(queue, _alike(_stored(index, rows, item)))}
-
-
-def waiting(queued: Mapping[str, Any], product: Product, picture: bytes | None = None) -> Item | None:
-    """The item of a product that was sent in and classified, a row of details; None where nobody need look at it."""
-    if queued["decision"] not in (REVIEW, NEW):
-        return None
-    return _prediction(str(product.id), queued, product, picture)
-
-
-def _fill_predictions(index: Opened, reviews: Reviews, file: Path, products: Products | None) -> dict[str, int]:
-    queued, auto = dict[str, Row](), list[tuple[str, Row]]()
-    for row in _rows(file):
-        number = _number(row["product_id"])
-        if number is None or row["predicted_category_id"] is None:
-            continue  # a row that was set aside
-        if row["decision"] == AUTO:
-            auto.append((number, row))
-        else:
-            queued[number] = row
-    items = _stored(index, list(queued.items()), _predicted)
-    for batch in products or ():
-        for product in batch.products:
-            number = str(product.id)
-            if number in queued and number not in items:
-                picture = product.image if isinstance(product.image, bytes) else None
-                items[number] = _prediction(number, queued[number], product, picture)
-    for number, row in queued.items():
-        items.setdefault(number, _prediction(number, row, None))
-    found = list(_alike(items))
-    counts = {
-        queue: reviews.fill(queue, (item for item in found if item.queue == queue)) for queue in (UNCERTAIN, NEW_QUEUE)
-    }
-    counts[DISAGREEMENTS] = reviews.fill(DISAGREEMENTS, _alike(_stored(index, auto, _contradicted)))
+    queues, look = _LOOKS[kind]
+    waiting = {queue: dict[str, Item]() for queue in queues}
+    for item in _looked_at(index, _rows(file), look):
+        waiting[item.queue][item.number] = item
+        check_room(len(waiting[item.queue]))
+    pictured = _describe(waiting, products) if products else False
+    found = {queue: _alike(list(items.values())) for queue, items in waiting.items()}
+    counts = {queue: reviews.fill(queue, items) for queue, items in found.items()}
+    if products and pictured:
+        # All pictures at once would be too many.
+        for batch in products:
+            pictures = {str(each.id): each.image for each in batch.products if isinstance(each.image, bytes)}
+            reviews.keep_pictures(pictures)
     return counts
 
 
-def _rows(file: Path) -> Iterator[Row]:
-    """The rows, without what the desk finds anew."""
+def sent_in(index: Opened, rows: Sequence[Row], products: Sequence[Product]) -> list[Item]:
+    """The items of products that were sent in and classified, rows of details, where somebody has to look at them."""
+    numbered = {str(product.id): product for product in products}
+    queued = [(str(product.id), row) for product, row in zip(products, rows, strict=True) if row["decision"] != AUTO]
+    items = list[Item]()
+    for item in _looked_at(index, queued, _predicted):
+        product = numbered[item.number]
+        picture = product.image if isinstance(product.image, bytes) else None
+        items.append(replace(_described(item, product), picture=picture) if item.category_id is None else item)
+    return items
+
+
+def _looked_at(index: Opened, rows: Iterable[tuple[str, Row]], look: Look) -> Iterator[Item]:
+    """The items of rows, each with its product's number, without those that nobody need look at."""
+    owned, left = index.remembered(Owned.of), iter(rows)
+    while batch := list(islice(left, BATCH)):
+        points = index.store.fetch([int(number) for number, _ in batch])
+        for number, row in batch:
+            if item := look(number, row, points.get(int(number)), owned):
+                yield item
+
+
+def _describe(waiting: Mapping[str, dict[str, Item]], products: Products) -> bool:
+    """Say of products that are not stored what they are; whether any has its picture in its row."""
+    pictured = False
+    for batch in products:
+        for product in batch.products:
+            for items in waiting.values():
+                item = items.get(str(product.id))
+                if item and item.category_id is None:
+                    items[item.number] = _described(item, product)
+                    pictured |= isinstance(product.image, bytes)
+    return pictured
+
+
+def _rows(file: Path) -> Iterator[tuple[str, Row]]:
+    """The rows that have a product, with its number and their order, without what the desk finds anew."""
     try:
         with pq.ParquetFile(file) as source:
             plain = [it.name for it in source.schema_arrow if not pa.types.is_list(it.type)]
-            for batch in source.iter_batches(columns=plain):
-                yield from batch.to_pylist()
+            rows = (row for batch in source.iter_batches(columns=plain) for row in batch.to_pylist())
+            for order, row in enumerate(rows):
+                if (number := _number(row["product_id"])) is not None:
+                    yield number, {**row, "order": order}
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file}: cannot be read ({error}); make it again") from None
 
@@ -113,18 +123,6 @@ def _number(id: object) -> str | None:
         return str(identity("product_id", id)[0])
     except RowError:
         return None
-
-
-def _stored(
-    index: Opened, rows: Sequence[tuple[str, Row]], item: Callable[[Point, Row, Owned], Item | None]
-) -> dict[str, Item | None]:
-    """The items of products that are stored, by number, in their order; None where nobody need look."""
-    owned, found = index.remembered(Owned.of), dict[str, Item | None]()
-    for start in range(0, len(rows), BATCH):
-        part = rows[start : start + BATCH]
-        points = index.store.fetch([int(number) for number, _ in part])
-        found |= {number: item(points[int(number)], row, owned) for number, row in part if int(number) in points}
-    return found
 
 
 def labelled(point: Point, owned: Owned) -> dict[str, Any]:
@@ -146,37 +144,37 @@ def _said(row: Row) -> dict[str, Any]:
     return named | {"confidence": row["confidence"], "note": row.get("suggestion") or ""}
 
 
-def _predicted(point: Point, row: Row, owned: Owned) -> Item | None:
-    """A stored product, unless a person has said what it is."""
-    if is_by_person(point.payload):
-        return None
+def _predicted(number: str, row: Row, point: Point | None, owned: Owned) -> Item | None:
+    """A product with its prediction, unless a person has said what it is; of one that is not stored, the id alone."""
+    if row["predicted_category_id"] is None or (point and is_by_person(point.payload)):
+        return None  # a row that was set aside has no prediction
+    if row["decision"] == AUTO:
+        return _contradicted(point, row, owned) if point else None
     queue = NEW_QUEUE if row["decision"] == NEW else UNCERTAIN
-    return Item(queue, **labelled(point, owned), **_said(row), rank=row["confidence"] or 0.0)
+    own = labelled(point, owned) if point else {"number": number, "product_id": row["product_id"], "title": ""}
+    return Item(queue, **own, **_said(row), rank=row["confidence"] or 0.0)
 
 
-def _prediction(number: str, row: Row, product: Product | None, picture: bytes | None = None) -> Item:
-    """A product that is not stored; without its content it cannot become so."""
-    own: dict[str, Any] = {"product_id": row["product_id"], "title": ""}
-    if product:
-        shop = product.shop_title or ("" if product.shop_id is None else str(product.shop_id))
-        own = {"product_id": product.own_id, "title": product.title, "shop": shop, "content": content_of(product)}
-    queue = NEW_QUEUE if row["decision"] == NEW else UNCERTAIN
-    return Item(queue, number, **own, **_said(row), rank=row["confidence"] or 0.0, picture=picture)
+def _described(item: Item, product: Product) -> Item:
+    """A product that is not stored, with what it needs to become so."""
+    shop = product.shop_title or ("" if product.shop_id is None else str(product.shop_id))
+    return replace(item, product_id=product.own_id, title=product.title, shop=shop, content=content_of(product))
 
 
 def _contradicted(point: Point, row: Row, owned: Owned) -> Item | None:
-    """A stored product that is surely predicted otherwise than its label, which no person set."""
+    """A stored product that is surely predicted otherwise than its label."""
     labels = labelled(point, owned)
-    if is_by_person(point.payload) or labels["category_id"] == row["predicted_category_id"]:
+    if labels["category_id"] == row["predicted_category_id"]:
         return None
     return Item(DISAGREEMENTS, **labels, **_said(row), rank=-(row["confidence"] or 0.0))
 
 
-def _suspect(point: Point, row: Row, owned: Owned) -> Item | None:
+def _suspect(number: str, row: Row, point: Point | None, owned: Owned) -> Item | None:
     """A stored product whose label may be wrong, unless it was corrected since, or hardly can be."""
+    if point is None or is_by_person(point.payload) or (row["order"] >= ALWAYS and row["confidence"] < MIN_SUSPICION):
+        return None
     labels = labelled(point, owned)
-    settled = is_by_person(point.payload) or labels["category_id"] != row["category_id"]
-    if settled or (row["order"] >= ALWAYS and row["confidence"] < MIN_SUSPICION):
+    if labels["category_id"] != row["category_id"]:
         return None
     suggested: dict[str, Any] = {
         "predicted_id": row["suggested_category_id"],
@@ -185,8 +183,10 @@ def _suspect(point: Point, row: Row, owned: Owned) -> Item | None:
     return Item(SUSPECTS, **labels, **suggested, confidence=row["confidence"], rank=row["order"])
 
 
-def _kept(point: Point, row: Row, owned: Owned) -> Item | None:
+def _kept(number: str, row: Row, point: Point | None, owned: Owned) -> Item | None:
     """A stored product whose category a person set, and the catalogue says another one."""
+    if point is None:
+        return None
     labels = labelled(point, owned)
     other = owned.category(row["row_category_id"])
     if labels["category_id"] == other:
@@ -195,14 +195,20 @@ def _kept(point: Point, row: Row, owned: Owned) -> Item | None:
     return Item(DISAGREEMENTS, **labels, **said, rank=row["order"])
 
 
-def _alike(found: Mapping[str, Item | None]) -> Iterator[Item]:
-    """Those to look at, with a number that near duplicates share."""
-    items = [item for item in found.values() if item is not None]
+def _alike(items: Sequence[Item]) -> list[Item]:
+    """The same items, with a number that near duplicates share."""
+    if not items:
+        return []
     texts = [str((item.content or {}).get("text") or item.title or item.number) for item in items]
     named = [str((item.content or {}).get("group") or "") for item in items]
     numbers = [group_number(it.title, group, int(it.number)) for it, group in zip(items, named, strict=True)]
-    if not items:
-        return
     groups = merged_groups(np.array(numbers, np.int64), text_groups(texts))
-    for item, group in zip(items, groups.tolist(), strict=True):
-        yield replace(item, alike=group + 1)
+    return [replace(item, alike=group + 1) for item, group in zip(items, groups.tolist(), strict=True)]
+
+
+# What each kind of file fills, and how its rows are looked at.
+_LOOKS: Mapping[str, tuple[Sequence[str], Look]] = {
+    "confidence of predictions": ((UNCERTAIN, NEW_QUEUE, DISAGREEMENTS), _predicted),
+    "label issues": ((SUSPECTS,), _suspect),
+    "kept labels": ((DISAGREEMENTS,), _kept),
+}

@@ -6,7 +6,7 @@ the next service opens the file.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -39,6 +39,7 @@ _TABLES = (
     "CREATE INDEX IF NOT EXISTS of_product ON decisions (number)",
     "CREATE INDEX IF NOT EXISTS by_state ON decisions (state)",
     "CREATE INDEX IF NOT EXISTS ranked ON items (queue, rank, number)",
+    "CREATE INDEX IF NOT EXISTS numbered ON items (number)",
 )
 # Stored as JSON: they may be numbers or texts, or more.
 _JSON = {"product_id", "category_id", "predicted_id", "content", "before"}
@@ -63,7 +64,7 @@ class Item:
     note: str = ""
     alike: int = 0  # equal for near duplicates
     content: dict[str, Any] | None = None  # of a product that is not stored
-    picture: bytes | None = None  # of one, where it came in its row
+    picture: bytes | None = None  # of one, where it came in its row; kept, and read by `Reviews.picture` alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,13 @@ def reviews_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.reviews.sqlite")
 
 
+def check_room(waiting: int) -> None:
+    """RubrikaError when more would wait in a queue than may."""
+    if waiting > MAX_WAITING:
+        advice = "decide some first, or leave the surest out"
+        raise RubrikaError(f"more than {MAX_WAITING:,} products would wait in a queue; {advice}")
+
+
 class Reviews:
     """The reviews of one index."""
 
@@ -133,23 +141,31 @@ class Reviews:
             for statement in _TABLES:
                 db.execute(statement)
 
-    def fill(self, queue: str, items: Iterable[Item]) -> int:
+    def fill(self, queue: str, items: Sequence[Item]) -> int:
         """Let these wait instead of what waits in the queue; return how many do."""
+        check_room(len(items))
         with self._opened(write=True) as db:
             db.execute(f"DELETE FROM items WHERE queue = ? AND {_WAITS}", (queue,))  # noqa: S608
             self._unskip(db, queue)
             # Their numbers were of another time, and would be those of other products now.
             db.execute("UPDATE items SET alike = 0 WHERE queue = ?", (queue,))
-            for count, item in enumerate(items):
-                if count >= MAX_WAITING:
-                    raise RubrikaError(f"more than {MAX_WAITING:,} products would wait; leave the surest out")
-                db.execute(_INSERT, _values(item))
+            db.executemany(_INSERT, map(_values, items))
         return self.queue(queue).waiting
 
-    def add(self, items: Iterable[Item]) -> None:
+    def add(self, items: Sequence[Item]) -> None:
         """Let these wait beside the others."""
         with self._opened(write=True) as db:
             db.executemany(_INSERT, map(_values, items))
+            for queue in {item.queue for item in items}:
+                rows = db.execute("SELECT count(*) FROM items WHERE queue = ?", (queue,)).fetchone()[0]
+                # Of those decided the rows stay; to leave them out takes longer.
+                check_room(rows if rows <= MAX_WAITING else _count(db, queue))
+
+    def keep_pictures(self, pictures: Mapping[str, bytes]) -> None:
+        """Keep pictures of products that wait and are not stored."""
+        change = "UPDATE items SET picture = ? WHERE number = ? AND content IS NOT NULL"
+        with self._opened(write=True) as db:
+            db.executemany(change, [(picture, number) for number, picture in pictures.items()])
 
     def unskip(self, queue: str) -> None:
         """Let those wait again that were skipped."""
@@ -159,9 +175,8 @@ class Reviews:
     def queue(self, name: str) -> Queue:
         """How far one queue is."""
         with self._opened() as db:
-            waiting = db.execute(f"SELECT count(*) FROM items WHERE queue = ? AND {_WAITS}", (name,))  # noqa: S608
             decided = f"SELECT count(DISTINCT number) FROM decisions WHERE queue = ? AND action <> ? AND {_STANDS}"  # noqa: S608
-            return Queue(name, waiting.fetchone()[0], db.execute(decided, (name, SKIP)).fetchone()[0])
+            return Queue(name, _count(db, name), db.execute(decided, (name, SKIP)).fetchone()[0])
 
     def waiting(self, queue: str, wanted: Filters, limit: int, offset: int = 0) -> tuple[int, list[Item]]:
         """How many wait of those wanted, and some of them, in their order."""
@@ -169,28 +184,42 @@ class Reviews:
         where = f"FROM items WHERE queue = ? AND {condition} AND {_WAITS}"
         with self._opened() as db:
             count = db.execute(f"SELECT count(*) {where}", (queue, *values)).fetchone()[0]
-            page = f"SELECT * {where} ORDER BY rank, number LIMIT ? OFFSET ?"
+            page = f"SELECT {_READ} {where} ORDER BY rank, number LIMIT ? OFFSET ?"
             return count, [_item(row) for row in db.execute(page, (queue, *values, limit, offset))]
 
     def item(self, number: str, queue: str | None = None) -> Item | None:
         """A product as it waits, or waited, in a queue; in any, where none is named."""
         with self._opened() as db:
             found = db.execute(
-                "SELECT * FROM items WHERE number = ? AND queue = coalesce(?, queue) ORDER BY content IS NULL LIMIT 1",
+                f"SELECT {_READ} FROM items WHERE number = ? AND queue = coalesce(?, queue) "  # noqa: S608
+                "ORDER BY content IS NULL LIMIT 1",
                 (number, queue),
             ).fetchone()
             return _item(found) if found else None
 
-    def alike(self, item: Item) -> list[Item]:
-        """The near duplicates of a product that wait in its queue, too."""
-        query = f"SELECT * FROM items WHERE queue = ? AND alike = ? AND number <> ? AND {_WAITS} ORDER BY rank, number"  # noqa: S608
+    def picture(self, number: str) -> bytes | None:
+        """The picture of a product, where it came in its row."""
+        query = "SELECT picture FROM items WHERE number = ? AND picture IS NOT NULL LIMIT 1"
         with self._opened() as db:
-            found = db.execute(query, (item.queue, item.alike, item.number)) if item.alike else ()
+            found = db.execute(query, (number,)).fetchone()
+            return bytes(found[0]) if found else None
+
+    def alike(self, item: Item, limit: int) -> list[Item]:
+        """The near duplicates of a product that wait in its queue, too."""
+        query = (
+            f"SELECT {_READ} FROM items WHERE queue = ? AND alike = ? AND number <> ? AND {_WAITS} "  # noqa: S608
+            "ORDER BY rank, number LIMIT ?"
+        )
+        with self._opened() as db:
+            found = db.execute(query, (item.queue, item.alike, item.number, limit)) if item.alike else ()
             return [_item(row) for row in found]
 
     def about(self, category: str, limit: int) -> list[Item]:
         """Products that wait and have, or may belong to, a category of this path; the surest first."""
-        query = f"SELECT * FROM items WHERE (category = ? OR predicted = ?) AND {_WAITS} ORDER BY rank, number LIMIT ?"  # noqa: S608
+        query = (
+            f"SELECT {_READ} FROM items WHERE (category = ? OR predicted = ?) AND {_WAITS} "  # noqa: S608
+            "ORDER BY rank, number LIMIT ?"
+        )
         with self._opened() as db:
             return [_item(row) for row in db.execute(query, (category, category, limit))]
 
@@ -276,10 +305,18 @@ class Reviews:
             yield db
 
 
+# A list of products needs none of their pictures.
+_READ = ", ".join(each.name for each in fields(Item) if each.name != "picture")
 _INSERT = (
     f"INSERT OR REPLACE INTO items VALUES ({', '.join('?' * len(fields(Item)))}, "  # noqa: S608
     "(SELECT coalesce(max(id), 0) FROM decisions))"
 )
+
+
+def _count(db: sqlite3.Connection, queue: str) -> int:
+    """How many wait in a queue."""
+    waiting = db.execute(f"SELECT count(*) FROM items WHERE queue = ? AND {_WAITS}", (queue,))  # noqa: S608
+    return int(waiting.fetchone()[0])
 
 
 def _withdraw(db: sqlite3.Connection, decision: Decision) -> None:
@@ -302,7 +339,7 @@ def _values(item: Item) -> list[object]:
 
 
 def _item(row: sqlite3.Row) -> Item:
-    return Item(**{name: _read(name, row[name]) for name in row.keys() if name != "after"})  # noqa: SIM118 - a row is no mapping
+    return Item(**{name: _read(name, row[name]) for name in row.keys()})  # noqa: SIM118 - a row is no mapping
 
 
 def _decision(row: sqlite3.Row) -> Decision:

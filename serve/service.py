@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Header, Query
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from rubrika.api import CONFIDENCE, MAX_ERROR, NEW_RATE, Index
@@ -137,14 +138,16 @@ class _Service:
             made.include_router(self._desk.router())
         return made
 
-    async def classify(self, asked: of.ClassifyRequest) -> Response:
+    async def classify(self, asked: of.ClassifyRequest, request: Request) -> Response:
         """Predict the category of every product, as `rubrika classify --details` does."""
+        if asked.review:
+            self._guard.check_writes(request)
+            if self._desk is None:
+                raise ParameterError("`review`: this service has no review desk; leave it out")
         read = await self._read(asked.products)
         good = [each for each in read if isinstance(each, Product)]
         rows = await asyncio.wrap_future(self._worker.classify(good)) if good else []
-        if asked.review:
-            if self._desk is None:
-                raise ParameterError("`review`: this service has no review desk; leave it out")
+        if asked.review and self._desk:
             await asyncio.to_thread(self._desk.queue, rows, good)
         self._metrics.rejected(len(read) - len(good))
         found = iter(rows)

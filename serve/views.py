@@ -86,7 +86,7 @@ def product(index: Opened, item: Item, picture: bytes | None) -> Values:
     }
 
 
-def category(index: Opened, reviews: Reviews, id: int | str) -> Values:
+def category(index: Opened, reviews: Reviews, id: str) -> Values:
     """A category: its products, what waits in it, and what it is mixed up with there."""
     names, owned = names_of(index), index.remembered(Owned.of)
     number = category_id_of("category_id", id, index.folder)

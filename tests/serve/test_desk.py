@@ -20,10 +20,12 @@ from service import serving
 from shop import Shop, counted
 
 from rubrika.api import Index
+from rubrika.errors import RubrikaError
 from rubrika.index.folder import writing
 from rubrika.products import images
 from rubrika.serve import database, pages
 from rubrika.serve import desk as desk_module
+from rubrika.serve import reviews as reviews_module
 from rubrika.serve.guard import Tokens
 from rubrika.serve.journal import journal_path
 from rubrika.serve.review import open_reviews
@@ -202,7 +204,7 @@ def test_many_are_decided_together_and_taken_back_together(shop: Shop) -> None:
 def test_near_duplicates_that_wait_are_offered(shop: Shop) -> None:
     with desk(shop) as (client, reviews):
         waiting = first(reviews, count=1_000)
-        twins = next(found for item in waiting if (found := reviews.alike(item)))
+        twins = next(found for item in waiting if (found := reviews.alike(item, 10)))
         item = next(it for it in waiting if it.alike == twins[0].alike and it.number != twins[0].number)
         page = client.get(f"/review?queue=uncertain&product={item.number}").text
     assert f"near duplicate{'s' if len(twins) > 1 else ''} that wait" in page
@@ -316,9 +318,8 @@ def test_what_another_process_is_writing_is_to_be_tried_again(shop: Shop, monkey
 def test_a_product_that_was_deleted_meanwhile_has_a_reason(shop: Shop, audited: Path) -> None:
     with desk(shop, audited) as (client, reviews):
         gone, kept = first(reviews, SUSPECTS, 2)
-        with writing(shop.index, "ingest"):
+        with reviews.settling(), Index.open(shop.index) as index:
             post(client, "/desk/decide", queue=SUSPECTS, numbers=[gone.number, kept.number], action="accept")
-        with Index.open(shop.index) as index:
             index.delete(gone.product_id)
         counted(reviews)
         states = {each.product_id: (each.state, each.reason) for each in reviews.decisions()}
@@ -394,8 +395,46 @@ def test_products_sent_in_wait_with_their_pictures(shop: Shop) -> None:
         post(client, "/desk/decide", queue=item.queue, numbers=[item.number], action="accept")
         counted(reviews)
         assert stored(client, 77_000_001)
-    assert (item.product_id, item.title) == (77_000_001, "Чайник")
+    assert (item.product_id, item.title, item.picture) == (77_000_001, "Чайник", None)
     assert shown.headers["content-type"] == "image/jpeg"
+
+
+def test_what_a_person_said_need_not_wait_wherever_it_comes_from(shop: Shop) -> None:
+    id = int(pd.read_parquet(shop.train)["product_id"].iloc[0])
+    sent = {"products": [{"product_id": id, "title": "Чайник"}], "review": True}
+    with serving(shop.index) as client:
+        reviews = Reviews(shop.index)
+        assert client.post("/v1/classify", json=sent).json()["predictions"][0]["decision"] != "auto"
+        [item] = first(reviews, UNCERTAIN) + first(reviews, NEW)
+        reviews.fill(item.queue, [])
+        post(client, "/v1/labels", labels=[{"product_id": id, "category_id": None}])
+        assert client.post("/v1/classify", json=sent).status_code == 200
+        assert first(reviews, UNCERTAIN) + first(reviews, NEW) == []
+    # As it is stored.
+    assert (item.product_id, item.category != "", item.content) == (id, True, None)
+
+
+def test_pictures_of_a_table_wait_with_their_products(shop: Shop) -> None:
+    picture = next(shop.images[0].iterdir()).read_bytes()
+    table = shop.folder / "pictured.parquet"
+    pd.read_parquet(shop.test).assign(image=picture).to_parquet(table)
+    with Index.open(shop.index) as index:
+        open_reviews(index, shop.details, [table])
+    reviews = Reviews(shop.index)
+    [item] = first(reviews)
+    assert (item.picture, reviews.picture(item.number)) == (None, picture)
+
+
+def test_more_than_may_wait_is_refused_and_what_waits_stays(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with desk(shop) as (client, reviews):
+        waiting = first(reviews, count=1_000)
+        monkeypatch.setattr(reviews_module, "MAX_WAITING", len(waiting) - 1)
+        with Index.open(shop.index) as index, pytest.raises(RubrikaError, match="products would wait in a queue"):
+            open_reviews(index, shop.details, [shop.test])
+        sent = {"product_id": 77_000_001, "title": waiting[0].title}
+        refused = client.post("/v1/classify", json={"products": [sent], "review": True})
+        assert first(reviews, count=1_000) == waiting
+    assert (refused.status_code, "products would wait" in refused.text) == (422, True)
 
 
 def test_a_picture_has_the_name_in_its_row_and_one_that_cannot_be_read_is_none(

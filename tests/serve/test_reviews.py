@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from rubrika.api import Index
+from rubrika.errors import RubrikaError
 from rubrika.products.product import Product
+from rubrika.serve import reviews as reviews_module
 from rubrika.serve import views
 from rubrika.serve.reviews import APPLYING, DONE, SAVED, SUSPECTS, UNCERTAIN, UNDOING, Action, Filters, Item, Reviews
 from rubrika.serve.settle import content_of, settle
@@ -115,5 +117,25 @@ def test_near_duplicates_are_those_of_the_last_filling(reviews: Reviews) -> None
     reviews.undo("anna", act)
     waiting = {item.number: item for item in reviews.waiting(UNCERTAIN, Filters(), 10)[1]}
     assert sorted(waiting) == ["1", "3", "4"]
-    assert reviews.alike(waiting["1"]) == []
-    assert [item.number for item in reviews.alike(waiting["3"])] == ["4"]
+    assert reviews.alike(waiting["1"], 10) == []
+    assert [item.number for item in reviews.alike(waiting["3"], 10)] == ["4"]
+
+
+def test_no_more_near_duplicates_are_offered_than_are_decided_together(reviews: Reviews) -> None:
+    kettles = [replace(KETTLE, number=str(number), alike=1) for number in range(1, 6)]
+    reviews.fill(UNCERTAIN, kettles)
+    assert len(reviews.alike(kettles[0], 10)) == 4
+    assert [item.number for item in reviews.alike(kettles[0], 2)] == ["2", "3"]
+
+
+def test_products_that_are_sent_in_wait_beside_others_as_long_as_there_is_room(
+    reviews: Reviews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviews_module, "MAX_WAITING", 2)
+    first, second, third = (replace(KETTLE, number=str(number)) for number in range(1, 4))
+    reviews.add([first, second])
+    with pytest.raises(RubrikaError, match="more than 2 products would wait"):
+        reviews.add([third])
+    decided(reviews, first, "anna", 1)
+    reviews.add([third])
+    assert [item.number for item in reviews.waiting(UNCERTAIN, Filters(), 10)[1]] == ["2", "3"]

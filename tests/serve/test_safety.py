@@ -73,6 +73,26 @@ def test_what_no_path_can_mean_is_refused(service: httpx.Client, path: str) -> N
     assert refusal(service.get(path))[0] in (404, 422)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("undo", {"act": 2**70}),
+        ("undo", {"act": 0}),
+        ("decide", {"numbers": [str(2**64)], "action": "skip"}),
+        ("decide", {"numbers": ["9" * 20], "action": "right"}),
+        ("decide", {"numbers": ["1"], "action": "label", "category_id": 2**70}),
+    ],
+)
+def test_the_desk_refuses_numbers_that_nothing_has(service: httpx.Client, path: str, body: dict[str, object]) -> None:
+    assert refusal(service.post(f"/desk/{path}", json={"by": "anna", **body}))[0] == 422
+
+
+@pytest.mark.parametrize("page", ["category?id=", "product?id=", "picture?id=", "review?queue=new&product="])
+def test_a_page_of_a_number_that_nothing_has_is_no_fault(service: httpx.Client, page: str) -> None:
+    for number in (2**64, 10**20 - 1, 10**4_000, "9" * 5_000):
+        assert service.get(f"/{page}{number}").status_code < 500
+
+
 def test_a_page_elsewhere_cannot_reach_this_machine(service: httpx.Client) -> None:
     # By a name that it makes mean this machine, by its own origin, or by a form, which needs no permission.
     assert refusal(service.post("/v1/classify", json=KEDS, headers={"Host": "evil.example"}))[0] == 421
@@ -94,6 +114,9 @@ def test_with_a_token_only_those_who_have_it_ask_and_the_reading_one_changes_not
     assert classify == [401, 401, 401, 200, 200]
     # The one that may write is told that there is no such product.
     assert [asked("/v1/labels", NOBODY, token) for token in (None, READ, WRITE)] == [401, 403, 422]
+    # What waits for a person is kept, too.
+    reviewed = [asked("/v1/classify", {"products": [], "review": True}, token) for token in (None, READ, WRITE)]
+    assert reviewed == [401, 403, 200]
     assert guarded.get("/metrics").status_code == 401
     assert guarded.get("/healthz").status_code == 200
 
