@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
+from rubrika.products.columns import each_once
 from rubrika.products.parquet import MAX_BYTES_A_BYTE, SHORT_BYTES, file_size
 from rubrika.products.remote import is_remote
 from rubrika.products.row import BROKEN, LINE, plain_value
@@ -158,8 +159,8 @@ class _Text:
         encoding = encoding_of(file)
         with _binary(file) as source, io.TextIOWrapper(source, encoding, "replace", newline="") as text:
             start = text.read(SAMPLE)
-            # pandas leaves a lone \r within a cell as it is; only very old files end their lines so. A line may be longer
-            # than the sample, which may end within \r\n.
+            # pandas leaves a lone \r within a cell as it is; only very old files end their lines so.
+            # The sample may be a part of one line, or end within \r\n.
             return cls(file, encoding, "\r" if "\r" in start[:-1] and "\n" not in start else "\n")
 
     @contextmanager
@@ -187,9 +188,8 @@ def _csv(file: Path) -> tuple[list[str], Iterator[Record]]:
             f"{file} line 1: {len(names):,} columns, more than the {MAX_COLUMNS:,} that are read; name them"
         )
     # A column without a name is an index that pandas wrote; a name may stand twice, and is refused if it is wanted.
-    names = [name or f"column {place}" for place, name in enumerate(names, 1)]
-    unique = [name if name not in names[:place] else f"{name} (column {place + 1})" for place, name in enumerate(names)]
-    return unique, _csv_records(text, mark, unique)
+    names = each_once(names)
+    return names, _csv_records(text, mark, names)
 
 
 def _dense(lines: Iterator[str]) -> Iterator[str]:
@@ -351,7 +351,7 @@ def _excel(file: Path) -> tuple[list[str], Iterator[Record]]:
     sheet: Any = load_workbook(file, read_only=True, data_only=True).worksheets[0]
     rows: Iterator[tuple[object, ...]] = sheet.iter_rows(values_only=True)
     header = next(rows, ())
-    names = [_cell(name) or f"column {place}" for place, name in enumerate(header[:MAX_COLUMNS], 1)]
+    names = each_once([_cell(name) or "" for name in header[:MAX_COLUMNS]])
 
     def records() -> Iterator[Record]:
         for number, cells in enumerate(rows, 2):

@@ -292,6 +292,23 @@ def test_a_damaged_table_is_one_sentence(tmp_path: Path) -> None:
             Reader([tmp_path / name], labelled=False).check()
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])
+def test_a_column_may_be_there_twice_unless_it_is_wanted(name: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame([[1, "кеды", "синие", "новые"]], columns=["product_id", "title", "note", "note"])
+    write = frame.to_csv if name == "t.csv" else frame.to_excel
+    write(tmp_path / name, index=False)
+    assert [it.text for it in read(tmp_path / name)[0]] == ["кеды"]
+    with pytest.raises(InputError, match=rf"{name}: 2 columns are called note; keep one"):
+        read(tmp_path / name, text="note")
+    assert [it.text for it in read(tmp_path / name, text="note (column 4)")[0]] == ["кеды\nnote (column 4): новые"]
+
+
+def test_a_doubled_column_of_a_table_of_ids_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "gone.csv").write_text("product_id,product_id\n1,2\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"gone.csv: it needs the columns product_id, each once"):
+        read_ids(tmp_path / "gone.csv")
+
+
 def test_ids_to_delete_may_be_in_any_table(tmp_path: Path) -> None:
     (tmp_path / "gone.csv").write_text("product_id\nSKU-1\n12\nSKU-1\n", encoding="utf-8")
     assert read_ids(tmp_path / "gone.csv") == [numbered("SKU-1"), 12]
