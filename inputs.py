@@ -245,7 +245,8 @@ def labels_of(labels: Mapping[int | str, int | str | None], folder: Path) -> dic
 
 def is_table_file(text: str) -> bool:
     """Whether a text is the path of a table rather than an id."""
-    return Path(text).exists() or Path(text).suffix.lower() == ".parquet" or converts(Path(text))
+    # An id may be longer than the name of any file.
+    return os.path.exists(text) or Path(text).suffix.lower() == ".parquet" or converts(Path(text))
 
 
 def count_of(name: str, value: object, most: float = MAX_TOP_K) -> int | None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rubrika.errors import InputError, ParameterError
+from rubrika.inputs import ids_of
 from rubrika.products import convert
 from rubrika.products.columns import Columns
 from rubrika.products.frame import Frame
@@ -312,6 +313,13 @@ def test_a_doubled_column_of_a_table_of_ids_is_refused(tmp_path: Path) -> None:
 def test_ids_to_delete_may_be_in_any_table(tmp_path: Path) -> None:
     (tmp_path / "gone.csv").write_text("product_id\nSKU-1\n12\nSKU-1\n", encoding="utf-8")
     assert read_ids(tmp_path / "gone.csv") == [numbered("SKU-1"), 12]
+
+
+def test_a_name_longer_than_that_of_any_file_is_an_id_or_a_sentence() -> None:
+    name = "SKU-" * 100
+    assert ids_of(name) == [numbered(name)]
+    with pytest.raises(InputError, match=rf"^{name}: cannot be read \(File name too long\); check the path$"):
+        tables_in(Path(name))
 
 
 def test_ids_of_a_pandas_index_are_found() -> None:
