@@ -276,7 +276,8 @@ def bounds_of(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         name, _, number = text.partition("=")
         if name not in NUMBERS:
-            raise ParameterError(f"`fail_below` knows no figure {shown_id(name)}; it is one of {', '.join(NUMBERS)}")
+            bounded = "a figure can be bounded if more of it is better"
+            raise ParameterError(f"`fail_below` cannot take {shown_id(name)}; {bounded}: {', '.join(NUMBERS)}")
         with suppress(ValueError):
             bounds[name] = float(number)
         if not math.isfinite(bounds.get(name, math.nan)):
