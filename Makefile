@@ -10,7 +10,8 @@ PICTURES := --images $(DEMO)/market/images
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,benchmarks,train,pretrained,clip,onnx,use,efficientnet,report,excel,serve]' -c constraints.txt
+	# What is imported is compiled then; of all there is, that would take another minute.
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -e '.[dev,benchmarks,train,pretrained,clip,onnx,use,efficientnet,report,excel,serve]' -c constraints.txt
 	# The repository root is the package; a type checker finds it through a link by its name.
 	mkdir -p $(VENV)/typing && ln -sfn $(CURDIR) $(VENV)/typing/rubrika
 	touch $@

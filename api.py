@@ -21,8 +21,9 @@ from rubrika.index.owned import Owned
 from rubrika.index.published import write_manifest
 from rubrika.ingest.audit import AuditReport, write_audit
 from rubrika.ingest.calibrate import refitted
+from rubrika.ingest.check import Checked, check
 from rubrika.ingest.ingest import ingest
-from rubrika.ingest.maintain import Checked, Deleted, Relearned, check, delete, relearn
+from rubrika.ingest.maintain import Deleted, Relearned, delete, relearn
 from rubrika.ingest.move import Moved, Published, RolledBack, move_index, publish_index, rollback
 from rubrika.ingest.naming import Categories, list_categories, name_categories
 from rubrika.ingest.relabel import Relabelled, correct, relabel, relabel_from
@@ -38,7 +39,6 @@ from rubrika.inputs import (
     person_of,
     pictures_of,
     products_of,
-    seed_of,
 )
 from rubrika.products.images import unmatched
 from rubrika.products.reader import Reader
@@ -405,7 +405,7 @@ class Index:
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=given)
         pictures = pictures_of(images, reader)
         choice = choice_of(text_encoder, image_encoder, backend, pooling, vote, bool(pictures), None, progress.note)
-        count, rules, seed = count_of("top_k", top_k), rules_of(protocol), seed_of(seed)
+        count, rules, seed = count_of("top_k", top_k), rules_of(protocol), inputs.seed_of(seed)
         setting = Setting(reader, at.cache, pictures, choice, holdout, seed, progress, timer, stratify, at.server)
         policy, sampled = policy_of(max_error, confidence, new_rate), MAPPED if folder else None
         result = evaluate(setting, top_k=count, policy=policy, sampled=sampled, methods=names, rules=rules)
@@ -443,7 +443,7 @@ class Index:
         count, policy = count_of("top_k", top_k), policy_of(max_error, confidence, new_rate)
         names, timer = columns_of(columns, None, self.at.folder, True), Timer(memory=report is not None)
         reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=names)
-        gold = Gold(reader, pictures_of(images, reader), seed_of(seed), MAPPED if folder else None)
+        gold = Gold(reader, pictures_of(images, reader), inputs.seed_of(seed), MAPPED if folder else None)
         result = evaluate_live(self._index(exact), gold, count, policy, self._progress, timer)
         self._advise(result.advice)
         for remark in remarks_on(result, reader, self.at.folder):
@@ -480,7 +480,7 @@ class Index:
         self.close()
         with writing(folder, "tune"):
             choice = Choice.of(manifest)
-            setting = Setting(reader, self.at.cache, pictures, choice, holdout, seed_of(seed), self._progress)
+            setting = Setting(reader, self.at.cache, pictures, choice, holdout, inputs.seed_of(seed), self._progress)
             result = tune(setting, manifest.vote, policy)
             manifest = Manifest.read(folder)
             tuned = refitted(folder, result.voting(manifest), result.asked, result.tree)

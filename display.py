@@ -17,7 +17,7 @@ from rubrika.products.product import display_path
 if TYPE_CHECKING:
     from rubrika.eval import evaluate, metrics, tune
     from rubrika.ingest import audit, naming
-    from rubrika.ingest.maintain import Checked
+    from rubrika.ingest.check import Checked
     from rubrika.ingest.move import Moved
     from rubrika.ingest.relabel import Relabelled
     from rubrika.ingest.write import IngestReport

@@ -1,12 +1,13 @@
 """Rubrika beside what people would use instead, on the same held-out products, each in a process of its own.
 
     python benchmarks/compare.py FILE [--group-by COLUMN] [--methods Rubrika,fastText,...] [--model FOLDER]
-        [--splits 1] [--output table.md] [--page docs/benchmarks.md]
+        [--splits 1] [--categories N --rows M] [--output table.md] [--page docs/benchmarks.md]
 
 Every method gets the same texts and the same split (that of `rubrika evaluate`), and is timed as a whole process:
 wall and processor seconds, and peak memory. Weighted F1 comes with its 95 % interval, and with the paired bootstrap of
 the difference to Rubrika. Of several --splits, F1, time and memory are the mean (of memory the most), and the intervals
-are of all their held-out products together, of which those of one group are drawn together. Two rows are too slow to
+are of all their held-out products together, of which those of one group are drawn together. With --categories each
+split is of so many rows of so many categories, drawn anew from those that have at least 60. Two rows are too slow to
 run whole: sentence-transformers (of the --model) with scikit-learn's kNN, the reference's way, and Rubrika's vectors in
 qdrant-client's local mode. They are timed on a sample and extrapolated, which an ≈ says, and have no F1.
 """
@@ -21,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from reference import local_mode, sentence_neighbours
 
 from rubrika.eval.baselines import Baseline, FastText, LinearSvm, NearestNeighbours
@@ -157,6 +159,16 @@ def put(rows: str, file: Path, page: Path) -> None:
     page.write_text(f"{before}{BEGIN}\n{file.parent.name}/{file.name} on {machine}:\n\n{rows}\n{END}{after}", "utf-8")
 
 
+def drawn(file: Path, categories: int, rows: int, seed: int, folder: Path) -> Path:
+    """A file of so many rows of so many categories of another one, of those that have at least 60."""
+    table, random = pd.read_parquet(file), np.random.default_rng(seed)
+    counts = table["category_id"].value_counts()
+    chosen = random.permutation(np.sort(counts[counts >= 60].index.to_numpy()))[:categories]
+    table = table[table["category_id"].isin(chosen)]
+    table.iloc[np.sort(random.permutation(len(table))[:rows])].to_parquet(folder / f"drawn-{seed}.parquet")
+    return folder / f"drawn-{seed}.parquet"
+
+
 def main() -> None:
     """Compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -165,6 +177,8 @@ def main() -> None:
     parser.add_argument("--methods")
     parser.add_argument("--model", default="", help="a sentence-transformers or transformers folder")
     parser.add_argument("--splits", type=int, default=1)
+    parser.add_argument("--categories", type=int)
+    parser.add_argument("--rows", type=int, default=1_500)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path)
@@ -178,9 +192,13 @@ def main() -> None:
     methods = options.methods.split(",") if options.methods else methods
     # Method by method within a split, so that what else the machine does befalls all of them alike.
     runs: dict[str, list[dict[str, object]]] = {method: [] for method in methods}
-    for seed in range(options.splits):
-        for method in methods:
-            runs[method].append(timed(method, options.file, options.group_by, options.model, seed))
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(options.splits):
+            file = options.file
+            if options.categories:
+                file = drawn(file, options.categories, options.rows, seed, Path(folder))
+            for method in methods:
+                runs[method].append(timed(method, file, options.group_by, options.model, seed))
     print(table(runs))
     if options.output:
         options.output.write_text(table(runs) + "\n", encoding="utf-8")

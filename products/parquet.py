@@ -17,6 +17,8 @@ from rubrika.products.text import first_line
 DECODED_ROWS, DECODED_BYTES = 16, 32_000_000
 # And of a part of a file, before which others must be decoded and passed over.
 PASSED_ROWS = 256
+# A group of rows of which columns of dictionaries, which have every value once, are decoded as a whole.
+CODED_ROWS = 4_000_000
 # No file of products holds more rows a byte than this; one that promises more is damaged, or a bomb.
 MAX_ROWS_A_BYTE = 100
 # Nor are texts compressed a thousandfold, unless they are short in all.
@@ -127,11 +129,34 @@ def decoded(
     parquet: pq.ParquetFile, columns: Sequence[str], max_rows: int, groups: Sequence[int] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """All rows, or those of some row groups, at most `max_rows` at a time, and no more than `DECODED_BYTES`."""
+    coded = [name for name in columns if pa.types.is_dictionary(parquet.schema_arrow.field(name).type)]
+    plain = [name for name in columns if name not in coded]
     for number in range(parquet.num_row_groups) if groups is None else groups:
         group = parquet.metadata.row_group(number)
         row_bytes = max(group.total_byte_size // max(group.num_rows, 1), 1)
         rows = max(1, min(max_rows, DECODED_BYTES // row_bytes))
-        yield from parquet.iter_batches(rows, [number], columns, use_threads=False)
+        if not (coded and plain and group.num_rows <= CODED_ROWS):
+            yield from parquet.iter_batches(rows, [number], columns, use_threads=False)
+            continue
+        # Decoding a column of dictionaries costs its whole dictionary each time, however few the rows.
+        others = parquet.read_row_group(number, coded, use_threads=False).to_batches()
+        for one, other in _aligned(parquet.iter_batches(rows, [number], plain, use_threads=False), iter(others)):
+            arrays = {**dict(zip(plain, one.columns, strict=True)), **dict(zip(coded, other.columns, strict=True))}
+            yield pa.RecordBatch.from_arrays([arrays[name] for name in columns], list(columns))
+
+
+def _aligned(
+    batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordBatch]
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    """The same rows of both, in batches cut where either ends; nothing is copied."""
+    other = next(others, None)
+    for batch in batches:
+        while batch.num_rows and other is not None:
+            rows = min(batch.num_rows, other.num_rows)
+            if rows:
+                yield batch.slice(0, rows), other.slice(0, rows)
+            batch, other = batch.slice(rows), other.slice(rows)
+            other = other if other.num_rows else next(others, None)
 
 
 def values_of(column: pa.Array) -> list[Any]:
