@@ -30,7 +30,7 @@ from rubrika.products.row import picture_cell, plain_cell
 from rubrika.progress import Silent
 from rubrika.retrieve.exact import exact_hits
 from rubrika.store.base import FloatArray, Hits
-from rubrika.vote import vote_over, with_unseen_reach
+from rubrika.vote import Votes, vote_over, with_unseen_reach
 
 # Beyond this the nearest neighbour alone decides, and float32 is still far from its limits.
 MAX_TEMPERATURE = 1e6
@@ -112,18 +112,14 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Iterable[str]) -> NDArray[Any]:  # noqa: N803
         """The most likely label of each of n texts, (n,)."""
-        shares = self.predict_proba(X)
-        return np.asarray(self.classes_[shares.argmax(axis=1)])
+        # Of equal shares that of the nearer text wins, as in an index.
+        winners = self._votes(X).winners
+        return np.asarray(self.classes_[winners])
 
     def predict_proba(self, X: Iterable[str]) -> NDArray[np.float64]:  # noqa: N803
         """Each class's share of the vote, (n, classes): no calibrated probability, see `CalibratedClassifierCV`."""
-        check_is_fitted(self)
-        rows = self._rows(X)
-        self._check()
-        vote = VoteSettings({TEXT: 1.0}, self.top_k, self.temperature)
-        hits = {TEXT: self._search(self._encoded(rows), self.top_k)}
-        votes = vote_over(with_unseen_reach(hits, vote, {TEXT: self.seen_}), vote)
-        shares = np.zeros((len(rows.texts), len(self.classes_)))
+        votes = self._votes(X)
+        shares = np.zeros((len(votes.shares), len(self.classes_)))
         row, column = np.nonzero(votes.shares > 0)
         shares[row, votes.categories[row, column]] = votes.shares[row, column]
         return np.asarray(shares / shares.sum(axis=1, keepdims=True))
@@ -193,6 +189,14 @@ class RetrievalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array, tags.input_tags.two_d_array, tags.input_tags.string = True, False, True
         return tags
+
+    def _votes(self, given: Iterable[str]) -> Votes:
+        check_is_fitted(self)
+        rows = self._rows(given)
+        self._check()
+        vote = VoteSettings({TEXT: 1.0}, self.top_k, self.temperature)
+        hits = {TEXT: self._search(self._encoded(rows), self.top_k)}
+        return vote_over(with_unseen_reach(hits, vote, {TEXT: self.seen_}), vote)
 
     def _rows(self, given: Any) -> "_Rows":  # noqa: ANN401
         """Texts and, with an image encoder, pictures."""

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from rubrika.errors import IndexFolderError, InputError, RubrikaError
 # The engine maps its files into memory, in pieces of 32 MB; one that finds no room on the disk kills the process.
 ROOM = 3 * 32 * 2**20
 ELSEWHERE = "choose another place"
+# What XML cannot hold, and so no workbook.
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 HELD = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
 
 
@@ -136,19 +139,33 @@ class JsonWriter:
 
 
 class ExcelWriter:
-    """Writes tables as the sheet of a workbook, their lists as JSON; ids that a spreadsheet would round, as texts."""
+    """Writes tables as the sheet of a workbook, their lists as JSON; ids that a spreadsheet would round, as texts.
+
+    A text is a text, also one that begins as a formula does; what no workbook can hold of it is seen as a replacement.
+    """
 
     def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
         from openpyxl import Workbook
+        from openpyxl.cell import WriteOnlyCell
 
         self._file, self._book = file, Workbook(write_only=True)
         self._sheet: Any = self._book.create_sheet()
-        self._sheet.append(schema.names)
+        self._text: Callable[[str], Any] = partial(WriteOnlyCell, self._sheet)
+        self._sheet.append([self._cell(name) for name in schema.names])
 
     def write_table(self, table: pa.Table) -> None:
         """Append rows."""
         for row in zip(*(column.to_pylist() for column in _flat(table)), strict=True):
-            self._sheet.append([str(cell) if isinstance(cell, int) and abs(cell) >= 10**15 else cell for cell in row])
+            self._sheet.append([self._cell(value) for value in row])
+
+    def _cell(self, value: object) -> object:
+        value = str(value) if isinstance(value, int) and abs(value) >= 10**15 else value
+        if not isinstance(value, str):
+            return value
+        cell = self._text(_NO_XML.sub("\ufffd", value))
+        # A title is anybody's: as a formula, it would be run by whoever opens the workbook.
+        cell.data_type = "s"
+        return cell
 
     def close(self) -> None:
         """Write the workbook."""

@@ -245,7 +245,8 @@ def labels_of(labels: Mapping[int | str, int | str | None], folder: Path) -> dic
 
 def is_table_file(text: str) -> bool:
     """Whether a text is the path of a table rather than an id."""
-    return Path(text).exists() or Path(text).suffix.lower() == ".parquet" or converts(Path(text))
+    # An id may be longer than the name of any file.
+    return os.path.exists(text) or Path(text).suffix.lower() == ".parquet" or converts(Path(text))
 
 
 def count_of(name: str, value: object, most: float = MAX_TOP_K) -> int | None:
@@ -275,7 +276,8 @@ def bounds_of(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         name, _, number = text.partition("=")
         if name not in NUMBERS:
-            raise ParameterError(f"`fail_below` knows no figure {shown_id(name)}; it is one of {', '.join(NUMBERS)}")
+            bounded = "a figure can be bounded if more of it is better"
+            raise ParameterError(f"`fail_below` cannot take {shown_id(name)}; {bounded}: {', '.join(NUMBERS)}")
         with suppress(ValueError):
             bounds[name] = float(number)
         if not math.isfinite(bounds.get(name, math.nan)):

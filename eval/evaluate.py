@@ -16,11 +16,10 @@ from rubrika.retrieve.tree import Tree
 from rubrika.store.base import FloatArray
 
 SWEEP = 20
-# The figures that are one number, by their names in JSON; those of `confidence` lie in it.
+# The figures of which more is better, or of more is measured, by their names in JSON; those of `confidence` lie in it.
 NUMBERS = (
     *(each.name for each in fields(figures.Metrics)),
-    "hierarchical_f1",
-    *(f"confidence.{each.name}" for each in fields(figures.SelectiveRisk)),
+    *("hierarchical_f1", "confidence.auto", "confidence.coverage"),
     *("rows", "classes", "k"),
 )
 

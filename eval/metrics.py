@@ -12,6 +12,7 @@ from rubrika.retrieve.confidence import AUTO, NEW, REVIEW, Decisions
 from rubrika.retrieve.guarantee import curve_of
 from rubrika.retrieve.tree import NO_NODE, Tree
 from rubrika.store.base import FloatArray
+from rubrika.vote import NO_CATEGORY
 
 RESAMPLES = 1_000
 BINS = 15
@@ -33,12 +34,16 @@ class Metrics:
 
 
 def metrics_of(truth: IntArray, predicted: IntArray) -> Metrics:
-    """Compare predicted with true categories, both (n,); macro F1 is over categories true or predicted."""
+    """Compare predicted with true categories, both (n,); macro F1 is over categories true or predicted.
+
+    NO_CATEGORY, where nothing was predicted, is a mistake, and no category.
+    """
     from sklearn.metrics import precision_recall_fscore_support
 
     if not len(truth):
         return Metrics(0.0, 0.0, 0.0)
-    *_, f1, support = precision_recall_fscore_support(truth, predicted, zero_division=0)
+    categories = np.setdiff1d(np.concatenate([truth, predicted]), NO_CATEGORY)
+    *_, f1, support = precision_recall_fscore_support(truth, predicted, labels=categories, zero_division=0)
     return Metrics(float(f1 @ support / support.sum()), float(f1.mean()), float((truth == predicted).mean()))
 
 
@@ -82,12 +87,13 @@ def hierarchical_f1_interval(truth: IntArray, predicted: IntArray, tree: Tree, g
 def _resampled_f1(truth: IntArray, predicted: IntArray, macro: bool = False) -> Callable[[Weights], float]:
     known, codes = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
     true, guess, right, size = codes[: len(truth)], codes[len(truth) :], truth == predicted, len(known)
+    is_category = known != NO_CATEGORY
 
     def f1(drawn: Weights) -> float:
         support = np.bincount(true, drawn, size)
         total = support + np.bincount(guess, drawn, size)
         each = 2 * np.bincount(true[right], drawn[right], size) / np.maximum(total, 1e-12)
-        return float(each[total > 0].mean()) if macro else float(each @ support / support.sum())
+        return float(each[(total > 0) & is_category].mean()) if macro else float(each @ support / support.sum())
 
     return f1
 

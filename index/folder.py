@@ -217,7 +217,7 @@ def _check_identity(vector: str, spec: VectorSpec, identity: str) -> None:
 
 def has_index(folder: Path) -> bool:
     """Whether an index was ever made here."""
-    return (folder / MANIFEST).exists()
+    return os.path.exists(folder / MANIFEST)
 
 
 @dataclass(frozen=True)

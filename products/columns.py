@@ -1,5 +1,6 @@
 """Which column of a table holds what of a product: by the names of docs/data.md, or as the user says."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -152,8 +153,8 @@ class Layout:
         """The same with what the types of its columns tell; `names` are all that the table has."""
         exact, pictured = dict[str, float](), False
         for name, column in ((name, column) for name, columns in self.named for column in columns):
-            if names.count(column) > 1:
-                raise InputError(f"{self.source}: {names.count(column)} columns are called {column}; keep one")
+            if (count := times(column, names)) > 1:
+                raise InputError(f"{self.source}: {count} columns are called {column}; keep one")
             found, (allowed, needed) = type_of(column), _ALLOWED.get(name, ((), ""))
             exact[column], pictured = found.exact, pictured or (name == "image" and found.kind in ("nested", "bytes"))
             if allowed and found.kind not in allowed:
@@ -176,6 +177,27 @@ class Layout:
     def label(self) -> tuple[str, ...]:
         """The columns of a category's id and of its path; a path alone is a label too, and so is an id."""
         return tuple(self.at[name] for name in (*LABEL, "category") if name in self.at)
+
+
+def each_once(names: Sequence[str]) -> list[str]:
+    """Names of a table's columns that no two have: one that stands there again, or is empty, says its column.
+
+    >>> each_once(["title", "", "title"])
+    ['title', 'column 2', 'title (column 3)']
+    """
+    found = list[str]()
+    for place, name in enumerate(names, 1):
+        name = name or f"column {place}"
+        while name in found:
+            name += f" (column {place})"
+        found.append(name)
+    return found
+
+
+def times(column: str, names: Sequence[str]) -> int:
+    """How many columns are called so, those counted too that `each_once` has named."""
+    called = re.compile(rf"{re.escape(column)}( \(column \d+\))*")
+    return sum(called.fullmatch(name) is not None for name in names)
 
 
 def _pairs(names: str | Mapping[str, str | Sequence[str]]) -> list[tuple[str, str]]:

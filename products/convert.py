@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
+from rubrika.products.columns import each_once
 from rubrika.products.parquet import MAX_BYTES_A_BYTE, SHORT_BYTES, file_size
 from rubrika.products.remote import is_remote
 from rubrika.products.row import BROKEN, LINE, plain_value
@@ -88,10 +89,33 @@ def _write(target: Path, names: Sequence[str], records: Iterator[Record]) -> Non
             writer.write_table(pa.table(columns, schema=schema))
 
 
+class _Unpacked(gzip.GzipFile):
+    """What is packed in a file, in parts; InputError where that is more than texts are ever packed to."""
+
+    def __init__(self, file: Path) -> None:
+        remote = is_remote(file)
+        super().__init__(None if remote else file, "rb", fileobj=file.open("rb") if remote else None)
+        self._file, self._count, self._most = file, 0, _most_unpacked(file)
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self._counted(super().read(size))
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._counted(super().read1(size))
+
+    def _counted(self, part: bytes) -> bytes:
+        self._count += len(part)
+        if self._count > self._most:
+            raise InputError(f"{self._file}: damaged: it unpacks to more than {self._most:,} bytes; export it again")
+        return part
+
+
+def _most_unpacked(file: Path) -> int:
+    return max(SHORT_BYTES, MAX_BYTES_A_BYTE * file_size(file))
+
+
 def _binary(file: Path) -> IO[bytes]:
-    if file.suffix.lower() == ".gz":
-        return cast("IO[bytes]", gzip.open(file.open("rb") if is_remote(file) else file))
-    return file.open("rb")
+    return cast("IO[bytes]", _Unpacked(file)) if file.suffix.lower() == ".gz" else file.open("rb")
 
 
 def encoding_of(file: Path) -> str:
@@ -134,8 +158,10 @@ class _Text:
         """Find the encoding and the end of lines, which takes reading all of it."""
         encoding = encoding_of(file)
         with _binary(file) as source, io.TextIOWrapper(source, encoding, "replace", newline="") as text:
+            start = text.read(SAMPLE)
             # pandas leaves a lone \r within a cell as it is; only very old files end their lines so.
-            return cls(file, encoding, "\n" if "\n" in text.read(SAMPLE) else "\r")
+            # The sample may be a part of one line, or end within \r\n.
+            return cls(file, encoding, "\r" if "\r" in start[:-1] and "\n" not in start else "\n")
 
     @contextmanager
     def lines(self) -> Iterator[Iterator[str]]:
@@ -162,9 +188,8 @@ def _csv(file: Path) -> tuple[list[str], Iterator[Record]]:
             f"{file} line 1: {len(names):,} columns, more than the {MAX_COLUMNS:,} that are read; name them"
         )
     # A column without a name is an index that pandas wrote; a name may stand twice, and is refused if it is wanted.
-    names = [name or f"column {place}" for place, name in enumerate(names, 1)]
-    unique = [name if name not in names[:place] else f"{name} (column {place + 1})" for place, name in enumerate(names)]
-    return unique, _csv_records(text, mark, unique)
+    names = each_once(names)
+    return names, _csv_records(text, mark, names)
 
 
 def _dense(lines: Iterator[str]) -> Iterator[str]:
@@ -177,10 +202,19 @@ def _mark(start: list[str], file: Path) -> str:
         return "\t"
 
     def score(mark: str) -> tuple[int, int]:
-        widths = [len(row) for row in csv.reader(start, delimiter=mark) if row]
+        widths = list(_widths(iter(start), mark)) or [0]
         return (widths.count(widths[0]) if widths[0] > 1 else 0, widths[0])
 
     return max(MARKS, key=lambda mark: (score(mark)[1] > 1, score(mark)))
+
+
+def _widths(lines: Iterator[str], mark: str) -> Iterator[int]:
+    """How many cells each record has, but for those that cannot be read."""
+    taken = [""]
+    while taken:
+        cells, taken, _ = _next_record(lines, mark)
+        if cells:
+            yield len(cells)
 
 
 def _csv_records(text: _Text, mark: str, names: Sequence[str]) -> Iterator[Record]:
@@ -312,12 +346,12 @@ def _excel(file: Path) -> tuple[list[str], Iterator[Record]]:
         raise InputError(f"{file}: Excel needs openpyxl; pip install 'rubrika[excel]', or save it as CSV") from None
     with zipfile.ZipFile(file) as archive:
         unpacked = sum(part.file_size for part in archive.infolist())
-    if unpacked > max(SHORT_BYTES, MAX_BYTES_A_BYTE * file_size(file)):
+    if unpacked > _most_unpacked(file):
         raise InputError(f"{file}: damaged: it promises {unpacked:,} bytes; export it again")
     sheet: Any = load_workbook(file, read_only=True, data_only=True).worksheets[0]
     rows: Iterator[tuple[object, ...]] = sheet.iter_rows(values_only=True)
     header = next(rows, ())
-    names = [_cell(name) or f"column {place}" for place, name in enumerate(header[:MAX_COLUMNS], 1)]
+    names = each_once([_cell(name) or "" for name in header[:MAX_COLUMNS]])
 
     def records() -> Iterator[Record]:
         for number, cells in enumerate(rows, 2):

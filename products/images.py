@@ -1,5 +1,6 @@
 """Finds the pictures of products and opens them safely."""
 
+import errno
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -65,7 +66,7 @@ class PictureFolder:
         if image:
             # A row is anybody's: it names files of this folder only. Of a path elsewhere, the last part counts.
             inside = Path(image)
-            if inside.is_absolute() or ".." in inside.parts or not (self.folder / inside).exists():
+            if inside.is_absolute() or ".." in inside.parts or not os.path.exists(self.folder / inside):
                 inside = Path(inside.name)
             return self.folder / inside
         name = self.names.get(str(product_id))
@@ -140,7 +141,9 @@ def picture_bytes(path: Path | bytes) -> bytes:
         if len(data) > MAX_BYTES:
             raise PictureError(f"has {_millions(size)} MB, more than the {MAX_BYTES // 10**6} MB that are read")
     except OSError as error:
-        raise PictureError(f"cannot be read ({error.strerror})") from None
+        # A name that no file can have, as a picture that is written out (`data:image/png;base64,…`).
+        is_no_name = error.errno == errno.ENAMETOOLONG
+        raise PictureError("is missing" if is_no_name else f"cannot be read ({error.strerror})") from None
     if not data:
         raise PictureError("is empty")
     return data

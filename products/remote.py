@@ -57,10 +57,15 @@ def size_of(path: Path) -> int:
 
 @contextmanager
 def reached(path: Path) -> Iterator[None]:
-    """Turn whatever an object store, its network and its credentials have to say of a path into an InputError."""
+    """Turn whatever an object store, its network and its credentials have to say of a path into an InputError.
+
+    Of this machine, what the system has against it, as a name that is too long.
+    """
     try:
         yield
     except Exception as error:
+        if isinstance(error, OSError) and not is_remote(path):
+            raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
         if not is_remote(path) or isinstance(error, RubrikaError):
             raise
         reason = first_line(str(error)) or type(error).__name__

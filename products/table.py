@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rubrika.errors import InputError
+from rubrika.products.columns import times
 from rubrika.products.identity import identity
 from rubrika.products.parquet import Row, parquet_rows
 from rubrika.products.reader import Spool
@@ -48,7 +49,7 @@ def read_ids(file: Path) -> list[int]:
 def _chosen(file: Path, choices: Sequence[Columns], names: Columns) -> Columns:
     own = [name for name in (BROKEN, LINE) if name in names]
     for columns in choices:
-        if all(names.count(name) == 1 for name in columns):
+        if all(times(name, names) == 1 for name in columns):
             return [*columns, *own]
     wanted, there = (
         ", or ".join(map(" and ".join, choices)),

@@ -1,6 +1,7 @@
 """Predictions: in memory, in the files result.parquet and details.parquet, and decided again at another error rate."""
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -400,7 +401,7 @@ def redecide(details: Path, output: Path, policy: Policy) -> Counter[str]:
     """
     counts = Counter[str]()
     # Checked first, because opening a pipe would wait for ever.
-    if details.exists() and not details.is_file():
+    if os.path.exists(details) and not os.path.isfile(details):
         raise InputError(f"{details}: not a file; name one that `rubrika classify --details` wrote")
     try:
         schema = pq.read_schema(details)

@@ -21,9 +21,15 @@ class Tables(RetrievalClassifier):
         rows = validate_data(self, X, reset=not hasattr(self, "classes_"))
         return super().partial_fit(words(rows), y, classes)
 
+    def predict(self, X: object) -> np.ndarray:  # noqa: N803
+        return super().predict(self._known(X))
+
     def predict_proba(self, X: object) -> np.ndarray:  # noqa: N803
+        return super().predict_proba(self._known(X))
+
+    def _known(self, X: object) -> list[str]:  # noqa: N803
         check_is_fitted(self)
-        return super().predict_proba(words(validate_data(self, X, reset=False)))
+        return words(validate_data(self, X, reset=False))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

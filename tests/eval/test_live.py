@@ -89,12 +89,11 @@ def test_a_figure_below_its_bound_is_exit_code_1_after_the_result(rubrika: Rubri
     assert "10 of 100 products are stored" in done.err
 
 
-def test_all_numbers_can_be_bounded(index: Path, gold: Path) -> None:
+def test_figures_of_which_more_is_better_can_be_bounded(index: Path, gold: Path) -> None:
     with Index.open(index) as opened:
         found = opened.evaluate_live(gold)
-    answer = found.to_dict()
-    numbers = {name for name, value in answer.items() if isinstance(value, int | float)} - {"stored"}
-    assert set(NUMBERS) == numbers | {f"confidence.{name}" for name in answer["confidence"]}
+    numbers = {name for name, value in found.to_dict().items() if isinstance(value, int | float)} - {"stored"}
+    assert set(NUMBERS) == numbers | {"confidence.auto", "confidence.coverage"}
     assert found.below(dict.fromkeys(NUMBERS, -1.0)) is None
     assert found.below({"rows": 101, "k": 10}) == "rows is 100, below 101"
 
@@ -102,7 +101,9 @@ def test_all_numbers_can_be_bounded(index: Path, gold: Path) -> None:
 @pytest.mark.parametrize(
     ("bound", "said"),
     [
-        ("f1=0.9", "`fail_below` knows no figure f1; it is one of weighted_f1, macro_f1"),
+        ("f1=0.9", "`fail_below` cannot take f1; a figure can be bounded if more of it is better: weighted_f1, macro"),
+        ("confidence.auto_error=0.02", "`fail_below` cannot take confidence.auto_error; a figure can be bounded if"),
+        ("confidence.calibration_error=0.1", "cannot take confidence.calibration_error"),
         ("weighted_f1", "`fail_below` is as weighted_f1=0.9, not weighted_f1"),
         ("weighted_f1=nan", "`fail_below` is as weighted_f1=0.9, not weighted_f1=nan"),
     ],

@@ -2,15 +2,23 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from rubrika.eval.metrics import bootstrap_interval, metrics_of, paired_difference, weighted_f1_interval
+from rubrika.eval.metrics import (
+    bootstrap_interval,
+    macro_f1_interval,
+    metrics_of,
+    paired_difference,
+    weighted_f1_interval,
+)
+from rubrika.vote import NO_CATEGORY
 
 pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60)
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_the_same_as_scikit_learn(drawn: list[tuple[int, int]]) -> None:
     truth, predicted = np.array(drawn).T
@@ -30,6 +38,17 @@ def test_swapped_truth_and_prediction_would_be_noticed() -> None:
     assert f1_score(truth, predicted, average="weighted") == pytest.approx(right_way)
     assert metrics_of(predicted, truth).weighted_f1 == pytest.approx(swapped)
     assert right_way - swapped > 0.05
+
+
+def test_a_product_without_an_answer_is_a_mistake_but_no_category_of_its_own() -> None:
+    truth, predicted = np.array([1, 1, 1, 2]), np.array([1, 1, NO_CATEGORY, 2])
+    # Category 1: 2·2 / (3 + 2); category 2: 2·1 / (1 + 1).
+    found = metrics_of(truth, predicted)
+    assert (found.weighted_f1, found.macro_f1, found.accuracy) == pytest.approx((3 / 4 * 0.8 + 1 / 4, 0.9, 0.75))
+    # One group is drawn whole, so that every resample is all rows.
+    together = np.zeros(4, np.int64)
+    assert macro_f1_interval(truth, predicted, together, 0) == pytest.approx((0.9, 0.9))
+    assert weighted_f1_interval(truth, predicted, together) == pytest.approx((0.85, 0.85))
 
 
 def test_the_interval_holds_the_value_and_narrows_with_more_rows() -> None:

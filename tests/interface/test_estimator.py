@@ -50,6 +50,12 @@ def test_it_names_the_label_of_the_texts_most_like(fitted: RetrievalClassifier) 
     assert len(fitted.predict([])) == 0
 
 
+def test_of_equal_shares_that_of_the_nearer_text_wins(fitted: RetrievalClassifier) -> None:
+    undecided: RetrievalClassifier = pickle.loads(pickle.dumps(fitted)).set_params(top_k=6, temperature=0)
+    assert undecided.predict_proba(TEXTS).tolist() == [[0.5, 0.5]] * 6
+    assert undecided.predict(TEXTS).tolist() == LABELS
+
+
 def test_labels_may_be_numbers() -> None:
     found = RetrievalClassifier().fit(TEXTS, [7] * 3 + [-1] * 3)
     assert (found.classes_.tolist(), found.predict(["чехол"]).tolist()) == ([-1, 7], [-1])

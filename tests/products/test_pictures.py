@@ -173,6 +173,13 @@ def test_a_pipe_or_a_missing_file_is_refused_at_once(tmp_path: Path) -> None:
     assert_reason(tmp_path / "2.jpg", "is missing")
 
 
+def test_a_picture_that_is_written_out_as_its_name_is_missing(tmp_path: Path) -> None:
+    found = PictureFolder.scan(tmp_path).find(1, "data:image/png;base64,iVBORw0KGgo/" + "A" * 5_000)
+    assert_reason(found, "is missing")
+    with pytest.raises(PictureError, match="^is missing$"):
+        picture_hash(found)
+
+
 def test_the_hash_follows_the_content(save: Callable[..., Path]) -> None:
     red, again = save(Image.new("RGB", (4, 4), RED)), save(Image.new("RGB", (4, 4), RED), "2.png")
     assert picture_hash(red) == picture_hash(again)

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rubrika.errors import InputError, ParameterError
+from rubrika.inputs import ids_of
 from rubrika.products import convert
 from rubrika.products.columns import Columns
 from rubrika.products.frame import Frame
@@ -190,6 +191,35 @@ def test_a_lone_return_within_a_cell_ends_no_record(tmp_path: Path) -> None:
     assert ([it.title for it in products], rejects) == (["кеды белые", "ваза"], [])
 
 
+def test_a_first_line_longer_than_the_sample_is_a_line(tmp_path: Path) -> None:
+    first = json.dumps({"product_id": 1, "title": "кеды", "description": "а\rб " * convert.SAMPLE}, ensure_ascii=False)
+    (tmp_path / "t.jsonl").write_text(first + '\n{"product_id": 2, "title": "ваза"}\n', encoding="utf-8")
+    products, rejects = read(tmp_path / "t.jsonl")
+    assert ([it.title for it in products], rejects) == (["кеды", "ваза"], [])
+
+
+def test_old_files_end_their_lines_with_a_lone_return(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("product_id,title\r1,кеды\r2,ваза\r".encode())
+    assert [it.title for it in read(tmp_path / "t.csv")[0]] == ["кеды", "ваза"]
+
+
+@pytest.mark.parametrize("place", [1, 30])
+def test_a_cell_that_is_too_long_costs_its_row_alone(place: int, tmp_path: Path) -> None:
+    lines = [f"{id};кеды, белые" for id in range(1, 40)]
+    lines.insert(place - 1, "99;" + "ваза, " * 30_000)
+    (tmp_path / "t.csv").write_text("\n".join(["product_id;title", *lines]), encoding="utf-8")
+    products, [reject] = read(tmp_path / "t.csv")
+    assert [it.id for it in products] == list(range(1, 40))
+    assert (reject.row, reject.reason) == (place, f"line {place + 1}: field larger than field limit (131072)")
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.jsonl.gz"])
+def test_what_unpacks_to_more_than_texts_do_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(b"product_id,title\n") + 10 * gzip.compress(b"\n" * 7_000_000))
+    with pytest.raises(InputError, match=rf"{name}: damaged: it unpacks to more than [\d,]+ bytes; export it again"):
+        Reader([tmp_path / name], labelled=False).check()
+
+
 def test_the_line_of_a_bad_row_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('product_id,title\n1,"а\nб"\n,ваза\n', encoding="utf-8")
     _, [reject] = read(tmp_path / "t.csv")
@@ -263,9 +293,33 @@ def test_a_damaged_table_is_one_sentence(tmp_path: Path) -> None:
             Reader([tmp_path / name], labelled=False).check()
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])
+def test_a_column_may_be_there_twice_unless_it_is_wanted(name: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame([[1, "кеды", "синие", "новые"]], columns=["product_id", "title", "note", "note"])
+    write = frame.to_csv if name == "t.csv" else frame.to_excel
+    write(tmp_path / name, index=False)
+    assert [it.text for it in read(tmp_path / name)[0]] == ["кеды"]
+    with pytest.raises(InputError, match=rf"{name}: 2 columns are called note; keep one"):
+        read(tmp_path / name, text="note")
+    assert [it.text for it in read(tmp_path / name, text="note (column 4)")[0]] == ["кеды\nnote (column 4): новые"]
+
+
+def test_a_doubled_column_of_a_table_of_ids_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "gone.csv").write_text("product_id,product_id\n1,2\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"gone.csv: it needs the columns product_id, each once"):
+        read_ids(tmp_path / "gone.csv")
+
+
 def test_ids_to_delete_may_be_in_any_table(tmp_path: Path) -> None:
     (tmp_path / "gone.csv").write_text("product_id\nSKU-1\n12\nSKU-1\n", encoding="utf-8")
     assert read_ids(tmp_path / "gone.csv") == [numbered("SKU-1"), 12]
+
+
+def test_a_name_longer_than_that_of_any_file_is_an_id_or_a_sentence() -> None:
+    name = "SKU-" * 100
+    assert ids_of(name) == [numbered(name)]
+    with pytest.raises(InputError, match=rf"^{name}: cannot be read \(File name too long\); check the path$"):
+        tables_in(Path(name))
 
 
 def test_ids_of_a_pandas_index_are_found() -> None:

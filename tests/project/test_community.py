@@ -48,6 +48,13 @@ def test_workflows_call_what_is_there(path: Path) -> None:
     assert [file for file in files if not (ROOT / file).exists()] == []
 
 
+@every_workflow
+def test_a_step_that_runs_elsewhere_calls_programs_by_their_names(path: Path) -> None:
+    steps = [step for job in jobs(path).values() for step in job["steps"] if "working-directory" in step]
+    called = [command.split()[0] for step in steps for command in re.split(r"&&|\n", step["run"]) if command.strip()]
+    assert [program for program in called if "/" in program and not program.startswith(("/", "$"))] == []
+
+
 def test_every_python_that_is_promised_is_tested() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     tested = {

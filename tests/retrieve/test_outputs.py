@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import openpyxl
 import pandas as pd
+import pyarrow as pa
 import pytest
 from conftest import Run
 from rows import CASES, row
 
 from rubrika.display import Terminal
+from rubrika.files import table_file
 
 Rubrika = Callable[..., Run]
 Write = Callable[..., Path]
@@ -104,6 +107,25 @@ def test_rejects_of_an_earlier_run_do_not_stay_beside_a_clean_one(
     for file, has_rejects in ((bad, True), (few, False)):
         assert rubrika("classify", file, "--index", index, "-o", output).code == 0
         assert rejects.exists() == has_rejects
+
+
+def test_a_title_is_a_text_in_a_workbook_whatever_it_looks_like(tmp_path: Path) -> None:
+    titles = ['=HYPERLINK("http://shop.example","кеды")', "#N/A", "ваза\x0bсиняя\ufffe", "чайник\n2 л", None]
+    table = pa.table({"=product_id": [1, 2, 3, 4, 5], "title": titles})
+    with table_file(tmp_path / "t.xlsx", table.schema) as target:
+        target.write_table(table)
+    [header, *rows] = openpyxl.load_workbook(tmp_path / "t.xlsx").active.iter_rows()
+    assert [(cell.value, cell.data_type) for cell in header] == [("=product_id", "s"), ("title", "s")]
+    assert [row[0].value for row in rows] == [1, 2, 3, 4, 5]
+    assert [row[1].value for row in rows] == [*titles[:2], "ваза\ufffdсиняя\ufffd", *titles[3:]]
+    assert {row[1].data_type for row in rows[:4]} == {"s"}
+
+
+def test_a_title_is_the_same_in_csv_for_who_reads_it_back(tmp_path: Path) -> None:
+    table = pa.table({"title": ["=1+2", "-5 °C", "@лев", "'кеды'"]})
+    with table_file(tmp_path / "t.csv", table.schema) as target:
+        target.write_table(table)
+    assert pd.read_csv(tmp_path / "t.csv")["title"].tolist() == table["title"].to_pylist()
 
 
 def test_without_openpyxl_a_workbook_is_refused_before_the_work(
