@@ -43,6 +43,7 @@ from rubrika.products.reader import Reader
 from rubrika.sample import write_sample
 
 Made = Callable[[str, Callable[[Path], object]], Path]
+FROM_THE_NIGHT = pytest.mark.skipif("RUBRIKA_SLOW" not in os.environ, reason="takes longer: `make test-slow`")
 
 
 @dataclass(frozen=True)

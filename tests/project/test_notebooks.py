@@ -1,6 +1,5 @@
 """The notebooks are true: each runs from its first cell to its last, and is in the format that Jupyter opens."""
 
-import os
 import re
 import subprocess
 import sys
@@ -8,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import set_up
+from conftest import FROM_THE_NIGHT, set_up
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").iterdir())
 # What takes some seconds; the others run in the night.
 QUICK = {"from_csv_to_review_queue.py", "sklearn_and_mlflow.py"}
-FROM_THE_NIGHT = pytest.mark.skipif("RUBRIKA_SLOW" not in os.environ, reason="takes longer: `make test-slow`")
 
 
 def runs() -> list[Any]:
