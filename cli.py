@@ -129,8 +129,8 @@ def ingest(
     path, kept = rejects or default_reject_path(index), default_reject_path(index, "kept")
     if ray:
         path = rejects or path.with_suffix("")
-    else:
-        write_rejects(report.rejects, path) if report.rejects or rejects else remove_stale(path)
+    elif rejects is None or refused:
+        write_rejects(report.rejects, path) if report.rejects else remove_stale(path)
     write_kept(report.kept_labels, kept) if report.kept_labels else remove_stale(kept)
     if refused:
         raise IngestError(f"{refused}; all reasons are in {path}", report) if report.rejects else refused

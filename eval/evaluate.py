@@ -16,7 +16,8 @@ from rubrika.retrieve.tree import Tree
 from rubrika.store.base import FloatArray
 
 SWEEP = 20
-# The figures of which more is better, or of more is measured, by their names in JSON; those of `confidence` lie in it.
+# The figures that can be bounded from below: more of each is better, or shows that more was measured. By their names in
+# JSON; those of `confidence` lie in it.
 NUMBERS = (
     *(each.name for each in fields(figures.Metrics)),
     *("hierarchical_f1", "confidence.auto", "confidence.coverage"),

@@ -67,8 +67,8 @@ def tune(setting: Setting, current: VoteSettings, policy: Policy = DEFAULT) -> T
     """Tune the vote of an index that has this one now; `policy` is for the report."""
     held = hold_out(setting, max(TOP_KS), calibrated=False)
     # How far unseen categories reach was measured when the index was made, and is not chosen here.
-    reach = replace(held.vote, unseen_reach=current.unseen_reach, name_reach=current.name_reach)
-    held = replace(held, vote=reach)
+    usual = replace(held.vote, unseen_reach=current.unseen_reach, name_reach=current.name_reach)
+    held = replace(held, vote=usual)
     first = held.groups % 2 == 0
     if min(first.sum(), (~first).sum()) < MIN_ROWS:
         raise InputError(
@@ -108,13 +108,12 @@ def _choose(held: HeldOut, rows: Mask) -> VoteSettings:
 
 def _parts(held: HeldOut, vote: VoteSettings) -> Iterator[tuple[str, Votes]]:
     """The parts of the vote: from the nearest neighbour alone to the chosen settings."""
-    usual = held.vote
+    usual, hits = held.vote, held.first(held.vote.top_k)
     yield "the nearest neighbour", held.votes(replace(usual, top_k=1))
-    hits = held.first(usual.top_k)
     yield f"mode of {usual.top_k}", held.plain_votes(usual.top_k)
     for name in held.hits if len(held.hits) > 1 else ():
         yield f"weighted vote of {usual.top_k} by {name} alone", vote_over({name: hits[name]}, usual)
-    yield f"weighted vote of {usual.top_k}, untuned", held.votes(held.vote)
+    yield f"weighted vote of {usual.top_k}, untuned", held.votes(usual)
     yield "weighted vote, tuned", held.votes(vote)
 
 

@@ -217,6 +217,7 @@ def _check_identity(vector: str, spec: VectorSpec, identity: str) -> None:
 
 def has_index(folder: Path) -> bool:
     """Whether an index was ever made here."""
+    # A name that is too long for any folder is one where none is; `Path.exists` raises.
     return os.path.exists(folder / MANIFEST)
 
 

@@ -11,6 +11,7 @@ from rubrika.products.columns import LABEL_SOURCE, PERSON
 from rubrika.products.product import Category, Product, text_hash
 from rubrika.products.text import brand_of
 from rubrika.store.base import Payload
+from rubrika.store.card import KEYS
 
 # The time of the run that wrote a point: every write changes it, so it is left out of comparisons.
 INGESTED_AT = "ingested_at"
@@ -25,11 +26,6 @@ LASTING = (*BY_PERSON, GROUP, HELD_OUT)
 _CATEGORY = ("category_id", "category", "category_path", "category_levels", "category_label", "label")
 # All that a person's correction changes.
 LABELLED = (*_CATEGORY, *BY_PERSON)
-# All that Rubrika says of a product; what others have put there stays.
-_OWN = (
-    *("product_id", "title", "text", "brand", "shop_id", "shop_title", "rating", "sale", "text_hash", INGESTED_AT),
-    *(*LABELLED, GROUP, HELD_OUT, *_PICTURE),
-)
 # What follows from the text or from the names of all categories: no product differs by it, only its point.
 _DERIVED = ("text", "brand", "label")
 
@@ -96,7 +92,8 @@ def change_of(
     if is_kept:
         payload = {key: value for key, value in payload.items() if key not in _CATEGORY}
         payload |= {key: known[key] for key in _CATEGORY if key in known}
-    payload = {key: value for key, value in known.items() if key in LASTING or key not in _OWN} | payload
+    # What others have put there stays, too.
+    payload = {key: value for key, value in known.items() if key in LASTING or key not in KEYS} | payload
     stored_picture = {key: known[key] for key in _PICTURE if key in known}
     if picture is None:
         payload |= stored_picture

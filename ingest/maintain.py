@@ -13,7 +13,7 @@ from rubrika.index.categories import names_of, unique_labels
 from rubrika.index.folder import LEARNED, Choice, Index, changing, lay_out, writing
 from rubrika.index.location import Location, edge_folder, other_generations, source_of
 from rubrika.index.manifest import Manifest
-from rubrika.index.published import forget, write_manifest
+from rubrika.index.published import forget
 from rubrika.index.versions import name_of, note_collection, numbered, settle
 from rubrika.ingest.calibrate import calibrate, part_held_out
 from rubrika.ingest.diff import GROUP, HELD_OUT, INGESTED_AT, Hasher, is_held_out, text_part
@@ -99,8 +99,10 @@ def relearn(at: Location, files: Sequence[Path] = (), progress: Progress | None 
                 fresh = replace(calibrate(target, products, progress), recall=target.store.recall)
         if before:
             note_collection(folder, manifest, before)
-        write_manifest(at, replace(fresh, contents=contents))
-        settle(at, Manifest.read(folder), progress.note)
+        fresh = replace(fresh, contents=contents)
+        fresh.write(folder)
+        # Publishes it, where it is to be, and gives it the name.
+        settle(at, fresh, progress.note)
         if manifest.previous and server:
             forget(replace(server, collection=manifest.previous, fixed=True))
             delete_store(replace(server, collection=manifest.previous, fixed=True))

@@ -122,11 +122,10 @@ def restore(at: Location, before: Mapping[int, Payload]) -> None:
         with Index.open(at) as index:
             names = names_of(index)
         # A category that was left since is known again.
-        names = {it["category_id"]: it["category_path"] for it in before.values()} | names
-        unique = unique_labels(names)
+        after = {it["category_id"]: it["category_path"] for it in before.values()} | names
+        unique = unique_labels(after)
         with changing(at) as index:
             labels = {it["category_id"]: str(it.get("category_label") or "") for it in before.values()}
-            write_names(at.folder, names, {id: label for id, label in labels.items() if label})
             payloads = dict[int, Payload]()
             for id, point in index.store.fetch(list(before)).items():
                 payload = {key: value for key, value in point.payload.items() if key not in LABELLED}
@@ -134,6 +133,9 @@ def restore(at: Location, before: Mapping[int, Payload]) -> None:
                 # Names may have come since that make another label unique.
                 payloads[id] = payload | {"label": unique[payload["category_id"]]}
             index.store.replace_payloads(payloads)
+            if differ(names, after):
+                set_categories(index.store, after)
+            write_names(at.folder, after, {id: label for id, label in labels.items() if label})
 
 
 def relabel_from(at: Location, file: Path, by: str = "") -> Relabelled:

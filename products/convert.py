@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from rubrika.errors import InputError
 from rubrika.products.columns import each_once
-from rubrika.products.parquet import MAX_BYTES_A_BYTE, SHORT_BYTES, file_size
+from rubrika.products.parquet import file_size, most_unpacked
 from rubrika.products.remote import is_remote
 from rubrika.products.row import BROKEN, LINE, plain_value
 from rubrika.products.text import MAX_CHARACTERS, first_line
@@ -95,7 +95,7 @@ class _Unpacked(gzip.GzipFile):
     def __init__(self, file: Path) -> None:
         remote = is_remote(file)
         super().__init__(None if remote else file, "rb", fileobj=file.open("rb") if remote else None)
-        self._file, self._count, self._most = file, 0, _most_unpacked(file)
+        self._file, self._count, self._most = file, 0, most_unpacked(file_size(file))
 
     def read(self, size: int | None = -1) -> bytes:
         return self._counted(super().read(size))
@@ -108,10 +108,6 @@ class _Unpacked(gzip.GzipFile):
         if self._count > self._most:
             raise InputError(f"{self._file}: damaged: it unpacks to more than {self._most:,} bytes; export it again")
         return part
-
-
-def _most_unpacked(file: Path) -> int:
-    return max(SHORT_BYTES, MAX_BYTES_A_BYTE * file_size(file))
 
 
 def _binary(file: Path) -> IO[bytes]:
@@ -346,7 +342,7 @@ def _excel(file: Path) -> tuple[list[str], Iterator[Record]]:
         raise InputError(f"{file}: Excel needs openpyxl; pip install 'rubrika[excel]', or save it as CSV") from None
     with zipfile.ZipFile(file) as archive:
         unpacked = sum(part.file_size for part in archive.infolist())
-    if unpacked > _most_unpacked(file):
+    if unpacked > most_unpacked(file_size(file)):
         raise InputError(f"{file}: damaged: it promises {unpacked:,} bytes; export it again")
     sheet: Any = load_workbook(file, read_only=True, data_only=True).worksheets[0]
     rows: Iterator[tuple[object, ...]] = sheet.iter_rows(values_only=True)

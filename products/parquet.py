@@ -96,9 +96,14 @@ def open_parquet(path: Path, as_dictionaries: Sequence[str] = (), shown: Path | 
         unpacked = sum(parquet.metadata.row_group(group).total_byte_size for group in groups)
     if not 0 <= rows <= MAX_ROWS_A_BYTE * size:
         raise InputError(f"{file}: damaged: it promises {rows:,} rows in {size:,} bytes; export it again")
-    if unpacked > max(SHORT_BYTES, MAX_BYTES_A_BYTE * size):
+    if unpacked > most_unpacked(size):
         raise InputError(f"{file}: damaged: it promises {unpacked:,} bytes in {size:,}; export it again")
     return parquet
+
+
+def most_unpacked(size: int) -> int:
+    """How many bytes texts in a file of so many may unpack to."""
+    return max(SHORT_BYTES, MAX_BYTES_A_BYTE * size)
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from rubrika.serve.reviews import APPLYING, DONE, RIGHT, SAVED, UNDOING, UNDONE,
 
 BATCH = 1_000
 NEW_ID = -1  # of a category that has none yet
-# What is decided anew, or is not for others.
 IMAGE = "image"
+# What is decided anew, or is not for others.
 _LEFT_OUT = {"row", "category", "by_person", IMAGE}
 Picture = Callable[[Item], bytes | None]
 

@@ -24,6 +24,8 @@ HIDDEN = (
     *("text_hash", "image_hash", "image_error", "ingested_at", "group", "held_out"),
     *("label_source", "labelled_by", "labelled_at", "category_label"),
 )
+# All that Rubrika says of a product.
+KEYS = {*SHOWN, *HIDDEN}
 MAX_TEXT, BETWEEN = 300, " · "
 
 

@@ -268,3 +268,15 @@ def test_a_category_that_was_left_since_is_known_again_when_a_product_goes_back(
         assert {each.category_id for each in index.categories().categories or ()} == {SHOES[0], CASES[0], DRESSES[0]}
     assert label(folder, 2) == (SHOES[0], None)
     assert payloads(folder)[2]["label"] == "Кроссовки"
+
+
+def test_a_category_that_is_known_again_makes_the_labels_of_others_longer(
+    rubrika: Callable[..., Run], folder: Path
+) -> None:
+    before = {2: payloads(folder)[2]}
+    with Index.open(folder) as index:
+        index.correct({2: CASES[0]})
+        index.relabel(SHOES[0], 44, "Все категории->Мужчинам->Кроссовки")
+        restore(index.at, before)
+    assert (payloads(folder)[2]["label"], payloads(folder)[3]["label"]) == ("Обувь › Кроссовки", "Мужчинам › Кроссовки")
+    assert rubrika("check", "--index", folder, "--json").json["problems"] == {}
