@@ -15,6 +15,7 @@ from rubrika.index.encoders import PictureHashes
 from rubrika.index.folder import Index
 from rubrika.ingest.diff import BY_PERSON, Change, Hasher, change_of, is_held_out
 from rubrika.ingest.naming import NameConflict
+from rubrika.ingest.seen import FirstRow, SeenRows
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Batch, Category, Product, Reject
 from rubrika.products.text import one_line
@@ -146,8 +147,7 @@ class Writer:
         self.labels: Labels = {}  # of categories whose number is not their name
         self._unique = unique_labels(self.names)
         self.text_ids = False  # whether products have other ids than their numbers
-        # By id: the content's hash, file and row, to recognise the same id with other content.
-        self.seen: dict[int, tuple[int, Path, int]] = {}
+        self.seen = SeenRows()
         self.report = IngestReport(pictures=None if pictures is None else 0)
 
     @property
@@ -167,7 +167,7 @@ class Writer:
         report.rejects += batch.rejects
         report.rejected += len(batch.rejects)
         known_names = len(self.names)
-        products = [product for product in map(self._named, batch.products) if self._is_first(product, batch.file)]
+        products = self._first(list(map(self._named, batch.products)), batch.file)
         if len(self.names) > known_names:
             self._unique = unique_labels(self.names)
         stored = {} if self._overwrite else self._store.fetch([product.id for product in products])
@@ -245,19 +245,23 @@ class Writer:
             self.labels.setdefault(given.id, given.key)
         return replace(product, by_person=True) if self._verified and not product.by_person else product
 
-    def _is_first(self, product: Product, file: Path) -> bool:
-        """Whether no earlier row had this id; one that had is counted as unchanged or set aside."""
-        content = hash(product)
-        first_content, first_file, first_row = self.seen.setdefault(product.id, (content, file, product.row))
-        if (first_file, first_row) == (file, product.row):
-            return True
-        if first_content == content:
-            self.report.unchanged += 1
-        else:
-            first = f"{first_file.name} row {first_row}"
-            reason = f"product_id {product.own_id} was in {first} with other content; the first was kept"
-            self._reject(file, product, reason)
-        return False
+    def _first(self, products: Sequence[Product], file: Path) -> list[Product]:
+        """Those whose id no earlier row had; one that had is counted as unchanged or set aside."""
+        known, fresh, kept = self.seen.of([product.id for product in products]), dict[int, FirstRow](), list[Product]()
+        for product in products:
+            content = hash(product)
+            first = known.get(product.id) or fresh.get(product.id)
+            if first is None:
+                fresh[product.id] = FirstRow(content, file, product.row)
+                kept.append(product)
+            elif first.content == content:
+                self.report.unchanged += 1
+            else:
+                earlier = f"{first.file.name} row {first.row}"
+                reason = f"product_id {product.own_id} was in {earlier} with other content; the first was kept"
+                self._reject(file, product, reason)
+        self.seen.add(fresh)
+        return kept
 
     def _is_free(self, product: Product, known: Payload | None, file: Path) -> bool:
         """Whether no other product has the number of this one's id in the store, which chance may bring about."""
@@ -293,9 +297,9 @@ def stored_vectors(store: Store, ids: Sequence[int], sizes: Mapping[str, int]) -
     return vectors
 
 
-def deletion_blocker(seen: Mapping[int, object], rejects: Sequence[Reject], source: str) -> str | None:
+def deletion_blocker(seen: SeenRows, rejects: Sequence[Reject], source: str) -> str | None:
     """Why it is uncertain which products a catalogue has, so that none may be deleted; None: it is certain."""
-    if not seen:
+    if not len(seen):
         # An empty export is a mistake, not an empty shop.
         return f"{source}: no product can be read there, so none was deleted; export it again"
     unknown = "its product_id cannot be read, so it is unknown which product it stands for, and none was deleted"
@@ -304,10 +308,12 @@ def deletion_blocker(seen: Mapping[int, object], rejects: Sequence[Reject], sour
     return None
 
 
-def prune(store: Store, seen: Mapping[int, object], rejects: Sequence[Reject]) -> int:
+def prune(store: Store, seen: SeenRows, rejects: Sequence[Reject]) -> int:
     """Delete the stored products that have no row, good or bad, and return their number; see `deletion_blocker`."""
-    rejected = {reject.id for reject in rejects}
-    stored = (point.id for page in store.scroll(payload=False) for point in page)
-    if missing := [id for id in stored if id not in seen and id not in rejected]:
+    rejected, missing = {reject.id for reject in rejects}, list[int]()
+    for page in store.scroll(payload=False):
+        ids = np.array([point.id for point in page], np.uint64)
+        missing += [id for id in ids[~seen.has(ids)].tolist() if id not in rejected]
+    if missing:
         store.delete(missing)
     return len(missing)

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import copied, run_rubrika
+from conftest import run_rubrika
 from index_contents import contents
 from models import save_vit
 from qdrant_http import QdrantOverHttp, serve
@@ -181,10 +181,11 @@ def test_only_what_changed_is_encoded_and_written(
     server: QdrantOverHttp,
     catalogue: list[Path],
     encoders: Encoders,
-    alone: tuple[Path, IngestReport],
     tmp_path: Path,
 ) -> None:
-    changed, folder = pd.read_parquet(catalogue[0])[:400], copied(alone[0], tmp_path / "alone")
+    changed, folder = pd.read_parquet(catalogue[0])[:400], tmp_path / "changed"
+    # Not a copy of what another test has made: the copy of a folder has the same collection.
+    write(folder, server, catalogue, encoders)
     changed.loc[changed.index[10], "text_fields"] = row(1, "новый текст")["text_fields"]
     changed.loc[changed.index[20], "rating"] = 1.25
     changed.to_parquet(tmp_path / "changed.parquet")
