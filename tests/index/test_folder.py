@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
+import portalocker
 import pytest
 
 from rubrika.encode.learned import LearnedConfig, LearnedEncoder
@@ -107,6 +109,24 @@ def test_an_index_is_held_and_its_json_read_once_while_it_is_edited(
     assert reads == [copy / "index.json"]
     contents = Manifest.read(copy).contents
     assert (contents.products, contents.sources[-1]) == (left, str(copy / "more.parquet"))
+
+
+def test_a_lock_that_its_holder_removed_a_moment_ago_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = portalocker.lock
+
+    def remove_then_lock(file: TextIO, flags: portalocker.LockFlags) -> None:
+        # What a process does that ends without having made an index, between our opening the file and our locking it.
+        Path(file.name).unlink()
+        lock(file, flags)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(portalocker, "lock", remove_then_lock)
+        with pytest.raises(IndexFolderError, match="is changing this index"), writing(tmp_path / "index", "ingest"):
+            pytest.fail("two processes would hold the index")
+    with writing(tmp_path / "index", "ingest"):
+        assert (tmp_path / "index" / "lock").exists()
 
 
 def test_pydantic_is_not_imported_before_an_index_is_read() -> None:

@@ -156,6 +156,26 @@ def test_going_back_changes_nothing_until_all_has_come(published: Path, server: 
     assert category_of("кеды беговые", server, tmp_path / "cache") == SHOES[1]
 
 
+def test_a_reader_that_meets_a_publish_reads_again(
+    published: Path, server: QdrantOverHttp, write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind = str(Manifest.read(published).behind)
+    earlier, answer = [server.info(behind)], server.answer
+    boots = write([row(200 + place, f"сапоги {place}", (33, "Сапоги")) for place in range(5)], "boots.parquet")
+    assert run_rubrika("ingest", boots, "--index", published).code == 0
+
+    def answer_as_before(method: str, path: str, body: dict[str, object]) -> object:
+        """The list of files as it was before the publish, whose chunks are no longer there when they are read."""
+        is_list = (method, path) == ("GET", f"/collections/{behind}")
+        return earlier.pop() if is_list and earlier else answer(method, path, body)
+
+    monkeypatch.setattr(server, "answer", answer_as_before)
+    with Index.open(url=server.url, cache=tmp_path / "cache") as index:
+        assert index.categories().categories is not None
+        assert index.opened().manifest.contents.products == 45
+    assert not earlier
+
+
 def test_what_cannot_be_done_is_said(
     published: Path, server: QdrantOverHttp, index_of: Callable[..., Path], tmp_path: Path
 ) -> None:

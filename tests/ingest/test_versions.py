@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Run
@@ -69,6 +70,24 @@ def refusing(server: QdrantOverHttp, method: str, ending: str) -> Iterator[None]
     server.answer = refuse  # type: ignore[method-assign]
     yield
     server.answer = answer  # type: ignore[method-assign]
+
+
+def test_a_product_that_another_process_deletes_meanwhile_is_left_out(
+    rubrika: Rubrika, server: QdrantOverHttp, pushed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, deleted = server.answer, list[int]()
+
+    def delete_one(method: str, path: str, body: dict[str, Any]) -> object:
+        if (method, path[-7:]) == ("POST", "/points") and not deleted:
+            deleted.append(body["ids"][0])
+            server.client.delete(path.split("/")[2], deleted)
+        return answer(method, path, body)
+
+    monkeypatch.setattr(server, "answer", delete_one)
+    learned = rubrika("learn", "--index", pushed, "--json")
+    assert (learned.code, len(deleted)) == (0, 1), learned.err
+    assert rubrika("info", "--index", pushed, "--json").json["products"] == 39
+    assert rubrika("neighbours", str(deleted[0]), "--index", pushed).code == 1
 
 
 def test_a_name_stays_through_learning(rubrika: Rubrika, server: QdrantOverHttp, pushed: Path) -> None:
