@@ -9,10 +9,11 @@ PICTURES := --images $(DEMO)/market/images
 .PHONY: demo test test-server test-slow coverage docs lock lint bench fuzz clean
 
 $(READY): pyproject.toml constraints.txt
+	@echo "Installing all that Rubrika can use into $(VENV): some 7 GB, a few minutes"
 	python3 -m venv $(VENV)
-	# What is imported is compiled then; of all there is, that would take another minute.
+# What is imported is compiled then; of all there is, that would take another minute.
 	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -e '.[dev,benchmarks,train,pretrained,clip,onnx,use,efficientnet,report,excel,serve]' -c constraints.txt
-	# The repository root is the package; a type checker finds it through a link by its name.
+# The repository root is the package; a type checker finds it through a link by its name.
 	mkdir -p $(VENV)/typing && ln -sfn $(CURDIR) $(VENV)/typing/rubrika
 	touch $@
 
@@ -28,7 +29,7 @@ demo: $(READY)
 	@echo "  $(BIN)/rubrika review $(DEMO)/details.parquet --products $(DEMO)/market/test.parquet $(PICTURES)/test $(PICTURES)/train --index $(DEMO)/index --open"
 
 test: lint
-	# Tests of a file share what it made, so one worker has them all; by name, as the longest file would be the last.
+# Tests of a file share what it made, so one worker has them all; by name, as the longest file would be the last.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The whole chain on a real server, any one: QDRANT_URL=… QDRANT_API_KEY=… make test-server. Its collections are
@@ -53,6 +54,8 @@ fuzz: $(READY)
 # The documentation site, into site/: strictly, every link and every docstring.
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
+# Docstrings are read from a copy of the rooms alone: the root has $(VENV) in it, whose files would be looked at one by one.
+	rm -rf $(VENV)/rooms && mkdir -p $(VENV)/rooms/rubrika && cp -r *.py $(dir $(wildcard */__init__.py)) $(VENV)/rooms/rubrika
 	$(BIN)/mkdocs build --strict
 
 # The tested versions with the hashes of their files: pip install --require-hashes -r requirements.lock

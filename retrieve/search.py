@@ -19,7 +19,7 @@ from rubrika.index.owned import Owned
 from rubrika.products.images import PictureFolder
 from rubrika.products.product import Batch, Product, Products
 from rubrika.products.row import MAX_TITLE
-from rubrika.products.text import one_line, shortened
+from rubrika.products.text import MAX_TEXT, one_line, shortened
 from rubrika.store.base import FloatArray, Hits, Store
 from rubrika.store.streams import in_order
 
@@ -89,6 +89,7 @@ class Query:
     vectors: Mapping[str, FloatArray]  # by name, the picture's among them, (1, size); zeros for one that it lacks
     product_id: int | None = None  # of a stored one, its number
     labelled: str | None = None  # the path of its category
+    text: str = ""  # the whole text, a fact a line, its title first; empty where the title is all that is known
 
     @classmethod
     def of_product(cls, index: Index, product_id: int, vector: str | None = None, own_id: str = "") -> "Query":
@@ -103,7 +104,8 @@ class Query:
         vectors = {name: point.vectors.get(name, np.zeros(size, np.float32))[None] for name, size in sizes.items()}
         if not any(vectors[name].any() for name in names):
             raise _lacking(index, names, f"product {product_id}", f"it has {', '.join(point.vectors) or 'none'}")
-        return cls(point.shown("title"), vectors, product_id, point.shown("category_path"))
+        text = str(point.payload.get("text", ""))[:MAX_TEXT]
+        return cls(point.shown("title"), vectors, product_id, point.shown("category_path"), text)
 
     @classmethod
     def of_content(
@@ -138,12 +140,12 @@ class Query:
         if not any(encoded.vectors[name].any() for name in index.manifest.vote.weights):
             raise _lacking(index, list(index.manifest.vote.weights), f"product {product.own_id}", "give it a title")
         labelled = product.category.path if product.category else None
-        return cls(product.title, encoded.vectors, product.id, labelled)
+        return cls(product.title, encoded.vectors, product.id, labelled, product.text)
 
-    def with_titles(self, index: Index, titles: list[str]) -> Mapping[str, FloatArray]:
-        """The vectors that vote, (n, size) by name, if the product had these n titles, and the picture it has."""
-        products = [Product(0, title, title, 0) for title in titles]
-        given = {IMAGE: np.repeat(self.vectors[IMAGE], len(titles), axis=0)} if IMAGE in self.vectors else {}
+    def with_texts(self, index: Index, texts: list[str]) -> Mapping[str, FloatArray]:
+        """The vectors that vote, (n, size) by name, if the product had these n texts, and the picture it has."""
+        products = [Product(0, "", text, 0) for text in texts]
+        given = {IMAGE: np.repeat(self.vectors[IMAGE], len(texts), axis=0)} if IMAGE in self.vectors else {}
         return index.encoders.encode(products, None, _names(index, None), given=given).vectors
 
     def hits(self, store: Store, vectors: Mapping[str, FloatArray], vote: VoteSettings) -> dict[str, Hits]:

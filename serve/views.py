@@ -74,6 +74,7 @@ def product(index: Opened, item: Item, picture: bytes | None) -> Values:
         "label_id": label.category_id,
         "best": best,
         "confidence": confidence,
+        "share": found.predicted.share if found and best is found.predicted else None,
         "sure": sure,
         "others": others[:ALTERNATIVES],
         "parents": parents,

@@ -23,7 +23,7 @@ from rubrika.products.parquet import Row
 from rubrika.products.product import Category, Product, display_path, text_hash
 from rubrika.products.reader import Reader, is_labelled
 from rubrika.products.row import fields_of
-from rubrika.products.text import RowError, plain_text
+from rubrika.products.text import COLUMNS, RowError, plain_text
 from rubrika.progress import Progress, Silent
 from rubrika.report.charts import Chart, plot_bars, plot_histogram, render
 from rubrika.stats.lengths import Numbers, Padding, Summary, Tokens, padding_of, tokens_of
@@ -211,23 +211,29 @@ def _hashed(texts: Sequence[str]) -> NDArray[np.uint64]:
 
 
 def _count_empty(reader: Reader, progress: Progress) -> dict[str, int]:
-    """How many of all rows, good and bad, leave each field empty; a field or column that is not there is empty."""
-    counts = Counter(dict.fromkeys((*FIELDS, *OPTIONAL), 0))
+    """How many of all rows, good and bad, leave each field empty that one of the tables has."""
+    counts = Counter[str]()
     with progress.stage("looking for empty fields", len(reader)) as advance:
         for layout in map(reader.layout, reader.files):
+            # `text_fields` may hold any of them.
+            texts = *(name for name in FIELDS if name in layout.at or "text_fields" in layout.at), *layout.texts
+            optional = [name for name in OPTIONAL if name in layout.at]
+            counts.update(dict.fromkeys((*texts, *optional), 0))
             for row in reader.rows(layout):
-                counts.update(_empty_in(row, layout))
+                counts.update(_empty_in(row, layout, texts, optional))
                 advance(1)
     return dict(counts)
 
 
-def _empty_in(row: Row, layout: Layout) -> Iterator[str]:
+def _empty_in(row: Row, layout: Layout, texts: Sequence[str], optional: Sequence[str]) -> Iterator[str]:
     try:
         fields = fields_of(row, layout)
     except RowError:
         fields = {}
-    yield from (name for name in FIELDS if _is_empty(fields.get(name)))
-    cells = {name: row.get(layout.at.get(name, "")) for name in OPTIONAL}
+    columns = fields.get(COLUMNS)
+    said = fields | (columns if isinstance(columns, dict) else {})
+    yield from (name for name in texts if _is_empty(said.get(name)))
+    cells = {name: row.get(layout.at[name]) for name in optional}
     # A rating begins at one star: 0 is written where nobody gave any.
     yield from (name for name, cell in cells.items() if _is_empty(cell) or (name == "rating" and cell in (0, "0")))
 

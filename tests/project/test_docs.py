@@ -32,7 +32,7 @@ SERVER = "http://127.0.0.1:6333"
 # What needs a model hub, a run of minutes, or somebody who ends it.
 ONLY_PARSED = ("serve", "review", "train text", "train joint")
 # What makes the README's commands quick, on fewer products than a reader has.
-FOR_FEW = {"sample": ("--products", 300), "tune": ("--holdout", 0.3)}
+FOR_FEW = {"sample": ("--products", 400), "tune": ("--holdout", 0.3)}
 
 Command = TyperCommand | TyperGroup
 
@@ -92,11 +92,7 @@ def run(line: str) -> str:
     return done.stdout
 
 
-def test_the_commands_of_the_readme_run_on_the_readers_own_products(
-    rubrika: Callable[..., Run], market: Path, tmp_path: Path
-) -> None:
-    pd.read_parquet(market / "train.parquet").head(400).to_parquet(tmp_path / "train.parquet")
-    pd.read_parquet(market / "test.parquet").head(50).to_parquet(tmp_path / "new.parquet")
+def test_the_commands_of_the_readme_run_one_after_the_other(rubrika: Callable[..., Run], tmp_path: Path) -> None:
     own = [(f"{name}-{place}", f"{name} {place}", "", name) for place in range(30) for name in ("кеды", "чехол")]
     catalogue = pd.DataFrame(own, columns=["sku", "name", "descr", "category"])
     catalogue.to_csv(tmp_path / "catalogue.csv", index=False)

@@ -1,5 +1,6 @@
 """Explaining: what a person is shown of a prediction adds up, and says which neighbours and words it rests on."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,26 @@ def test_the_word_that_decides_is_first(opened: Index) -> None:
     assert found.words[0].share_lost > 0.3
     assert {word.word for word in found.words} == {"Туфли", "чёрные", "для", "телефона"}
     assert [word.share_lost for word in found.words] == sorted((w.share_lost for w in found.words), reverse=True)
+
+
+def test_a_word_is_left_out_of_the_whole_text_of_a_stored_product(index_of: Callable[..., Path]) -> None:
+    # By its title alone the last one looks like the cases, so that without its text no word would matter.
+    texts = {"кеды": "беговая обувь с мягкой подошвой", "чехол": "чехол для телефона из пластика"}
+    rows = [
+        row(id, f"{word} {id}", SHOES if word == "кеды" else CASES) | described(f"{word} {id}", texts[word])
+        for id in range(1, 41)
+        for word in ["кеды" if id % 2 else "чехол"]
+    ]
+    odd = row(50, "чехол", SHOES) | described("чехол", texts["кеды"])
+    with Index.open(Location(index_of([*rows, odd]))) as opened:
+        found = explain(opened, Query.of_product(opened, 50))
+    assert found.predicted.category_id == SHOES[0]
+    assert [word.word for word in found.words] == ["чехол"]
+    assert abs(found.words[0].similarity_lost) > 0.001
+
+
+def described(title: str, text: str) -> dict[str, str]:
+    return {"text_fields": json.dumps({"title": title, "description": text}, ensure_ascii=False)}
 
 
 def test_where_the_vote_is_clear_similarity_ranks_the_words(opened: Index) -> None:

@@ -17,6 +17,8 @@ from scipy.sparse.csgraph import connected_components
 from rubrika.encode.duplicates import alike, near_duplicates, near_pairs, sketches_of
 from rubrika.encode.hashing import features_of
 from rubrika.errors import EncoderError
+from rubrika.inputs import columns_of
+from rubrika.products.columns import Columns
 from rubrika.products.reader import Reader
 from rubrika.stats.lengths import Summary, padding_of, tokens_of
 from rubrika.stats.stats import SCRIPTS, Stats, measure, scripts_of
@@ -27,8 +29,8 @@ Rubrika = Callable[..., Run]
 TWIN = "Кроссовки женские беговые летние белые на липучке, размер"
 
 
-def stats_of(path: Path, labelled: bool = True, group_by: str | None = None) -> Stats:
-    return measure(Reader([path], labelled=labelled, group_by=group_by), tokens_of(None))
+def stats_of(path: Path, labelled: bool = True, group_by: str | None = None, columns: Columns | None = None) -> Stats:
+    return measure(Reader([path], labelled=labelled, group_by=group_by, columns=columns or Columns()), tokens_of(None))
 
 
 def unlabelled(number: int, title: object, **fields: object) -> dict[str, object]:
@@ -180,7 +182,15 @@ def test_a_field_is_empty_when_nothing_can_be_read_in_it(write: Write) -> None:
     ]
     found = stats_of(write(rows), labelled=False).empty
     assert [found[name] for name in ("title", "description", "attributes", "filters", "rating")] == [0, 1, 1, 1, 1]
-    assert found["shop_title"] == 2
+    assert "shop_title" not in found
+
+
+def test_of_a_table_with_columns_of_its_own_those_that_it_has_are_looked_at(tmp_path: Path) -> None:
+    file = tmp_path / "catalogue.csv"
+    file.write_text("sku,name,brand,shade\n1,кеды,,белый\n2,чехол,,\n", encoding="utf-8")
+    columns = columns_of("id=sku,title=name,text=brand,text=shade", None)
+    found = stats_of(file, labelled=False, columns=columns).empty
+    assert found == {"title": 0, "brand": 2, "shade": 1}
 
 
 def test_letters_hint_at_the_language() -> None:
