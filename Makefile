@@ -38,10 +38,10 @@ test-server: $(READY)
 	test -n "$$QDRANT_URL" || (echo "QDRANT_URL is not set" && false)
 	$(BIN)/python -m pytest -m server tests/store tests/ingest/test_chain.py
 
-# What takes minutes: Ray's processes, kills at random moments, every notebook, and models in ONNX.
+# What takes minutes: Ray's processes, kills at random moments, every notebook, the drawn demo, and models in ONNX.
 test-slow: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ray]' -c constraints.txt
-	RUBRIKA_SLOW=1 $(BIN)/python -m pytest tests/ingest/test_ray.py tests/ingest/test_killing.py tests/project/test_notebooks.py tests/encode
+	RUBRIKA_SLOW=1 $(BIN)/python -m pytest tests/ingest/test_ray.py tests/ingest/test_killing.py tests/project/test_notebooks.py tests/project/test_demo.py tests/encode
 
 # What the tests run of each room.
 coverage: $(READY)
