@@ -334,7 +334,7 @@ class Index:
         """Find labels that are probably wrong, the surest first, by encoders that are learned without them.
 
         Those whose `confidence`, how likely the label is wrong, is at least `min_confidence` go to `output`, near
-        duplicates with different categories to `duplicates`: parquet, or CSV where the name ends in .csv. The first
+        duplicates with different categories to `duplicates`: each in the format that its name ends in. The first
         `limit` rows of both are in the report. `files` are where the products' texts are, by default those ingested.
         """
         if not 0 <= min_confidence <= 1:
@@ -539,7 +539,7 @@ class Index:
     def categories(self, file: Place | None = None, *, rename: bool = False) -> Categories:
         """All categories with their numbers of products, also those that have none.
 
-        Or add those of a file, parquet or CSV, of category_id and category_name, the full path, before there are
+        Or add those of a table of category_id and category_name, the full path, before there are
         products of them; those known get these names. `rename` is as for `ingest`.
         """
         if file is None:

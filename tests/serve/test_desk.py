@@ -1,6 +1,7 @@
 """The review desk: what waits, what people decide, and that each decision counts, is kept, and can be taken back."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -79,6 +80,12 @@ def test_the_least_sure_comes_first_with_its_text_and_neighbours(shop: Shop) -> 
     assert item.title in page
     assert "Neighbours that voted" in page
     assert "Words that mattered" in page
+    # How sure it is, and what part of the vote it has, are two figures; alternatives have the second alone.
+    sure, share = re.search(r"<b>(\d+)%</b> <span class=\"quiet\">sure; (\d+)% of the vote</span>", page).groups()
+    assert int(sure) == round(100 * least["confidence"])
+    others = map(int, re.findall(r"<span class=\"quiet\">(\d+)%</span></button>", page))
+    assert "Alternatives, by part of the vote" in page
+    assert int(share) >= max(others)
 
 
 def test_a_decided_product_is_stored_and_votes(shop: Shop) -> None:
