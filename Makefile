@@ -6,6 +6,9 @@ DEMO := demo
 # Drawn with the products; the encoder of pictures installs with the rest, and nothing is downloaded.
 PICTURES := --images $(DEMO)/market/images
 
+# Whatever is imported is compiled once, and kept: there are hundreds of processes, each of which would take seconds more.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-server test-slow coverage docs lock lint bench fuzz clean
 
 $(READY): pyproject.toml constraints.txt
@@ -55,7 +58,7 @@ fuzz: $(READY)
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]' -c constraints.txt
 # Docstrings are read from a copy of the rooms alone: the root has $(VENV) in it, whose files would be looked at one by one.
-	rm -rf $(VENV)/rooms && mkdir -p $(VENV)/rooms/rubrika && cp -r *.py $(dir $(wildcard */__init__.py)) $(VENV)/rooms/rubrika
+	rm -rf $(VENV)/rooms && mkdir -p $(VENV)/rooms/rubrika && cp -r *.py $(patsubst %/__init__.py,%,$(wildcard */__init__.py)) $(VENV)/rooms/rubrika
 	$(BIN)/mkdocs build --strict
 
 # The tested versions with the hashes of their files: pip install --require-hashes -r requirements.lock

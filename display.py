@@ -65,8 +65,8 @@ class Terminal:
                 bars.update(task, advance=steps)
 
             yield advance
-        count, seconds = f"{done:,} " if total > 1 else "", time.monotonic() - started
-        self._console.print(Text(f"{title}: {count}in {seconds:.1f} s", "dim"), soft_wrap=True)
+        count, seconds = f"{done:,} in " if total > 1 else "", time.monotonic() - started
+        self._console.print(Text(f"{title}: {count}{seconds:.1f} s", "dim"), soft_wrap=True)
 
 
 class _Rate(ProgressColumn):
@@ -384,7 +384,8 @@ def format_stats(stats: "Stats", report: Path | None = None) -> str:
     tables = [_lengths(stats), _padding(stats), _duplicates(stats)]
     if stats.categories:
         tables[2:2] = _categories(stats.categories)
-    tables.append(_counts("empty fields", {name: n for name, n in stats.empty.items() if n}, stats.rows))
+    if missing := {name: n for name, n in stats.empty.items() if n}:
+        tables.append(_counts("empty fields", missing, stats.rows))
     if stats.pictures:
         pictures = {"usable": stats.pictures.usable, "missing": stats.pictures.missing} | stats.pictures.broken
         tables.append(_counts("pictures", pictures, stats.products))

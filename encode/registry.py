@@ -97,16 +97,17 @@ def default_pictures() -> tuple[str, str]:
 @contextmanager
 def explained(spec: str, alternative: str, what: str = "it") -> Iterator[None]:
     """Turn whatever goes wrong while an encoder, or `what` of it, is loaded into one EncoderError."""
+    # Whoever asked for the alternative itself is not sent to it.
+    instead = "" if spec == EFFICIENTNET else f"; {alternative}"
     try:
         yield
     except EncoderError as error:
-        raise EncoderError(f"{spec}: {error}; {alternative}") from None
+        raise EncoderError(f"{spec}: {error}{instead}") from None
     except ImportError as error:
         # Where torch is missing, the extra of the encoder brings that, too.
         by_package = next((_EXTRAS[start] for start in _EXTRAS if str(error.name).startswith(start)), "pretrained")
         install = f"{error.name}; pip install 'rubrika[{_OWN_EXTRA.get(spec.partition(':')[0], by_package)}]'"
-        instead = "" if f"encoder {spec}" in alternative else f"; {alternative}"
         raise EncoderError(f"{spec}: a package is not installed ({install}){instead}") from None
     except Exception as error:  # Other people's loaders raise whatever they stumble over in other people's folders.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise EncoderError(f"{spec}: {what} cannot be loaded ({reason}); {alternative}") from None
+        raise EncoderError(f"{spec}: {what} cannot be loaded ({reason}){instead}") from None

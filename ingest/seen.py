@@ -44,11 +44,13 @@ class SeenRows:
         if not rows:
             return
         numbers = self._files
-        firsts = [(one.content, one.row, numbers.setdefault(one.file, len(numbers))) for one in rows.values()]
-        self._runs.append(_sorted(np.array(list(rows), np.uint64), np.array(firsts, np.int64)))
+        fresh = [(one.content, one.row, numbers.setdefault(one.file, len(numbers))) for one in rows.values()]
+        self._runs.append(_sorted(np.array(list(rows), np.uint64), np.array(fresh, np.int64)))
         while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
             last, before = self._runs.pop(), self._runs.pop()
-            self._runs.append(_sorted(np.concatenate([before[0], last[0]]), np.concatenate([before[1], last[1]])))
+            ids, firsts = (np.concatenate(pair) for pair in zip(before, last, strict=True))
+            del last, before
+            self._runs.append(_sorted(ids, firsts))
 
     def of(self, ids: Sequence[int]) -> dict[int, FirstRow]:
         """The first rows of those ids that have one."""

@@ -1,7 +1,7 @@
 """Explains a prediction: the vote, its levels, the supporting neighbours and the words that mattered."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -166,8 +166,11 @@ def _words(index: Index, query: Query, winner: int, vote: VoteSettings, newcomer
     spelled.pop("", None)
     if not spelled:
         return []
-    text = query.text or query.title
-    vectors = query.with_texts(index, [_without(text, word) for word in ("", *spelled)])
+    lines = [
+        [(token, _stripped(token).casefold()) for token in line.split()]
+        for line in (query.text or query.title).split("\n")
+    ]
+    vectors = query.with_texts(index, [_without(lines, word) for word in (None, *spelled)])
     hits = query.hits(index.store, vectors, vote)
     votes = vote_over(newcomers.voting(hits, vectors, vote), vote)
     shares = np.where(votes.categories == winner, votes.shares, 0).sum(axis=1)
@@ -178,12 +181,9 @@ def _words(index: Index, query: Query, winner: int, vote: VoteSettings, newcomer
     return [Word(words[place], float(share[place]), float(similarity[place])) for place in order.tolist()]
 
 
-def _without(text: str, word: str) -> str:
-    """A text, a fact a line, without a word wherever it stands; tokens that are only punctuation stay."""
-    lines = (line.split() for line in text.split("\n"))
-    return "\n".join(
-        " ".join(token for token in line if not word or _stripped(token).casefold() != word) for line in lines
-    )
+def _without(lines: Sequence[Sequence[tuple[str, str]]], word: str | None) -> str:
+    """Lines of tokens, each with its bare word, as a text without a word wherever it stands; None: with all."""
+    return "\n".join(" ".join(token for token, bare in line if bare != word) for line in lines)
 
 
 def _stripped(token: str) -> str:

@@ -95,7 +95,7 @@ def tokens_of(spec: str | None) -> Tokens:
     """What counts the tokens of a text encoder, named as `text_encoder` is; an EncoderError says why none can."""
     if spec is None or spec == LEARNED:
         return Tokens(LEARNED, "words", MAX_TOKENS, _words)
-    instead = "leave text_encoder out to count words, or use a transformer's name or folder"
+    instead = "leave `text_encoder` out to count words, or use a transformer's name or folder"
     if spec == "use":
         raise EncoderError(f"use: it has no tokenizer of its own; {instead}")
     with explained(spec, instead, "its tokenizer"):

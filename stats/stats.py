@@ -23,7 +23,7 @@ from rubrika.products.parquet import Row
 from rubrika.products.product import Category, Product, display_path, text_hash
 from rubrika.products.reader import Reader, is_labelled
 from rubrika.products.row import fields_of
-from rubrika.products.text import COLUMNS, RowError, plain_text
+from rubrika.products.text import RowError, plain_text
 from rubrika.progress import Progress, Silent
 from rubrika.report.charts import Chart, plot_bars, plot_histogram, render
 from rubrika.stats.lengths import Numbers, Padding, Summary, Tokens, padding_of, tokens_of
@@ -215,9 +215,10 @@ def _count_empty(reader: Reader, progress: Progress) -> dict[str, int]:
     counts = Counter[str]()
     with progress.stage("looking for empty fields", len(reader)) as advance:
         for layout in map(reader.layout, reader.files):
-            # `text_fields` may hold any of them.
-            texts = *(name for name in FIELDS if name in layout.at or "text_fields" in layout.at), *layout.texts
-            optional = [name for name in OPTIONAL if name in layout.at]
+            # `text_fields` may hold any of them; a column of texts may be called as one of them.
+            fields = (name for name in FIELDS if name in layout.at or "text_fields" in layout.at)
+            texts = tuple(dict.fromkeys((*fields, *layout.texts)))
+            optional = [name for name in OPTIONAL if name in layout.at and name not in texts]
             counts.update(dict.fromkeys((*texts, *optional), 0))
             for row in reader.rows(layout):
                 counts.update(_empty_in(row, layout, texts, optional))
@@ -230,8 +231,8 @@ def _empty_in(row: Row, layout: Layout, texts: Sequence[str], optional: Sequence
         fields = fields_of(row, layout)
     except RowError:
         fields = {}
-    columns = fields.get(COLUMNS)
-    said = fields | (columns if isinstance(columns, dict) else {})
+    # A dictionary that cannot be read takes no column with it.
+    said = {name: row.get(name) for name in layout.texts} | {name: fields[name] for name in FIELDS if name in fields}
     yield from (name for name in texts if _is_empty(said.get(name)))
     cells = {name: row.get(layout.at[name]) for name in optional}
     # A rating begins at one star: 0 is written where nobody gave any.

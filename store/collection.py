@@ -173,4 +173,8 @@ def kept(info: models.CollectionInfo, options: ServerOptions) -> list[str]:
     has = options_of(info)
     names = ("shards", "replicas", "write_consistency", "on_disk", "quantisation")
     pairs = ((name, getattr(options, name), getattr(has, name)) for name in names)
-    return [f"`{name}` {old or 'off'}" for name, wanted, old in pairs if wanted and wanted != old]
+    return [
+        f"`{name}` {old or ('none' if name == 'quantisation' else 'off')}"
+        for name, wanted, old in pairs
+        if wanted and wanted != old
+    ]

@@ -191,6 +191,9 @@ def test_of_a_table_with_columns_of_its_own_those_that_it_has_are_looked_at(tmp_
     columns = columns_of("id=sku,title=name,text=brand,text=shade", None)
     found = stats_of(file, labelled=False, columns=columns).empty
     assert found == {"title": 0, "brand": 2, "shade": 1}
+    file.write_text('sku,text_fields,brand\n1,oops,Bosch\n2,"{""title"": ""кеды""}",\n', encoding="utf-8")
+    columns = columns_of("id=sku,text=brand,text=brand", None)
+    assert stats_of(file, labelled=False, columns=columns).empty["brand"] == 1
 
 
 def test_letters_hint_at_the_language() -> None:
