@@ -5,15 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from rubrika.encode.learned import LearnedConfig
+from rubrika.encode.learned import LearnedConfig, cores
 from rubrika.index.folder import LEARNED
 from rubrika.index.manifest import JOINT, Manifest
 from rubrika.ingest.reach import Cohort, Mask
 from rubrika.store.base import FloatArray
+from rubrika.store.streams import in_order
 
 # More products are asked in three folds, fewer in five.
 MANY = 10_000
+# Of which so many are learned at once: each has an encoder in memory, and keeps little more than one core busy.
+AT_ONCE = 2
 
 IntArray = NDArray[np.int64]
 
@@ -45,7 +49,8 @@ def cross_fitted(
     From products of one category nothing can be learned: their complement is not asked.
     """
     labels = np.array([product.category.id for product in cohort.products if product.category], np.int64)
-    for asked in (folds == number for number in np.unique(folds)):
+
+    def made(asked: Mask) -> Fold | None:
         vectors = {name: stored[name] for name in names if name in stored}
         seen = dict[str, IntArray]()
         for name in (name for name in names if name not in stored and len(np.unique(labels[~asked])) > 1):
@@ -53,8 +58,14 @@ def cross_fitted(
             encoder = cohort.learn(~asked, inputs, encoders[name].margin)
             vectors[name] = cohort.encode(encoder, inputs)
             seen[name] = np.array(encoder.config.categories, np.int64)
-        if len(vectors) == len(names):
-            yield Fold(asked, {name: vectors[name] for name in names}, seen)
+        return Fold(asked, {name: vectors[name] for name in names}, seen) if len(vectors) == len(names) else None
+
+    if not set(names) <= stored.keys():
+        cohort.hash()
+    # Learning sets the number of BLAS threads, of all threads that learn, to one, and back to what it found.
+    with threadpool_limits(1, "blas"):
+        found = in_order(made, (folds == number for number in np.unique(folds)), min(cores(), AT_ONCE))
+        yield from (fold for fold in found if fold is not None)
 
 
 def unlearned_sizes(manifest: Manifest) -> dict[str, int]:

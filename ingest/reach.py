@@ -44,6 +44,10 @@ class Cohort:
 
         return read_feature_bags(Kept(list(self.products)), None, Silent())
 
+    def hash(self) -> None:
+        """Do it now, as each of several threads that learn would do it."""
+        _ = self._bags
+
     def learn(self, chosen: Mask, inputs: Mapping[str, FloatArray], margin: float) -> LearnedEncoder:
         """An encoder that has learned from the products chosen, (n,), in which the margin view counts for `margin`.
 
