@@ -35,8 +35,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 QUANTILES = ("min", "median", "90 %", "95 %", "max")
 # What the table of compared methods needs, where output is no terminal.
 METHODS_WIDTH = 140
-# How many labels are shown that a person set, and rows have otherwise.
-KEPT_SHOWN = 3
+KEPT_SHOWN = 3  # labels that a person set, and rows have otherwise
 
 
 class Terminal:
