@@ -247,14 +247,18 @@ def test_other_options_keep_no_part_of_an_earlier_run(
     cluster: None, alone: tuple[Path, IngestReport], market: Path, tmp_path: Path
 ) -> None:
     products, to = pd.read_parquet(market / "test.parquet")[:200], tmp_path / "many"
-    products.drop(columns="category_id").to_parquet(tmp_path / "new.parquet")
+    products.to_parquet(tmp_path / "new.parquet")
+    written = list[set[int]]()
     with Opened.open(alone[0]) as index:
         for top_k in (1, 15):
             index.classify_file(tmp_path / "new.parquet", to, ray=TWO, top_k=top_k)
+            parts = sorted(to.glob("part-*"))
+            written.append({part.stat().st_mtime_ns for part in parts})
             # As if it had been interrupted at the very end.
             (to / "_SUCCESS").unlink()
             index.classify_file(tmp_path / "new.parquet", tmp_path / "one.parquet", top_k=top_k)
-            assert pq.read_table(sorted(to.glob("part-*"))).equals(pq.read_table(tmp_path / "one.parquet"))
+            assert pq.read_table(parts).equals(pq.read_table(tmp_path / "one.parquet"))
+    assert not written[0] & written[1]
 
 
 def test_rows_with_and_without_pictures_are_as_one_process_has_them(
